@@ -1,0 +1,70 @@
+"""What priors, posteriors and likelihoods have in common: a module whose forward returns a distribution.
+
+A `Component` called inside a Pyro program announces its parameters to Pyro's parameter store, so
+that `pyro.infer.SVI` trains them with no `pyro.module` call in the program. The store is global
+and keyed by name, and the first parameter to take a name keeps it: a second model that registers
+under the same name is silently not trained. Names here end in a number that belongs to one
+parameter object and is never used again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import pyro
+from pyro.poutine.runtime import am_i_wrapped
+from torch import nn
+from torch.utils.weak import WeakTensorKeyDictionary
+
+__all__ = ["Component", "outside_param_store", "parameter_name"]
+
+_tokens: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_counter = itertools.count()
+_announcing: ContextVar[bool] = ContextVar("announcing", default=True)
+
+
+class Component(nn.Module):
+    """An `nn.Module` whose `forward` returns a Pyro distribution.
+
+    Subclass `priors.Prior`, `posteriors.Posterior` or `likelihoods.Likelihood` rather than this
+    class. Keep every constructor argument as an attribute of the same name: checkpoints rebuild
+    a part from them.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _announcing.get() and am_i_wrapped():
+            for name, parameter in self.named_parameters():
+                if parameter.requires_grad:
+                    label = f"{type(self).__name__}.{name}"
+                    pyro.param(parameter_name(label, parameter), parameter)
+        return super().__call__(*args, **kwargs)
+
+
+def parameter_name(label: str, parameter: nn.Parameter) -> str:
+    """The name of one parameter object in Pyro's store: `label` and a number of its own.
+
+    Example:
+        >>> import torch
+        >>> a, b = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+        >>> parameter_name("loc", a) == parameter_name("loc", a)
+        True
+        >>> parameter_name("loc", a) == parameter_name("loc", b)
+        False
+    """
+    if parameter not in _tokens:
+        _tokens[parameter] = next(_counter)
+    return f"{label}#{_tokens[parameter]}"
+
+
+@contextlib.contextmanager
+def outside_param_store() -> Iterator[None]:
+    """Within it components leave Pyro's parameter store alone, for loops with a torch optimiser."""
+    token = _announcing.set(False)
+    try:
+        yield
+    finally:
+        _announcing.reset(token)

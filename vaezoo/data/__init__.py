@@ -1,0 +1,34 @@
+"""Pictures to learn from: everything in memory, one batch at a time on the right device.
+
+====================  ==========================================  =====================
+name                  what                                        needs
+====================  ==========================================  =====================
+`digits`              10,000 + 2,000 MNIST digits                 nothing, they ship
+`colour_digits`       coloured scenes in the spirit of SVHN       nothing
+`mnist`               60,000 + 10,000 digits                      a download, torchvision
+`fashion_mnist`       60,000 + 10,000 articles of clothing        a download, torchvision
+`svhn`                73,257 + 26,032 house numbers in colour     a download, scipy
+`Images`              your own uint8 tensor                       nothing
+`semi_supervised`     unlabelled and labelled batches, side by    two of the above
+                      side
+====================  ==========================================  =====================
+"""
+
+from vaezoo.data.colour_digits import ColourDigits, colour_digits
+from vaezoo.data.digits import digits
+from vaezoo.data.downloads import fashion_mnist, mnist
+from vaezoo.data.images import Images
+from vaezoo.data.semi_supervised import SemiSupervisedBatches, semi_supervised
+from vaezoo.data.svhn import svhn
+
+__all__ = [
+    "ColourDigits",
+    "Images",
+    "SemiSupervisedBatches",
+    "colour_digits",
+    "digits",
+    "fashion_mnist",
+    "mnist",
+    "semi_supervised",
+    "svhn",
+]

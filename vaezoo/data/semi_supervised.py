@@ -1,0 +1,106 @@
+"""Unlabelled and labelled batches side by side, as a semi-supervised objective takes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from vaezoo.data.images import Images
+
+
+class SemiSupervisedBatches:
+    """What `semi_supervised` returns: iterate over it as often as you like.
+
+    Each iteration is one pass over the unlabelled images and yields ``(x, x_labelled, y_labelled)``
+    with x of shape (n, C, H, W), x_labelled (m, C, H, W) and y_labelled int64 (m,).
+
+    >>> from vaezoo.data import digits
+    >>> images = digits("test")
+    >>> batches = semi_supervised(images, images.labelled(20), batch_size=1500)
+    >>> [tuple(x.shape) for x, _, _ in batches]
+    [(1500, 1, 28, 28), (500, 1, 28, 28)]
+    """
+
+    def __init__(
+        self, unlabelled: Images, labelled: Images, *, batch_size: int, labelled_batch_size: int
+    ) -> None:
+        self.unlabelled = unlabelled
+        self.labelled = labelled
+        self.batch_size = batch_size
+        self.labelled_batch_size = labelled_batch_size
+
+    def __len__(self) -> int:
+        """The number of batches in one pass."""
+        return math.ceil(len(self.unlabelled) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        labelled = self._labelled_for_ever()
+        for x, *_ in self.unlabelled.batches(self.batch_size):
+            x_labelled, y_labelled = next(labelled)
+            yield x, x_labelled, y_labelled
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.unlabelled} in batches of {self.batch_size}, "
+            f"{self.labelled} in batches of {self.labelled_batch_size})"
+        )
+
+    @property
+    def labelled_fraction(self) -> float:
+        """N_labelled / (N_labelled + N_unlabelled)."""
+        return len(self.labelled) / (len(self.labelled) + len(self.unlabelled))
+
+    def _labelled_for_ever(self) -> Iterator[tuple[Tensor, ...]]:
+        while True:
+            yield from self.labelled.batches(self.labelled_batch_size, drop_last=True)
+
+
+def semi_supervised(
+    unlabelled: Images,
+    labelled: Images,
+    *,
+    batch_size: int = 100,
+    labelled_batch_size: int | None = None,
+) -> SemiSupervisedBatches:
+    """Batches of unlabelled images, each with labelled images beside it.
+
+    One pass covers every unlabelled image once (labels it may have are ignored) and goes round the
+    labelled images, reshuffled each time, as often as it takes.
+
+    Arguments:
+        unlabelled: the many images.
+        labelled: the few, with labels, of the same shape.
+        batch_size: unlabelled images at a time.
+        labelled_batch_size: labelled images at a time. None means all of them, but no more than
+            batch_size.
+
+    Raises:
+        ValueError: labelled has no labels, the shapes differ, or a size is out of range.
+
+    >>> from vaezoo.data import digits
+    >>> images = digits("test")
+    >>> batches = semi_supervised(images, images.labelled(100), batch_size=500)
+    >>> [(len(x), len(x_labelled), len(y)) for x, x_labelled, y in batches]
+    [(500, 100, 100), (500, 100, 100), (500, 100, 100), (500, 100, 100)]
+    >>> len(batches), round(batches.labelled_fraction, 4)
+    (4, 0.0476)
+    """
+    if labelled.labels is None:
+        raise ValueError(f"labelled images need labels, and {labelled} has none")
+    if unlabelled.x_shape != labelled.x_shape:
+        raise ValueError(
+            f"both sets must have one shape; got {unlabelled.x_shape} and {labelled.x_shape}"
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+    size = min(batch_size, len(labelled)) if labelled_batch_size is None else labelled_batch_size
+    if not 1 <= size <= len(labelled):
+        raise ValueError(
+            f"labelled_batch_size must be between 1 and the {len(labelled)} labelled images; "
+            f"got {size}"
+        )
+    return SemiSupervisedBatches(
+        unlabelled, labelled, batch_size=batch_size, labelled_batch_size=size
+    )

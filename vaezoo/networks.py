@@ -1,0 +1,209 @@
+"""Networks: plain torch modules from one shape to another, with any leading dimensions.
+
+A Pyro program adds dimensions on the left: one for particles, one for every label that is summed
+out. Both networks here map `(*leading, *in_shape)` to `(*leading, *out_shape)` whatever those are.
+
+Labels enter the first layer by weights of their own, `W_x x + W_y[y]`, which is the same function
+as a layer on the concatenation of x and one-hot y (Kingma et al. 2014, M2). Written as a sum it
+broadcasts: when y runs over its Y classes the image goes through `W_x` once, not Y times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from pyro.distributions import is_validation_enabled
+from torch import Tensor, nn
+
+__all__ = ["MLP", "Conv", "positive"]
+
+Shape = tuple[int, ...]
+
+
+def positive(raw: Tensor) -> Tensor:
+    """A scale (standard deviation) from any real: sqrt(softplus(raw) + 1e-8).
+
+    The seed's networks put out variances softplus(h) + 1e-8; Pyro wants scales.
+
+    Example:
+        >>> positive(torch.tensor([-100.0, 0.0])).tolist()
+        [9.999999747378752e-05, 0.8325546383857727]
+    """
+    return (nn.functional.softplus(raw) + 1e-8).sqrt()
+
+
+class _Network(nn.Module):
+    """first(x) + label[y], then the rest; subclasses build `first` and `rest`."""
+
+    first: nn.Module
+    rest: nn.Module
+
+    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], classes: int) -> None:
+        super().__init__()
+        self.in_shape: Shape = _shape("in_shape", in_shape)
+        self.out_shape: Shape = _shape("out_shape", out_shape)
+        if classes < 0:
+            raise ValueError(f"classes must be 0 (no labels) or more, got {classes}")
+        self.classes = classes
+
+    def _make_label(self, width: int) -> None:
+        """W_y, drawn as the columns of a linear layer on (x, one-hot y) would be."""
+        self.label: nn.Parameter | None = None
+        if self.classes:
+            bound = 1 / math.sqrt(math.prod(self.in_shape) + self.classes)
+            self.label = nn.Parameter(torch.empty(self.classes, width).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Map x, shape (*leading, *in_shape), and labels y, shape (*leading), by broadcasting.
+
+        Raises:
+            ValueError: x does not end in `in_shape`, or labels are missing, unexpected, not
+                integers, or out of range.
+        """
+        events = len(self.in_shape)
+        if x.shape[max(x.dim() - events, 0) :] != self.in_shape:
+            raise ValueError(f"expected inputs (..., {_csv(self.in_shape)}), got {tuple(x.shape)}")
+        h = _over_leading(self.first, x, events)
+        inner = h.dim() - (x.dim() - events)
+        if self.label is not None:
+            h = h + self._label_term(y)[(..., *[None] * (inner - 1))]
+        elif y is not None:
+            raise ValueError("this network takes no labels; build it with classes=…")
+        return _over_leading(self.rest, h, inner)
+
+    def _label_term(self, y: Tensor | None) -> Tensor:
+        assert self.label is not None
+        if y is None:
+            raise ValueError(f"this network needs labels in 0..{self.classes - 1}, got none")
+        if y.dtype != torch.long:
+            raise ValueError(f"labels must be integer classes (torch.long), got {y.dtype}")
+        if is_validation_enabled() and ((y < 0) | (y >= self.classes)).any():
+            low, high = int(y.min()), int(y.max())
+            raise ValueError(f"labels must lie in 0..{self.classes - 1}, got {low}..{high}")
+        return self.label[y]
+
+
+class MLP(_Network):
+    """A multi-layer perceptron from `in_shape` to `out_shape`.
+
+    Args:
+        in_shape: shape of one input, flattened on the way in.
+        hidden: widths of the hidden layers; at least one.
+        out_shape: shape of one output.
+        classes: number of classes of y, 0 for a network without labels.
+        activation: class of the non-linearity; ELU as in the seed's networks.
+
+    Example:
+        >>> net = MLP((1, 28, 28), (300, 300), (2, 10), classes=10)
+        >>> images, every_label = torch.zeros(7, 1, 28, 28), torch.arange(10)[:, None]
+        >>> net(images, every_label).shape
+        torch.Size([10, 7, 2, 10])
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        hidden: Sequence[int],
+        out_shape: Sequence[int],
+        *,
+        classes: int = 0,
+        activation: Callable[[], nn.Module] = nn.ELU,
+    ) -> None:
+        super().__init__(in_shape, out_shape, classes)
+        self.hidden, self.activation = _shape("hidden", hidden), activation
+        widths = [*self.hidden, math.prod(self.out_shape)]
+        self.first = nn.Sequential(
+            nn.Flatten(), nn.Linear(math.prod(self.in_shape), self.hidden[0])
+        )
+        self._make_label(self.hidden[0])
+        layers: list[nn.Module] = []
+        for a, b in zip(widths, widths[1:], strict=False):
+            layers += [activation(), nn.Linear(a, b)]
+        self.rest = nn.Sequential(*layers, nn.Unflatten(-1, self.out_shape))
+
+
+class Conv(_Network):
+    """A convolutional network: downwards from an image, or upwards to one.
+
+    Every layer halves (or doubles) height and width by a 4×4 convolution of stride 2; a linear
+    layer joins the last feature map to the side that is not an image. `hidden` names the channels
+    in the order in which data meet them.
+
+    Args:
+        in_shape: (C, H, W) to go down from an image; any other shape to go up to one.
+        hidden: channels of the convolutions; H and W must be divisible by 2**len(hidden).
+        out_shape: (C, H, W) when going up.
+        classes: number of classes of y, 0 for a network without labels.
+        activation: class of the non-linearity.
+
+    Example:
+        >>> Conv((1, 28, 28), (32, 64), (2, 10))(torch.zeros(7, 1, 28, 28)).shape
+        torch.Size([7, 2, 10])
+        >>> Conv((10,), (64, 32), (1, 28, 28), classes=10)(
+        ...     torch.zeros(5, 7, 10), torch.arange(10)[:, None, None]
+        ... ).shape
+        torch.Size([10, 5, 7, 1, 28, 28])
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        hidden: Sequence[int],
+        out_shape: Sequence[int],
+        *,
+        classes: int = 0,
+        activation: Callable[[], nn.Module] = nn.ELU,
+    ) -> None:
+        super().__init__(in_shape, out_shape, classes)
+        self.hidden, self.activation = _shape("hidden", hidden), activation
+        down = len(self.in_shape) == 3
+        image = self.in_shape if down else self.out_shape
+        side = 2 ** len(self.hidden)
+        if len(image) != 3 or image[1] % side or image[2] % side:
+            raise ValueError(
+                f"Conv with {len(self.hidden)} layers needs an image (C, H, W) with H and W "
+                f"divisible by {side} on one side, got {self.in_shape} to {self.out_shape}"
+            )
+        self.first, self.rest = self._down() if down else self._up()
+
+    def _down(self) -> tuple[nn.Module, nn.Module]:
+        channels, last = (self.in_shape[0], *self.hidden), self.hidden[-1]
+        convs = [nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(channels, self.hidden, strict=False)]
+        height, width = (s // 2 ** len(self.hidden) for s in self.in_shape[1:])
+        rest: list[nn.Module] = [self.activation()]
+        for conv in convs[1:]:
+            rest += [conv, self.activation()]
+        out = nn.Linear(last * height * width, math.prod(self.out_shape))
+        rest += [nn.Flatten(), out, nn.Unflatten(-1, self.out_shape)]
+        self._make_label(self.hidden[0])
+        return convs[0], nn.Sequential(*rest)
+
+    def _up(self) -> tuple[nn.Module, nn.Module]:
+        channels = (*self.hidden, self.out_shape[0])
+        height, width = (s // 2 ** len(self.hidden) for s in self.out_shape[1:])
+        size = self.hidden[0] * height * width
+        rest: list[nn.Module] = [nn.Unflatten(-1, (self.hidden[0], height, width))]
+        for a, b in zip(channels, channels[1:], strict=False):
+            rest += [self.activation(), nn.ConvTranspose2d(a, b, 4, 2, 1)]
+        self._make_label(size)
+        first = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(self.in_shape), size))
+        return first, nn.Sequential(*rest)
+
+
+def _over_leading(module: nn.Module, x: Tensor, events: int) -> Tensor:
+    """Apply `module` to x with all but its last `events` dimensions flattened to one."""
+    leading = x.shape[: x.dim() - events]
+    out: Tensor = module(x.reshape(-1, *x.shape[len(leading) :]))
+    return out.reshape(*leading, *out.shape[1:])
+
+
+def _shape(name: str, sizes: Sequence[int]) -> Shape:
+    if len(sizes) == 0 or any(int(s) != s or s < 1 for s in sizes):
+        raise ValueError(f"{name} must be one or more sizes of at least 1, got {tuple(sizes)}")
+    return tuple(int(s) for s in sizes)
+
+
+def _csv(shape: Shape) -> str:
+    return ", ".join(map(str, shape))

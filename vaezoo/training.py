@@ -1,0 +1,302 @@
+"""Training: a bound as a torch module, and a loop that returns plain history.
+
+`Bound(model, objective)` is an ordinary `nn.Module`: its parameters are the model's, its forward
+takes a batch and returns the loss with the terms behind it. `fit` is the loop that most people
+write around it; where it does not fit, write your own:
+
+    bound = Bound(vae, ELBO())
+    optimiser = torch.optim.Adam(bound.parameters(), lr=1e-3)
+    for (x,) in batches:
+        optimiser.zero_grad()
+        bound(x)["loss"].backward()
+        optimiser.step()
+
+Neither touches Pyro's parameter store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import infer
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from vaezoo.components import outside_param_store
+from vaezoo.data import Images
+from vaezoo.data.semi_supervised import SemiSupervisedBatches
+from vaezoo.models import IWAE, SSVAE, VAE
+from vaezoo.objectives import ELBO, IWELBO, Objective, SemiSupervised
+from vaezoo.stock import stock_loss
+
+__all__ = ["Bound", "NonFiniteLoss", "default_objective", "fit"]
+
+History = dict[str, list[float]]
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss became NaN or infinite; the model still holds the weights from before that step.
+
+    Attributes:
+        step: the step, counted from 1.
+        terms: name and value of every reported term at that step.
+        history: what `fit` had recorded until then.
+    """
+
+    def __init__(self, step: int, terms: dict[str, float], history: History) -> None:
+        self.step, self.terms, self.history = step, terms, history
+        broken = [n for n, v in terms.items() if not abs(v) < float("inf")]
+        super().__init__(
+            f"step {step}: {', '.join(broken)} not finite "
+            f"({', '.join(f'{n}={v:.4g}' for n, v in terms.items())}); the weights from before "
+            "this step are kept: lower the learning rate, or look at the batch"
+        )
+
+
+def default_objective(model: nn.Module, data: Any = None) -> Objective:
+    """The objective a member is trained with unless you name one.
+
+    For an SSVAE the labelled fraction is that of `data`, where they are semi-supervised batches.
+
+    Example:
+        >>> default_objective(IWAE(particles=50)), default_objective(VAE(beta=4))
+        (IWELBO(particles=50), ELBO(beta=4, particles=1))
+    """
+    if isinstance(model, IWAE):
+        return IWELBO(model.particles)
+    if isinstance(model, SSVAE):
+        if isinstance(data, SemiSupervisedBatches):
+            return SemiSupervised(labelled_fraction=data.labelled_fraction)
+        return SemiSupervised()
+    return ELBO(model.beta) if isinstance(model, VAE) else ELBO()
+
+
+class Bound(nn.Module):
+    """A model's objective on a batch, as a module.
+
+    Args:
+        model: a member of the zoo, or any module with Pyro programs `model` and `guide` of the
+            same arguments and one plate over images.
+        objective: one of `vaezoo.objectives` or a stock `pyro.infer.ELBO`; the member's own by
+            default.
+
+    Example:
+        >>> bound = Bound(VAE())
+        >>> sorted(bound(torch.zeros(7, 1, 28, 28)))
+        ['bound', 'kl', 'loss', 'rec']
+    """
+
+    def __init__(self, model: nn.Module, objective: infer.elbo.ELBO | None = None) -> None:
+        super().__init__()
+        objective = default_objective(model) if objective is None else objective
+        if not isinstance(objective, infer.elbo.ELBO):
+            raise TypeError(
+                "objective must be one of vaezoo.objectives or a pyro.infer ELBO, got "
+                f"a {type(objective).__name__}"
+            )
+        self.model, self.objective = model, objective
+
+    def forward(self, *batch: Tensor) -> dict[str, Tensor]:
+        """Scalars in nats per image: loss, to differentiate; bound, and rec and kl where known."""
+        if isinstance(self.objective, Objective):
+            with outside_param_store():
+                return self.objective.estimate(self.model.model, self.model.guide, *batch)
+        loss = stock_loss(self.objective, self.model, *batch)
+        return {"loss": loss, "bound": -loss.detach()}
+
+    def arguments(self, batch: Any) -> list[Tensor]:
+        """The tensors of a batch that the objective takes, on the model's device.
+
+        A loader may yield labels that the model has no use for; they are left out.
+        """
+        tensors = [batch] if isinstance(batch, Tensor) else list(batch)
+        if not isinstance(self.objective, SemiSupervised):
+            tensors = tensors[: len(inspect.signature(self.model.model).parameters)]
+        device = next(self.model.parameters()).device
+        return [t.to(device, non_blocking=True) for t in tensors]
+
+
+def fit(
+    model: nn.Module,
+    data: Images | Iterable[Any],
+    objective: infer.elbo.ELBO | None = None,
+    *,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int = 100,
+    lr: float = 1e-3,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    validation: Images | Iterable[Any] | None = None,
+    log_every: int = 100,
+    progress: bool = True,
+) -> History:
+    """Train a model in place.
+
+    Args:
+        model: a member of the zoo, or any module that `Bound` takes.
+        data: `data.Images`, or any iterable of batches that can be passed over more than once (a
+            DataLoader, a list of tensors or of tuples of tensors).
+        objective: the member's own by default.
+        steps: gradient steps; or give `epochs`, passes over the data (by default 10).
+        batch_size: images per batch, where `data` or `validation` is `Images`.
+        lr: learning rate of Adam, where no optimizer is given.
+        optimizer: over `model.parameters()`; made after the last swap of a part.
+        scheduler: of that optimizer, advanced once a step.
+        validation: evaluated at every record, without gradients.
+        log_every: steps between two records; each is a mean over the steps since the last.
+        progress: show a progress bar.
+
+    Returns:
+        Lists of equal length: step, seconds, loss, bound, rec, kl (the last two with vaezoo's
+        objectives only) and validation_loss, … where there are validation data. Nats per image.
+
+    Raises:
+        NonFiniteLoss: a loss is NaN or infinite; weights and history are kept.
+        ValueError: the data hold no batch, or the optimizer does not know all parameters.
+    """
+    bound = Bound(model, default_objective(model, data) if objective is None else objective)
+    batches, total = _passes(data, batch_size, steps, epochs)
+    optimizer = optimizer or torch.optim.Adam(_trainable(bound), lr=lr)
+    _check_optimizer(optimizer, bound)
+    history: defaultdict[str, list[float]] = defaultdict(list)
+    started, since = time.perf_counter(), _Mean()
+    validate = dist.is_validation_enabled()
+    with _training(model), tqdm(total=total, disable=not progress, unit="step") as bar:
+        for step, batch in enumerate(batches, start=1):
+            # the first batch is checked in full; later ones have its shapes
+            with pyro.validation_enabled(validate and step == 1):
+                terms = bound(*bound.arguments(batch))
+            if not torch.isfinite(terms["loss"]):
+                raise NonFiniteLoss(step, {k: v.item() for k, v in terms.items()}, dict(history))
+            optimizer.zero_grad()
+            terms["loss"].backward()
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
+            since.add(terms)
+            bar.update()
+            if step % log_every == 0 or step == total:
+                record = {"step": step, "seconds": time.perf_counter() - started, **since.take()}
+                if validation is not None:
+                    record |= _validate(bound, validation, batch_size)
+                for name, value in record.items():
+                    history[name].append(value)
+                bar.set_postfix_str(_line(record))
+    return dict(history)
+
+
+def _passes(
+    data: Images | Iterable[Any], batch_size: int, steps: int | None, epochs: int | None
+) -> tuple[Iterator[Any], int | None]:
+    """The batches of as many passes as it takes, and their number where it is known."""
+    if steps is not None and epochs is not None:
+        raise ValueError("give steps or epochs, not both")
+    if min(1 if steps is None else steps, 1 if epochs is None else epochs) < 1:
+        raise ValueError(f"steps and epochs must be at least 1, got {steps or epochs or 0}")
+    if steps is not None:
+        return itertools.islice(_cycle(data, batch_size, None), steps), steps
+    epochs = epochs or 10
+    once = _one_pass(data, batch_size)
+    length = -(-len(data) // batch_size) if isinstance(data, Images) else _length(once)
+    return _cycle(data, batch_size, epochs), None if length is None else epochs * length
+
+
+def _cycle(
+    data: Images | Iterable[Any], batch_size: int, epochs: int | None
+) -> Iterator[Any]:
+    for epoch in itertools.count() if epochs is None else range(epochs):
+        empty = True
+        for batch in _one_pass(data, batch_size):
+            empty = False
+            yield batch
+        if empty:
+            raise ValueError(
+                "data hold no batch"
+                if epoch == 0
+                else f"data ran out after {epoch} pass(es): give something that can be iterated "
+                "again, such as a list or a DataLoader, not a generator"
+            )
+
+
+def _one_pass(data: Images | Iterable[Any], batch_size: int) -> Iterable[Any]:
+    if isinstance(data, Tensor):
+        raise ValueError(
+            "a tensor is not an iterable of batches: wrap it in data.Images, or in a list"
+        )
+    return data.batches(batch_size) if isinstance(data, Images) else data
+
+
+def _length(batches: Any) -> int | None:
+    return len(batches) if hasattr(batches, "__len__") else None
+
+
+def _trainable(bound: Bound) -> list[nn.Parameter]:
+    return [p for p in bound.parameters() if p.requires_grad]
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, bound: Bound) -> None:
+    known = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    missing = [
+        name for name, p in bound.model.named_parameters() if p.requires_grad and id(p) not in known
+    ]
+    if missing:
+        raise ValueError(
+            f"the optimizer does not train {', '.join(missing)}: it was made before a part was "
+            "swapped, or for another model; make it again from model.parameters()"
+        )
+
+
+@contextlib.contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    before = model.training
+    model.train()
+    try:
+        yield
+    finally:
+        model.train(before)
+
+
+@torch.no_grad()
+def _validate(
+    bound: Bound, validation: Images | Iterable[Any], batch_size: int
+) -> dict[str, float]:
+    mean = _Mean()
+    bound.model.eval()
+    for batch in _one_pass(validation, batch_size):
+        arguments = bound.arguments(batch)
+        mean.add(bound(*arguments), weight=len(arguments[0]))
+    bound.model.train()
+    return {f"validation_{name}": value for name, value in mean.take().items()}
+
+
+class _Mean:
+    """Weighted means of named scalars, summed on their device."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.weight = 0
+
+    def add(self, terms: dict[str, Tensor], weight: int = 1) -> None:
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + weight * value.detach().double()
+        self.weight += weight
+
+    def take(self) -> dict[str, float]:
+        means = {name: value.item() / self.weight for name, value in self.sums.items()}
+        self.__init__()  # type: ignore[misc]
+        return means
+
+
+def _line(record: dict[str, float]) -> str:
+    names = ("bound", "kl", "rec", "log_qy", "validation_bound")
+    return " ".join(f"{n}={record[n]:.2f}" for n in names if n in record) + " nats"
