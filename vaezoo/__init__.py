@@ -1,0 +1,57 @@
+"""vaezoo: variational auto-encoders as Pyro programs, with every part to swap and every number checked."""
+
+from typing import TYPE_CHECKING, Any
+
+from vaezoo import (
+    closed_form,
+    data,
+    likelihoods,
+    models,
+    networks,
+    objectives,
+    posteriors,
+    priors,
+)
+from vaezoo.checkpoints import CheckpointError, load, save
+from vaezoo.crosscheck import crosscheck
+from vaezoo.evaluation import accuracy, evaluate
+from vaezoo.objectives import ELBO, IWELBO, SemiSupervised
+from vaezoo.training import Bound, NonFiniteLoss, fit
+
+if TYPE_CHECKING:
+    from vaezoo import plots
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ELBO",
+    "IWELBO",
+    "Bound",
+    "CheckpointError",
+    "NonFiniteLoss",
+    "SemiSupervised",
+    "accuracy",
+    "closed_form",
+    "crosscheck",
+    "data",
+    "evaluate",
+    "fit",
+    "likelihoods",
+    "load",
+    "models",
+    "networks",
+    "objectives",
+    "plots",
+    "posteriors",
+    "priors",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # plots imports matplotlib, which costs half a second that training does not need
+    if name == "plots":
+        import importlib
+
+        return importlib.import_module("vaezoo.plots")
+    raise AttributeError(f"module 'vaezoo' has no attribute {name!r}")

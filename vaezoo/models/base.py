@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from vaezoo.components import Component
+from vaezoo.components import Component, outside_param_store
 from vaezoo.likelihoods import Likelihood
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
@@ -57,7 +58,8 @@ class LatentVariableModel(nn.Module):
     ) -> None:
         super().__init__()
         self.x_shape, self.z_dim, self.classes = tuple(x_shape), z_dim, classes
-        self.prior, self.likelihood, self.posterior = prior, likelihood, posterior
+        # parts follow the dtype and device of the first that has parameters
+        self.likelihood, self.posterior, self.prior = likelihood, posterior, prior
 
     def model(self, *batch: Any) -> Tensor:
         """The generative program: p(z) and p(x|z), with x observed."""
@@ -108,7 +110,7 @@ class LatentVariableModel(nn.Module):
         """Run a new part once on zeros, and compare what it returns with what the rest needs."""
         if not isinstance(part, _ROLES[role]):
             raise TypeError(f"{role} must be a {_ROLES[role].__name__}, got {_kind(part)}")
-        like = self._tensor_like()
+        like = next(itertools.chain(self.parameters(), part.parameters()), torch.empty(0))
         part.to(device=like.device, dtype=like.dtype)
         x, z = like.new_zeros(2, *self.x_shape), like.new_zeros(2, self.z_dim)
         y = [torch.zeros(2, dtype=torch.long, device=like.device)] if self.classes else []
@@ -190,7 +192,8 @@ class LatentVariableModel(nn.Module):
         # uncondition lifts x (and y) off the data; condition then fixes what was asked for
         program: Callable[..., Any] = poutine.uncondition(self.model)
         program = poutine.condition(program, data=given)
-        site = poutine.trace(program).get_trace(*batch).nodes["x"]
+        with outside_param_store():
+            site = poutine.trace(program).get_trace(*batch).nodes["x"]
         images: Tensor = site["fn"].mean if mean else site["value"]
         return images.expand(n, *self.x_shape)
 
@@ -200,7 +203,8 @@ class LatentVariableModel(nn.Module):
 
         Where the posterior has no known mean, one draw from it.
         """
-        site = poutine.trace(self.guide).get_trace(*_given(x, y)).nodes["z"]
+        with outside_param_store():
+            site = poutine.trace(self.guide).get_trace(*_given(x, y)).nodes["z"]
         try:
             mean: Tensor = site["fn"].mean
         except NotImplementedError:

@@ -1,0 +1,36 @@
+"""Fixtures for all tests: small models and images, and a check that no test leaves global state changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+# tests are many small tensors, on which a second thread only costs
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def unchanged_globals() -> Iterator[None]:
+    """Seed the test; afterwards restore the generator and the store, and insist on the rest."""
+    before = torch.get_rng_state()
+    pyro.clear_param_store()
+    torch.manual_seed(0)
+    state = _settings()
+    yield
+    assert _settings() == state, "the test changed global state"
+    pyro.clear_param_store()
+    torch.set_rng_state(before)
+
+
+def _settings() -> tuple[object, ...]:
+    return (
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        dist.is_validation_enabled(),
+        pyro.poutine.runtime.am_i_wrapped(),
+        torch.get_num_threads(),
+    )

@@ -1,0 +1,204 @@
+"""Evaluation: bounds, evidence and accuracy, each with its standard error over images.
+
+    NELBO     -Σ_y q(y|x) [ rec - kl + log p(y) - log q(y|x) ], mean over all draws
+    NIWAE-k   -log Σ_y p(y) 1/k Σ_i w(y, z_i)
+
+in nats per image, lower is better; Σ_y only for members that infer a label. NIWAE-k is an upper
+bound on -log p(x) in expectation and falls with k. All k come from the same draws, cut into groups
+of k: small k are averaged over many groups, and where the k divide one another the estimates fall
+with k by construction (Jensen), so noise cannot hide a mistake in that order or fake one.
+
+Evaluation has a generator of its own: the same seed gives the same numbers, and the global
+generator is left alone.
+
+References:
+    Burda, Grosse, Salakhutdinov 2016. arXiv:1509.00519, theorem 1 and section 5.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from vaezoo.data import Images
+from vaezoo.models import SSVAE
+from vaezoo.traces import Terms, run
+
+__all__ = ["Estimate", "accuracy", "evaluate"]
+
+
+class Estimate(NamedTuple):
+    """A mean over n images and its standard error.
+
+    Example:
+        >>> print(Estimate(97.5512, 0.2401, 10_000))
+        97.55 ± 0.24
+    """
+
+    mean: float
+    stderr: float
+    n: int
+
+    def __str__(self) -> str:
+        digits = max(2, 1 - math.floor(math.log10(self.stderr))) if self.stderr else 2
+        return f"{self.mean:.{digits}f} ± {self.stderr:.{digits}f}"
+
+
+def evaluate(
+    model: nn.Module,
+    data: Images | Iterable[Any],
+    *,
+    particles: Sequence[int] = (1, 10, 100, 1000),
+    seed: int = 0,
+    batch_size: int = 100,
+    max_decodes: int = 2000,
+    progress: bool = True,
+) -> dict[str, Estimate]:
+    """NELBO, KL, rec and NIWAE-k of a model on held-out data.
+
+    Args:
+        model: a member of the zoo, or any module with programs `model` and `guide`.
+        data: `Images`, binarised once by `seed`, or an iterable of batches. Labels are used
+            where the model requires them (FSVAE) and left out where it can infer them (SSVAE).
+        particles: the k of NIWAE-k; the largest is the number of draws per image.
+        seed: of binarisation and draws.
+        batch_size: images at a time, where data are `Images`.
+        max_decodes: images decoded at a time, which bounds memory.
+        progress: show a progress bar.
+
+    Returns:
+        "nelbo", "kl", "rec" (this one -log p(x|z), so that nelbo = rec + kl) and "niwae-k" for
+        each k, as `Estimate`; "accuracy" too for an SSVAE on labelled data.
+
+    Raises:
+        ValueError: a k below 1, or fewer than two images.
+
+    Example:
+        >>> from vaezoo import data, models
+        >>> found = evaluate(models.VAE(), data.digits("test")[:20], particles=(1, 5), progress=False)
+        >>> found["niwae-5"].mean <= found["niwae-1"].mean
+        True
+    """
+    if not particles or min(particles) < 1:
+        raise ValueError(f"particles must be one or more k of at least 1, got {tuple(particles)}")
+    values: defaultdict[str, list[Tensor]] = defaultdict(list)
+    wanted = _required(model)
+    with _evaluating(model, seed):
+        for batch in tqdm(_batches(data, seed, batch_size), disable=not progress, unit="batch"):
+            tensors = _on_device(model, batch)
+            for name, each in _batch(model, tensors[:wanted], sorted(particles), max_decodes):
+                values[name].append(each.double().cpu())
+            if isinstance(model, SSVAE) and len(tensors) == 2:
+                values["accuracy"].append(_correct(model, *tensors))
+    return {name: _estimate(torch.cat(each)) for name, each in values.items()}
+
+
+def accuracy(model: SSVAE, data: Images, *, seed: int = 0, batch_size: int = 1000) -> Estimate:
+    """The share of images whose most probable class under q(y|x) is their label.
+
+    Example:
+        >>> from vaezoo import data, models
+        >>> 0 <= accuracy(models.SSVAE(), data.digits("test")[:50]).mean <= 1
+        True
+    """
+    if not hasattr(model, "classify"):
+        raise TypeError(f"accuracy needs a model with classify, got a {type(model).__name__}")
+    if data.labels is None:
+        raise ValueError(f"accuracy needs labelled images, got {data}")
+    with _evaluating(model, seed):
+        correct = [
+            _correct(model, *_on_device(model, batch))
+            for batch in _batches(data, seed, batch_size)
+        ]
+    return _estimate(torch.cat(correct))
+
+
+def _batch(
+    model: Any, batch: list[Tensor], particles: list[int], max_decodes: int
+) -> Iterator[tuple[str, Tensor]]:
+    """Name and per-image values of every quantity, (N,)."""
+    total, means = particles[-1], defaultdict[str, Tensor](lambda: torch.zeros(()))
+    log_w = []
+    size = max(1, max_decodes // (len(batch[0]) * _labels(model, batch)))
+    for start in range(0, total, size):
+        k = min(size, total - start)
+        # values were checked in full when the labels were counted
+        with pyro.validation_enabled(False):
+            terms = run(model.model, model.guide, *batch, particles=k)
+        kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)
+        for name, each in (("rec", -terms.expect(terms.rec)), ("kl", kl)):
+            means[name] = means[name] + each.expand(k, -1).sum(0) / total
+        log_w.append(terms.log_w + terms.log_py)
+    yield "nelbo", means["rec"] + means["kl"]
+    yield from means.items()
+    draws = torch.cat(log_w, 1)
+    for k in particles:
+        yield f"niwae-{k}", _niwae(draws, k)
+
+
+def _niwae(log_w: Tensor, k: int) -> Tensor:
+    """From log weights (L, K, N) with log p(y) in them, the mean over groups of k draws, (N,)."""
+    groups = log_w.shape[1] // k
+    grouped = log_w[:, : groups * k].reshape(log_w.shape[0], groups, k, -1)
+    return -(grouped.logsumexp((0, 2)) - math.log(k)).mean(0)
+
+
+def _labels(model: Any, batch: list[Tensor]) -> int:
+    """How many combinations of labels the pair sums out; run on the whole batch, to check it."""
+    terms: Terms = run(model.model, model.guide, *batch)
+    return terms.log_qy.shape[0]
+
+
+def _correct(model: SSVAE, x: Tensor, y: Tensor) -> Tensor:
+    return (model.classify(x).argmax(-1) == y).double().cpu()
+
+
+def _estimate(values: Tensor) -> Estimate:
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"a standard error needs at least 2 images, got {n}")
+    return Estimate(values.mean().item(), values.std().item() / math.sqrt(n), n)
+
+
+def _batches(data: Images | Iterable[Any], seed: int, batch_size: int) -> list[Any]:
+    if isinstance(data, Images):
+        tensors = data.tensors(seed=seed)
+        return list(zip(*(t.split(batch_size) for t in tensors), strict=True))
+    batches = list(data) if not isinstance(data, Tensor) else []
+    if not batches:
+        raise ValueError("data must be Images, or an iterable of at least one batch of tensors")
+    return batches
+
+
+def _on_device(model: nn.Module, batch: Any) -> list[Tensor]:
+    device = next(model.parameters()).device
+    return [t.to(device) for t in ([batch] if isinstance(batch, Tensor) else batch)]
+
+
+def _required(model: Any) -> int:
+    """How many arguments the programs cannot do without."""
+    parameters = inspect.signature(model.model).parameters.values()
+    return sum(p.default is p.empty for p in parameters)
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module, seed: int) -> Iterator[None]:
+    """No gradients, evaluation mode, a generator of our own."""
+    training = model.training
+    devices = [p.device for p in model.parameters() if p.device.type == "cuda"][:1]
+    with torch.no_grad(), torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(training)
