@@ -60,7 +60,7 @@ def run(
         >>> ssvae, x = SSVAE(), torch.zeros(7, 1, 28, 28)
         >>> terms = run(ssvae.model, ssvae.guide, x, particles=3)
         >>> terms.rec.shape, terms.log_qy.shape
-        (torch.Size([10, 3, 7]), torch.Size([10, 3, 7]))
+        (torch.Size([10, 3, 7]), torch.Size([10, 1, 7]))
     """
     with contextlib.ExitStack() as stack:
         if particles > 1:
