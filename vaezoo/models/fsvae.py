@@ -78,3 +78,16 @@ class FSVAE(LatentVariableModel):
         """z ~ q(z|x, y)."""
         with self.images(x):
             return pyro.sample("z", self.posterior(x, y))
+
+    def sample(
+        self,
+        n: int | None = None,
+        *,
+        y: Tensor | int | None = None,
+        z: Tensor | None = None,
+        mean: bool = True,
+    ) -> Tensor:
+        """Draw images of the classes y, which have to be given: there is no p(y) to draw from."""
+        if y is None:
+            raise ValueError("FSVAE has no p(y): say which classes to draw, sample(y=…)")
+        return super().sample(n, y=y, z=z, mean=mean)

@@ -1,0 +1,39 @@
+# `make demo` and `make test` do all set-up on a machine with Python 3.11 or later and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: demo test exact lint types quality clean
+
+demo: $(STAMP)  ## train the semi-supervised VAE on the built-in digits, about three minutes
+	$(BIN)/python examples/ssvae_mnist.py --data digits --steps 2500
+
+test: $(STAMP)  ## all tests, doctests and notebooks
+	$(BIN)/python -m pytest
+
+exact: $(STAMP)  ## every member's Pyro estimates beside the closed forms
+	$(BIN)/python -m vaezoo
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+quality: $(STAMP)  ## every result in the README, several hours on two cores
+	for task in vae gmvae iwae ssvae-0 ssvae-1 ssvae-2 classifier-0 classifier-1 classifier-2 fsvae svhn; do \
+	  $(BIN)/python benchmarks/quality.py train $$task --progress && \
+	  $(BIN)/python benchmarks/quality.py evaluate $$task --progress || exit 1; \
+	done
+	$(BIN)/python benchmarks/quality.py table
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info outputs

@@ -1,0 +1,136 @@
+"""`fit` and `Bound`: history, validation, loaders, schedules, swaps; and the package itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from small import Z_DIM, images, labels, member
+from torch.utils.data import DataLoader, TensorDataset
+
+from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, data, fit, priors
+from vaezoo.training import default_objective
+
+
+def test_history_is_plain_and_averages_the_steps() -> None:
+    """Two records of five steps; the mean of each is that of the steps, to 1e-6."""
+    vae, twin, x = member("VAE"), member("VAE"), images()
+    twin.load_state_dict(vae.state_dict())
+    torch.manual_seed(1)
+    history = fit(vae, [x], steps=10, log_every=5, validation=[x, x], progress=False)
+    assert set(history) == {
+        *("step", "seconds", "loss", "bound", "rec", "kl"),
+        *(f"validation_{n}" for n in ("loss", "bound", "rec", "kl")),
+    }
+    assert history["step"] == [5, 10]
+    assert all(len(v) == 2 for v in history.values())
+    assert history["bound"][0] == pytest.approx(history["rec"][0] - history["kl"][0], abs=1e-4)
+    bound, losses = Bound(twin), []
+    optimizer = torch.optim.Adam(bound.parameters(), lr=1e-3)
+    torch.manual_seed(1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = bound(x)["loss"]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert history["loss"][0] == pytest.approx(sum(losses) / 5, abs=1e-5)
+
+
+def test_it_learns() -> None:
+    """300 steps on the built-in digits bring the bound from -545 to above -200 nats."""
+    torch.manual_seed(0)
+    digits = data.digits()[:2000]
+    history = fit(member("VAE", x_shape=(1, 28, 28), hidden=(64,), z_dim=8), digits, steps=300,
+                  lr=3e-3, progress=False)  # fmt: skip
+    assert history["bound"][-1] > -200
+
+
+def test_dataloaders_lists_and_epochs() -> None:
+    """Any iterable of batches; labels that a model has no use for are left out."""
+    loader = DataLoader(TensorDataset(images(10), labels(10)), batch_size=4)
+    assert fit(member("VAE"), loader, epochs=2, log_every=3, progress=False)["step"] == [3, 6]
+    assert fit(member("FSVAE"), loader, steps=4, log_every=2, progress=False)["step"] == [2, 4]
+    ones = data.Images(torch.zeros(10, 1, 4, 4, dtype=torch.uint8), binarisation="threshold")
+    history = fit(member("VAE"), ones, epochs=1, batch_size=4, log_every=1, progress=False)
+    assert history["step"] == [1, 2, 3]
+
+
+def test_scheduler_advances_once_a_step() -> None:
+    vae = member("VAE")
+    optimizer = torch.optim.Adam(vae.parameters(), lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    fit(vae, [images()], optimizer=optimizer, scheduler=scheduler, steps=3, progress=False)
+    assert optimizer.param_groups[0]["lr"] == 0.125
+
+
+def test_swap_in_the_middle_of_training() -> None:
+    """Every old weight is kept by the swap, and the new part trains in the next `fit`."""
+    vae, x = member("VAE"), images()
+    fit(vae, [x], steps=3, progress=False)
+    kept = {n: p.clone() for n, p in vae.named_parameters()}
+    vae.prior = priors.MixtureOfGaussians(Z_DIM, k=4)
+    assert all(torch.equal(p, kept[n]) for n, p in vae.named_parameters() if n in kept)
+    start = vae.prior.loc.clone()
+    fit(vae, [x], IWELBO(3), steps=3, progress=False)
+    assert not torch.equal(vae.prior.loc, start)
+
+
+def test_a_swapped_part_follows_dtype() -> None:
+    vae = member("VAE").double()
+    vae.prior = priors.MixtureOfGaussians(Z_DIM, k=4)
+    assert vae.prior.loc.dtype == torch.float64
+
+
+def test_default_objectives() -> None:
+    """β and the particles come from the member, the labelled fraction from the data."""
+    assert default_objective(member("VAE", beta=4.0)).beta == 4.0
+    assert default_objective(member("IWAE")).num_particles == 4
+    assert isinstance(default_objective(member("FSVAE")), ELBO)
+    digits = data.digits()
+    batches = data.semi_supervised(digits[:80], digits.labelled(20))
+    objective = default_objective(member("SSVAE"), batches)
+    assert isinstance(objective, SemiSupervised)
+    assert objective.labelled_fraction == pytest.approx(0.2)
+
+
+def test_semi_supervised_on_digits_learns_labels() -> None:
+    """From 100 labels, 150 steps: far above the 10 % of guessing on 500 test digits."""
+    from vaezoo import accuracy, models
+
+    torch.manual_seed(0)
+    digits = data.digits()
+    batches = data.semi_supervised(digits[:1000], digits.labelled(100), batch_size=20)
+    ssvae = models.SSVAE(z_dim=8, hidden=(64, 64))
+    fit(ssvae, batches, steps=150, progress=False)
+    assert accuracy(ssvae, data.digits("test")[:500]).mean > 0.5
+
+
+def test_validation_runs_in_evaluation_mode_and_training_resumes() -> None:
+    vae, modes = member("VAE"), []
+    vae.posterior.register_forward_pre_hook(lambda module, _: modes.append(module.training))
+    vae.eval()
+    fit(vae, [images()], steps=2, log_every=1, validation=[images()], progress=False)
+    assert modes == [True, False, True, False]
+    assert not vae.training
+
+
+def test_import_costs_little_more_than_pyro() -> None:
+    """`import vaezoo` brings neither torchvision nor matplotlib, and at most 10 % over pyro.
+
+    Medians of five interleaved pairs of `-X importtime` totals would still be noise on a busy
+    machine; what vaezoo adds to Pyro's own modules is measured inside one process instead.
+    """
+    code = (
+        "import time, sys; a = time.perf_counter(); import pyro, pyro.infer; "
+        "b = time.perf_counter(); import vaezoo; c = time.perf_counter(); "
+        "assert not {'torchvision', 'matplotlib'} & set(sys.modules); print((c - b) / (b - a))"
+    )
+    shares = sorted(
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                             check=True).stdout)
+        for _ in range(3)
+    )  # fmt: skip
+    assert shares[0] < 0.1, shares
