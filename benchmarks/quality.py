@@ -115,7 +115,11 @@ def write_results(task: str, *, progress: bool) -> None:
         "evaluate_seconds": round(time.perf_counter() - started, 1),
         "threads": record["threads"],
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
-        "versions": {"vaezoo": vaezoo.__version__, "torch": torch.__version__, "pyro": pyro.__version__},
+        "versions": {
+            "vaezoo": vaezoo.__version__,
+            "torch": torch.__version__,
+            "pyro": pyro.__version__,
+        },
         "metrics": {name: each._asdict() for name, each in metrics.items()},
         "history": {k: [round(v, 3) for v in vs] for k, vs in record["history"].items()},
     }
@@ -139,7 +143,7 @@ def accuracy(model: models.SSVAE, progress: bool) -> dict[str, Estimate]:
 
 
 def scenes(model: models.FSVAE, progress: bool) -> dict[str, Estimate]:
-    """Does a classifier that has only seen real scenes read the digits that were asked for?"""
+    """How well a classifier that has only seen real scenes reads the digits asked for."""
     torch.manual_seed(0)
     reader = _reader(data.colour_digits("train"))
     x, y = data.colour_digits("test").tensors()
@@ -177,7 +181,7 @@ def table() -> str:
     """The results as Markdown, from the JSON files."""
     names = ("nelbo", "kl", "rec", "niwae-1", "niwae-10", "niwae-100", "niwae-1000")
     lines = [
-        "| MNIST, 10,000 test images | NELBO | KL | rec | NIWAE-1 | NIWAE-10 | NIWAE-100 | NIWAE-1000 |",
+        "| MNIST, 10,000 test images | NELBO | KL | rec | NIWAE-1 | -10 | -100 | -1000 |",
         "|---|---|---|---|---|---|---|---|",
     ]
     titles = {"vae": "VAE", "gmvae": "GMVAE, k = 500", "iwae": "IWAE, m = 10"}

@@ -139,7 +139,9 @@ def test_non_finite_loss_names_step_and_term_and_keeps_the_weights() -> None:
     torch.manual_seed(1)
     quick(twin, batches[:2], steps=2)
     torch.manual_seed(1)
-    with pytest.raises(NonFiniteLoss, match=r"step 3: .*rec.* not finite .*weights from before") as e:
+    with pytest.raises(
+        NonFiniteLoss, match=r"step 3: .*rec.* not finite .*weights from before"
+    ) as e:
         quick(vae, batches, steps=3, log_every=1)
     assert e.value.step == 3
     assert e.value.history["step"] == [1, 2]
@@ -151,7 +153,9 @@ def test_checkpoints_refuse_what_does_not_fit(tmp_path: Path) -> None:
     path = save(member("VAE"), tmp_path / "vae.safetensors")
     other = member("VAE", z_dim=2)
     before = copy.deepcopy(other.state_dict())
-    with pytest.raises(CheckpointError, match=r"another model: model\.z_dim is 3 in the file and 2"):
+    with pytest.raises(
+        CheckpointError, match=r"another model: model\.z_dim is 3 in the file and 2"
+    ):
         load(path, other)
     assert all(torch.equal(before[n], t) for n, t in other.state_dict().items())
     path.write_bytes(path.read_bytes()[:-100])

@@ -74,16 +74,19 @@ def no_network(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "binarisation, expected",
+    ("binarisation", "expected"),
     [("none", [0, 0.2, 127 / 255, 128 / 255, 0.8, 1]), ("threshold", [0, 0, 0, 1, 1, 1])],
 )
 def test_fixed_values(binarisation, expected):
     images = Images(ROW, torch.tensor([4, 9]), binarisation=binarisation)
     x, y = images.tensors()
     torch.testing.assert_close(x.flatten(), torch.tensor(expected, dtype=torch.float32))
-    assert y.tolist() == [4, 9] and x.shape == (2, 1, 1, 3)
+    assert y.tolist() == [4, 9]
+    assert x.shape == (2, 1, 1, 3)
     (again, labels), *rest = images.batches(shuffle=False)
-    assert again.equal(x) and labels.equal(y) and not rest
+    assert again.equal(x)
+    assert labels.equal(y)
+    assert not rest
 
 
 def test_default_dtype_is_followed():
@@ -104,7 +107,8 @@ def test_binarisation_is_bernoulli(binarisation):
     (x,) = next(images.batches(40, shuffle=False))
     p = GREY / 255
     assert set(x.unique().tolist()) == {0.0, 1.0}
-    assert x[GREY == 0].max() == 0 and x[GREY == 255].min() == 1
+    assert x[GREY == 0].max() == 0
+    assert x[GREY == 255].min() == 1
     for weight in (torch.ones_like(p), p - 0.5):  # the mean, and that it rises with the pixel
         z = (weight * (x - p)).sum() / (weight**2 * p * (1 - p)).sum().sqrt()
         assert abs(z) < 4
@@ -115,7 +119,8 @@ def test_dynamic_draws_afresh_and_static_never():
     first, second = (next(dynamic.batches(40, shuffle=False))[0] for _ in range(2))
     assert not first.equal(second)
     first, second = (next(static.batches(40, shuffle=False))[0] for _ in range(2))
-    assert first.equal(second) and first.equal(static.tensors(seed=7)[0])
+    assert first.equal(second)
+    assert first.equal(static.tensors(seed=7)[0])
     assert static[10:20].tensors()[0].equal(first[10:20])
     assert Images(GREY, binarisation="static").tensors()[0].equal(first)
     assert not Images(GREY, binarisation="static", seed=1).tensors()[0].equal(first)
@@ -154,13 +159,15 @@ def test_batches_follow_the_global_seed_or_a_generator():
     assert draw().equal(first)
     state = torch.get_rng_state()
     one, two = (draw(torch.Generator().manual_seed(5)) for _ in range(2))
-    assert one.equal(two) and torch.get_rng_state().equal(state)
+    assert one.equal(two)
+    assert torch.get_rng_state().equal(state)
 
 
 def test_images_without_labels_give_one_tensor():
     images = blank(3)
     assert [len(batch) for batch in images.batches(2)] == [1, 1]
-    assert len(images.tensors()) == 1 and images[:1].labels is None
+    assert len(images.tensors()) == 1
+    assert images[:1].labels is None
     assert repr(images) == "Images(images, 3 × 1×2×2, none, unlabelled)"
 
 
@@ -169,7 +176,8 @@ def test_indexing():
     for index in (slice(1, 9, 3), torch.tensor([1, 4, 7]), torch.arange(9) % 3 == 1):
         part = images[index]
         assert part.labels.tolist() == part.pixels.flatten().tolist() == [1, 4, 7]
-        assert part.binarisation == "threshold" and part.x_shape == (1, 1, 1)
+        assert part.binarisation == "threshold"
+        assert part.x_shape == (1, 1, 1)
     assert len(images) == 9
 
 
@@ -210,7 +218,8 @@ def test_global_random_state_is_untouched(call):
 def test_semi_supervised_takes_all_labelled_images_each_time():
     unlabelled, labelled = numbered(25), numbered(6)
     batches = semi_supervised(unlabelled, labelled, batch_size=10)
-    assert len(batches) == 3 and batches.labelled_fraction == 6 / 31
+    assert len(batches) == 3
+    assert batches.labelled_fraction == 6 / 31
     for _ in range(2):  # it can be iterated again
         steps = list(batches)
         assert [len(x) for x, _, _ in steps] == [10, 10, 5]
@@ -244,7 +253,8 @@ def test_digits_are_the_expected_ones():
     assert train.labels.bincount().tolist() == [
         1001, 1127, 991, 1032, 980, 863, 1014, 1070, 944, 978,
     ]  # fmt: skip
-    assert train.pixels[0].sum() == 27525 and train.pixels[0, 0, 5, 12] == 3
+    assert train.pixels[0].sum() == 27525
+    assert train.pixels[0, 0, 5, 12] == 3
     folder = Path(sys.modules["vaezoo.data"].__file__).parent
     assert sum(file.stat().st_size for file in folder.glob("digits*")) < 2_000_000
     assert "CC BY-SA 3.0" in (folder / "digits.LICENSE.txt").read_text()
@@ -311,7 +321,8 @@ def test_fashion_mnist_from_real_files(tmp_path, no_network):
 def test_svhn_from_a_real_part():
     images = svhn(file=SHARED / "svhn" / "train_32x32_first1083.mat")
     assert repr(images) == "Images(svhn train_32x32_first1083, 1083 × 3×32×32, none)"
-    assert images.labels[:5].tolist() == [1, 9, 2, 3, 2] and images.labels.max() == 9
+    assert images.labels[:5].tolist() == [1, 9, 2, 3, 2]
+    assert images.labels.max() == 9
     assert images.labels.min() == 0
     assert images.pixels[0, :, 0, 0].tolist() == [33, 30, 38]  # red, green, blue
 
@@ -339,7 +350,7 @@ def test_svhn_layout(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "load, file, folder",
+    ("load", "file", "folder"),
     [
         (mnist, "t10k-labels-idx1-ubyte.gz", "MNIST/raw"),
         (fashion_mnist, "t10k-labels-idx1-ubyte.gz", "FashionMNIST/raw"),
@@ -384,14 +395,15 @@ def test_damaged_unpacked_file_is_named(tmp_path, no_network):
 
 def test_folder_that_cannot_be_written(tmp_path, no_network):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="cannot write to .*VAEZOO_DATA") as caught:
+    with pytest.raises(OSError, match=r"cannot write to .*VAEZOO_DATA") as caught:
         mnist(root=tmp_path / "file")
     assert caught.value.errno in (errno.ENOTDIR, errno.EEXIST)
 
 
 def test_data_root(monkeypatch):
     monkeypatch.setenv("VAEZOO_DATA", "/somewhere")
-    assert data_root() == Path("/somewhere") and data_root("here") == Path("here")
+    assert data_root() == Path("/somewhere")
+    assert data_root("here") == Path("here")
     assert data_root("~/x") == Path.home() / "x"
     monkeypatch.delenv("VAEZOO_DATA")
     assert "vaezoo" in data_root().parts[-1]
@@ -469,7 +481,8 @@ def test_colour_digits_are_deterministic(scenes):
 
 def test_more_scenes_than_digits_repeat_the_digits_in_other_styles(scenes):
     more = colour_digits("test", n=2300)
-    assert len(more) == 2300 and more.pixels[:2000].equal(scenes.pixels)
+    assert len(more) == 2300
+    assert more.pixels[:2000].equal(scenes.pixels)
     assert more.factors["source"][1998:2002].tolist() == [1998, 1999, 0, 1]
     assert more.labels[2000:].equal(more.labels[:300])
     assert not more.pixels[2000].equal(more.pixels[0])
@@ -479,7 +492,9 @@ def test_ink_stands_out_from_paper(scenes):
     foreground, background = scenes.factors["foreground"], scenes.factors["background"]
     assert ((foreground - background) @ LUMINANCE).abs().min() > CONTRAST - 1e-5
     for colour in (foreground, background):
-        assert colour.min() >= 0 and colour.max() <= 1 and colour.std(0).min() > 0.15
+        assert colour.min() >= 0
+        assert colour.max() <= 1
+        assert colour.std(0).min() > 0.15
 
 
 def test_factors_describe_the_scenes(scenes):
@@ -502,7 +517,8 @@ def test_indexing_keeps_factors_aligned(scenes):
     assert isinstance(part, ColourDigits)
     assert part.factors["source"].tolist() == [5, 1500]
     for name, factor in scenes.factors.items():
-        assert len(factor) == 2000 and part.factors[name].equal(factor[[5, 1500]])
+        assert len(factor) == 2000
+        assert part.factors[name].equal(factor[[5, 1500]])
     few = scenes.labelled(20)
     assert few.labels.equal(digits("test").labels[few.factors["source"]])
 
@@ -511,7 +527,7 @@ def test_indexing_keeps_factors_aligned(scenes):
 
 
 @pytest.mark.parametrize(
-    "call, error, message",
+    ("call", "error", "message"),
     [
         (lambda: Images(ROW, binarisation="soft"), ValueError, "dynamic, static, threshold, none"),
         (lambda: Images(ROW.float(), binarisation="none"), TypeError, "uint8.*got torch.float32"),

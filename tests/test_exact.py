@@ -237,9 +237,7 @@ def test_bounds_rise_with_particles_to_the_evidence() -> None:
     wrong = vae.posterior(x)
     elbo = (log_p - torch.distributions.kl_divergence(wrong, exact)).mean().item()
     log_w = run(vae.model, vae.guide, x, particles=8000).log_w[0]
-    bounds = {
-        k: (log_w.reshape(-1, k, 4).logsumexp(1) - math.log(k)).mean(-1) for k in (1, 4, 16)
-    }
+    bounds = {k: (log_w.reshape(-1, k, 4).logsumexp(1) - math.log(k)).mean(-1) for k in (1, 4, 16)}
     assert abs(z_score(bounds[1], elbo)) < 4
     assert z_score(bounds[4], bounds[1]) > 4
     assert z_score(bounds[16], bounds[4]) > 4

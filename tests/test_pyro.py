@@ -34,7 +34,9 @@ def svi_steps(model: Any, batch: tuple[Tensor, ...], n: int = 2, loss: Any = Non
     return moved(model, before)
 
 
-@pytest.mark.parametrize("loss", [ELBO(), IWELBO(3), infer.Trace_ELBO()], ids=lambda o: repr(o)[:20])
+@pytest.mark.parametrize(
+    "loss", [ELBO(), IWELBO(3), infer.Trace_ELBO()], ids=lambda o: repr(o)[:20]
+)
 @pytest.mark.parametrize("name", MEMBERS)
 def test_svi_trains_every_instance(name: str, loss: Any) -> None:
     """Trap 1: the store is keyed by name, so a second model must not share the first's names."""
@@ -81,7 +83,9 @@ def test_stale_optimizer_is_refused() -> None:
     vae = member("VAE")
     optimizer = torch.optim.Adam(vae.parameters())
     vae.prior = priors.MixtureOfGaussians(Z_DIM, k=4)
-    with pytest.raises(ValueError, match=r"does not train prior\.loc, prior\.raw_scale: it was made"):
+    with pytest.raises(
+        ValueError, match=r"does not train prior\.loc, prior\.raw_scale: it was made"
+    ):
         fit(vae, [images()], optimizer=optimizer, steps=1, progress=False)
 
 

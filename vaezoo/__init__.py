@@ -1,4 +1,4 @@
-"""vaezoo: variational auto-encoders as Pyro programs, with every part to swap and every number checked."""
+"""Variational auto-encoders as Pyro programs: every part to swap, every number checked."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -48,7 +48,8 @@ def save(model: nn.Module, path: str | Path) -> Path:
     header = {"vaezoo": _FORMAT, "model": json.dumps(_describe(model), indent=1)}
     weights = {name: t.detach().contiguous() for name, t in model.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
-    safetensors.torch.save_file(weights, partial, metadata=header)
+    # save_file would make a file that only its owner may read
+    partial.write_bytes(safetensors.torch.save(weights, metadata=header))
     return partial.replace(path)
 
 

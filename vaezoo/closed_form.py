@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 __all__ = [
     "Terms",
@@ -88,8 +88,8 @@ def log_normal(x: Tensor, m: Tensor, v: Tensor) -> Tensor:
     """log N(x; m, diag v), summed over the last dimension.
 
     Example:
-        >>> log_normal(torch.zeros(2), torch.zeros(2), torch.ones(2)).item() == -math.log(2 * math.pi)
-        True
+        >>> round(log_normal(torch.zeros(2), torch.zeros(2), torch.ones(2)).item(), 6)
+        -1.837877
     """
     return -0.5 * (v.log() + (x - m) ** 2 / v + math.log(2 * math.pi)).sum(-1)
 
@@ -114,8 +114,8 @@ def log_bernoulli_with_logits(x: Tensor, logits: Tensor) -> Tensor:
     """log Bernoulli(x; sigmoid(logits)), summed over the last dimension.
 
     Example:
-        >>> log_bernoulli_with_logits(torch.ones(1), torch.zeros(1)).item() == -math.log(2)
-        True
+        >>> round(log_bernoulli_with_logits(torch.ones(1), torch.zeros(1)).item(), 6)
+        -0.693147
     """
     return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
 
@@ -134,9 +134,9 @@ def kl_cat(q: Tensor, log_q: Tensor, log_p: Tensor) -> Tensor:
     """KL(q ‖ p) of categorical distributions, summed over the last dimension.
 
     Example:
-        >>> q = torch.tensor([1.0, 0.0])
-        >>> kl_cat(q, torch.tensor([0.0, -50.0]), torch.full((2,), -math.log(2))).item() == math.log(2)
-        True
+        >>> q, log_q = torch.tensor([1.0, 0.0]), torch.tensor([0.0, -50.0])
+        >>> round(kl_cat(q, log_q, torch.full((2,), -math.log(2))).item(), 6)
+        0.693147
     """
     return (q * (log_q - log_p)).sum(-1)
 

@@ -1,4 +1,4 @@
-"""What priors, posteriors and likelihoods have in common: a module whose forward returns a distribution.
+"""What priors, posteriors and likelihoods share: a module whose forward returns a distribution.
 
 A `Component` called inside a Pyro program announces its parameters to Pyro's parameter store, so
 that `pyro.infer.SVI` trains them with no `pyro.module` call in the program. The store is global
@@ -36,6 +36,7 @@ class Component(nn.Module):
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `forward`, with the parameters announced to Pyro inside a program."""
         if _announcing.get() and am_i_wrapped():
             for name, parameter in self.named_parameters():
                 if parameter.requires_grad:

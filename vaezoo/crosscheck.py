@@ -46,7 +46,9 @@ class Crosscheck(list[Row]):
 
     def __repr__(self) -> str:
         width = max(len(row.name) for row in self)
-        lines = [f"{'nats per image':{width}}  {'pyro':>12}  {'closed form':>12}  difference       z"]
+        lines = [
+            f"{'nats per image':{width}}  {'pyro':>12}  {'closed form':>12}  difference       z"
+        ]
         for name, a, b, difference, z in self:
             score = "       " if z is None else f"{z:7.2f}"
             lines.append(f"{name:{width}}  {a:12.5f}  {b:12.5f}  {difference:10.1e} {score}")
@@ -54,9 +56,7 @@ class Crosscheck(list[Row]):
 
     def agrees(self, *, tolerance: float = 1e-6, z: float = 4.0) -> bool:
         """Whether every row is within `tolerance` (same noise) or `z` standard errors."""
-        return all(
-            abs(r.difference) <= tolerance if r.z is None else abs(r.z) <= z for r in self
-        )
+        return all(abs(r.difference) <= tolerance if r.z is None else abs(r.z) <= z for r in self)
 
 
 def crosscheck(
@@ -103,7 +103,8 @@ class _ByHand:
     """The closed-form path of a model: its networks, read off its parts, in plain tensors."""
 
     def __init__(self, model: LatentVariableModel, batch: list[Tensor]) -> None:
-        self.model, self.batch = model, batch
+        self.model: Any = model
+        self.batch = batch
         self.unlabelled = isinstance(model, SSVAE) and len(batch) == 1
         # an SSVAE's program observes y: log p(y) is in its bound, and not in the seed's
         observes_y = isinstance(model, SSVAE) and len(batch) == 2
@@ -113,7 +114,7 @@ class _ByHand:
             raise ValueError(f"no closed form for the posterior {model.posterior!r}")
         self.member = self._member()
 
-    def _member(self) -> Callable[..., closed_form.Terms]:
+    def _member(self) -> functools.partial[closed_form.Terms]:
         parts = {"encode": self.encode, "decode": self.decode, **self._likelihood()}
         prior = self.model.prior()
         if isinstance(prior, dist.MixtureSameFamily):
@@ -160,14 +161,11 @@ class _ByHand:
 
     def importance_weighted(self, particles: int) -> float:
         if self.unlabelled:
-            parts = self.member.keywords
             bound = closed_form.ssvae_importance_weighted(
-                *self.batch, **parts, particles=particles
+                self.batch[0], **self.member.keywords, particles=particles
             )
         else:
-            bound = closed_form.importance_weighted(
-                self.member, *self.batch, particles=particles
-            )
+            bound = closed_form.importance_weighted(self.member, *self.batch, particles=particles)
         return bound.mean().item() + self.log_py
 
 

@@ -84,7 +84,8 @@ def evaluate(
 
     Example:
         >>> from vaezoo import data, models
-        >>> found = evaluate(models.VAE(), data.digits("test")[:20], particles=(1, 5), progress=False)
+        >>> test = data.digits("test")[:20]
+        >>> found = evaluate(models.VAE(), test, particles=(1, 5), progress=False)
         >>> found["niwae-5"].mean <= found["niwae-1"].mean
         True
     """
@@ -116,8 +117,7 @@ def accuracy(model: SSVAE, data: Images, *, seed: int = 0, batch_size: int = 100
         raise ValueError(f"accuracy needs labelled images, got {data}")
     with _evaluating(model, seed):
         correct = [
-            _correct(model, *_on_device(model, batch))
-            for batch in _batches(data, seed, batch_size)
+            _correct(model, *_on_device(model, batch)) for batch in _batches(data, seed, batch_size)
         ]
     return _estimate(torch.cat(correct))
 

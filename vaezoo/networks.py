@@ -10,6 +10,7 @@ broadcasts: when y runs over its Y classes the image goes through `W_x` once, no
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -28,8 +29,8 @@ def positive(raw: Tensor) -> Tensor:
     The seed's networks put out variances softplus(h) + 1e-8; Pyro wants scales.
 
     Example:
-        >>> positive(torch.tensor([-100.0, 0.0])).tolist()
-        [9.999999747378752e-05, 0.8325546383857727]
+        >>> [round(scale, 4) for scale in positive(torch.tensor([-100.0, 0.0])).tolist()]
+        [0.0001, 0.8326]
     """
     return (nn.functional.softplus(raw) + 1e-8).sqrt()
 
@@ -119,7 +120,7 @@ class MLP(_Network):
         )
         self._make_label(self.hidden[0])
         layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in itertools.pairwise(widths):
             layers += [activation(), nn.Linear(a, b)]
         self.rest = nn.Sequential(*layers, nn.Unflatten(-1, self.out_shape))
 
@@ -185,7 +186,7 @@ class Conv(_Network):
         height, width = (s // 2 ** len(self.hidden) for s in self.out_shape[1:])
         size = self.hidden[0] * height * width
         rest: list[nn.Module] = [nn.Unflatten(-1, (self.hidden[0], height, width))]
-        for a, b in zip(channels, channels[1:], strict=False):
+        for a, b in itertools.pairwise(channels):
             rest += [self.activation(), nn.ConvTranspose2d(a, b, 4, 2, 1)]
         self._make_label(size)
         first = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(self.in_shape), size))

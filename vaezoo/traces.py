@@ -5,10 +5,11 @@ replayed against it, both inside one plate of particles, and each term comes bac
 (L, K, N): combinations of enumerated labels, particles, images; a size of 1 where a term does not
 vary.
 
-    rec     Σ observed sites     log p(x|…)
-    kl      Σ latent sites       KL(q‖p) in closed form where it may be used, log q - log p elsewhere
-    log_w   rec + Σ latent sites log p - log q, at the samples: the log importance weight
-    log_py  log p(y), of labels that are summed out or given;  log_qy  log q(y|x), of those summed out
+    rec      Σ observed sites  log p(x|…)
+    kl       Σ latent sites    KL(q‖p) in closed form where that holds, else log q - log p
+    log_w    rec + Σ latent sites log p - log q, at the samples: the log importance weight
+    log_py   log p(y), of labels that are summed out or given
+    log_qy   log q(y|x), of labels that are summed out
 
 The closed form of a KL integrates over its own site only. That is right if the model's
 distribution of the site does not depend on a latent that the guide draws later: it is used where

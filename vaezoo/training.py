@@ -95,6 +95,8 @@ class Bound(nn.Module):
         ['bound', 'kl', 'loss', 'rec']
     """
 
+    model: Any  # nn.Module's own annotations hide the programs
+
     def __init__(self, model: nn.Module, objective: infer.elbo.ELBO | None = None) -> None:
         super().__init__()
         objective = default_objective(model) if objective is None else objective
@@ -211,9 +213,7 @@ def _passes(
     return _cycle(data, batch_size, epochs), None if length is None else epochs * length
 
 
-def _cycle(
-    data: Images | Iterable[Any], batch_size: int, epochs: int | None
-) -> Iterator[Any]:
+def _cycle(data: Images | Iterable[Any], batch_size: int, epochs: int | None) -> Iterator[Any]:
     for epoch in itertools.count() if epochs is None else range(epochs):
         empty = True
         for batch in _one_pass(data, batch_size):

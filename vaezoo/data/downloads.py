@@ -136,7 +136,7 @@ def _advice(name: str, folder: Path, cause: str, damaged: list[str], files: list
             f"{name} could not be loaded ({cause}).",
             *repair,
             f"By hand: put {', '.join(files)} into {folder}.",
-            "Without a network: vaezoo.data.digits() ships with the package.",
+            "Without a network: vaezoo.data.digits() and colour_digits() ship with the package.",
         ]
     )
 

@@ -145,8 +145,7 @@ class LatentVariableModel(nn.Module):
             inspect.signature(value).bind(*wanted.parameters)
         except TypeError as error:
             raise TypeError(
-                f"a {name} for {type(self).__name__} takes {wanted}, got "
-                f"{inspect.signature(value)}"
+                f"a {name} for {type(self).__name__} takes {wanted}, got {inspect.signature(value)}"
             ) from error
         # nn.Module would file a module under _modules, where the written method shadows it.
         if isinstance(value, nn.Module):
@@ -224,7 +223,9 @@ class LatentVariableModel(nn.Module):
         ]
 
     def __repr__(self) -> str:
-        replaced = [f"{n} = {_kind(self.__dict__[n])}" for n in ("model", "guide") if n in vars(self)]
+        replaced = [
+            f"{n} = {_kind(self.__dict__[n])}" for n in ("model", "guide") if n in vars(self)
+        ]
         return "   ".join(self._story() + replaced)
 
 
@@ -234,7 +235,8 @@ def _probing(part: nn.Module) -> Iterator[None]:
     training = part.training
     with torch.no_grad():
         try:
-            yield part.eval() and None
+            part.eval()
+            yield
         finally:
             part.train(training)
 

@@ -1,0 +1,103 @@
+"""The semi-supervised VAE: read digits from 100 labels, and many images without one.
+
+A digit has a class y and a style z. Without its label an image's class is summed out, weighted by
+a classifier q(y|x); the few labels teach that classifier, and the sum teaches it from all images:
+
+    maximise  sum_x ELBO(x) + sum_(x,y) ELBO(x, y) + alpha sum_(x,y) log q(y|x)
+    ELBO(x) = sum_y q(y|x) [ ELBO(x, y) - log q(y|x) ]
+
+The classifier alone reads about 75 % of MNIST's test digits after 100 labels; with the generative
+model beside it, about 94 %. The score depends on which labels were drawn: try a few seeds.
+
+    python examples/ssvae_mnist.py
+    python examples/ssvae_mnist.py --data digits --steps 2500 --seed 1
+
+It leaves style_by_content.png, reconstructions.png, training.png, metrics.json and
+model.safetensors, which vaezoo.load reads back. The first command takes about half an hour, the
+second a few minutes: with seed 0 it read 79.9 +- 0.9 % of the 2,000 built-in test digits.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import inputs
+import outputs
+import torch
+
+import vaezoo
+from vaezoo import data, models, objectives, plots
+
+
+def main() -> None:
+    """Data, model, training, evaluation, pictures."""
+    args = arguments()
+    args.output.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(args.seed)
+
+    print(f"1. Data: {args.labels} images with a label, as many of each digit, and all without")
+    splits = inputs.mnist_or_digits(args.data, smoke=args.smoke)
+    batches = semi_supervised(splits.train, args)
+    print(f"all:   {batches.unlabelled}\nwith:  {batches.labelled}\ntest:  {splits.test}")
+
+    print("\n2. Model: the generative story p(y) p(z) p(x|z, y), and the guess q(y|x) q(z|x, y)")
+    ssvae = models.SSVAE(z_dim=args.z_dim).to(args.device)
+    print(ssvae)
+
+    objective = objectives.SemiSupervised(
+        alpha=args.alpha, labelled_fraction=batches.labelled_fraction
+    )
+    print(f"\n3. Training: maximise {objective} by Adam")
+    history = vaezoo.fit(ssvae, batches, objective, steps=args.steps, lr=args.lr)
+    vaezoo.save(ssvae, args.output / "model.safetensors")
+
+    print("\n4. Evaluation on images not seen in training: bounds with y summed out, and accuracy")
+    found = vaezoo.evaluate(ssvae, splits.test, particles=args.particles_eval, seed=args.seed)
+    outputs.write_metrics(args, splits, history, found)
+
+    print("\n5. Pictures: a row for each class y, a column for each style z")
+    draw(ssvae, splits, history, args)
+
+    print(f"\n{outputs.table(found)}\n")
+    print(args.output / "style_by_content.png")
+
+
+def draw(
+    ssvae: models.SSVAE,
+    splits: inputs.Splits,
+    history: dict[str, list[float]],
+    args: argparse.Namespace,
+) -> None:
+    """Write the pictures."""
+    x, _ = splits.test[:10].tensors(seed=args.seed)
+    outputs.save_pictures(
+        args.output,
+        style_by_content=plots.style_by_content(ssvae, seed=args.seed),
+        reconstructions=plots.reconstructions(ssvae, x),
+        training=plots.training_curves(history),
+    )
+
+
+def semi_supervised(images: data.Images, args: argparse.Namespace) -> data.SemiSupervisedBatches:
+    """Batches of all images, each with labelled ones beside it."""
+    try:
+        labelled = images.labelled(args.labels, seed=args.seed)
+    except ValueError as error:  # more labels than there are images of a class
+        raise SystemExit(f"error: --labels {args.labels}: {error}") from error
+    return data.semi_supervised(images, labelled, batch_size=args.batch_size)
+
+
+def arguments() -> argparse.Namespace:
+    """The seed recipe by default: 100 labels, alpha 100, z of 64, batches of 100, 30,000 steps."""
+    parser = inputs.command_line(__doc__, full="mnist", built_in="digits", steps=30_000, z_dim=64)
+    parser.add_argument(
+        "--labels", type=inputs.tens, default=100, help="images with a label; default 100"
+    )
+    parser.add_argument(
+        "--alpha", type=inputs.weight, default=100.0, help="weight of log q(y|x); default 100"
+    )
+    return inputs.parse(parser)
+
+
+if __name__ == "__main__":
+    main()
