@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 .PHONY: demo test exact lint types quality clean
 
 demo: $(STAMP)  ## train the semi-supervised VAE on the built-in digits, about three minutes
-	$(BIN)/python examples/ssvae_mnist.py --data digits --steps 2500
+	$(BIN)/python examples/ssvae_mnist.py --data digits --steps 3000
 
 test: $(STAMP)  ## all tests, doctests and notebooks
 	$(BIN)/python -m pytest

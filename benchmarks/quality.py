@@ -37,9 +37,9 @@ STEPS = {
     "gmvae": 20_000,
     "iwae": 20_000,
     "ssvae": 30_000,
-    "classifier": 5_000,
-    "fsvae": 10_000,
-    "svhn": 3_000,
+    "classifier": 2_000,
+    "fsvae": 6_000,
+    "svhn": 1_500,
 }
 DRAWS = (0, 1, 2)
 

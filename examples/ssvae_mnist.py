@@ -10,7 +10,7 @@ The classifier alone reads about 75 % of MNIST's test digits after 100 labels; w
 model beside it, about 94 %. The score depends on which labels were drawn: try a few seeds.
 
     python examples/ssvae_mnist.py
-    python examples/ssvae_mnist.py --data digits --steps 2500 --seed 1
+    python examples/ssvae_mnist.py --data digits --steps 3000 --seed 1
 
 It leaves style_by_content.png, reconstructions.png, training.png, metrics.json and
 model.safetensors, which vaezoo.load reads back. The first command takes about half an hour, the

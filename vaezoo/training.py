@@ -168,7 +168,7 @@ def fit(
     """
     bound = Bound(model, default_objective(model, data) if objective is None else objective)
     batches, total = _passes(data, batch_size, steps, epochs)
-    optimizer = optimizer or torch.optim.Adam(_trainable(bound), lr=lr)
+    optimizer = optimizer or torch.optim.Adam(_trainable(bound), lr=lr, fused=True)
     _check_optimizer(optimizer, bound)
     history: defaultdict[str, list[float]] = defaultdict(list)
     started, since = time.perf_counter(), _Mean()

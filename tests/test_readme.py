@@ -1,0 +1,53 @@
+"""The README: its code runs, and its tables are what the benchmark wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_code_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The twenty lines, as they stand, but for fewer steps."""
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("twenty.py").write_text(code.replace("steps=500", "steps=20"))
+    runpy.run_path("twenty.py")
+    printed = capsys.readouterr().out
+    assert "p(z) = StandardNormal(10)" in printed
+    assert re.search(r"niwae-100 +\d+\.\d+ ± \d+\.\d+ nats", printed)
+    assert Path("outputs/vae.safetensors").is_file()
+    assert len(code.strip().splitlines()) <= 22
+
+
+def test_tables_are_the_committed_ones() -> None:
+    """Every line of quality.md stands in the README, and quality.md says what the JSON says."""
+    runs = runpy.run_path(str(ROOT / "benchmarks/quality.py"))
+    table = (ROOT / "benchmarks/results/quality.md").read_text()
+    assert table == runs["table"]()
+    assert table.strip() in README
+
+
+def test_results_meet_the_targets() -> None:
+    """What the project promises of the seed's recipe, read from the committed results."""
+
+    def metric(task: str, name: str) -> float:
+        results = json.loads((ROOT / f"benchmarks/results/{task}.json").read_text())
+        return float(results["metrics"][name]["mean"])
+
+    assert metric("vae", "nelbo") <= 100.5
+    assert metric("gmvae", "nelbo") <= 98.0
+    assert metric("iwae", "niwae-1000") < metric("vae", "niwae-1000")
+    for task in ("vae", "gmvae", "iwae"):
+        falling = [metric(task, f"niwae-{k}") for k in (1, 10, 100, 1000)]
+        assert falling == sorted(falling, reverse=True)
+    assert sum(metric(f"ssvae-{draw}", "accuracy") for draw in range(3)) / 3 >= 0.92
+    assert metric("fsvae", "reader on drawn digits") >= 0.9
