@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,7 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     # labels
     (lambda: quick(member("FSVAE"), [(images(), labels() + 5)]), ValueError, r"labels must lie in 0\.\.2, got 5\.\.7"),
     (lambda: quick(member("FSVAE"), [(images(), labels() - 1)]), ValueError, r"0\.\.2, got -1\.\.1"),
-    (lambda: quick(member("FSVAE"), [(images(), labels().float())]), ValueError, "integer classes .* got torch.float32"),
+    (lambda: quick(member("FSVAE"), [(images(), labels().float())]), ValueError, r"integer classes y \(6,\).* got \(6,\) of torch.float32"),
     (lambda: quick(member("SSVAE"), [(images(), images(), labels() + 1)]), ValueError, r"0\.\.2, got 1\.\.3"),
     (lambda: member("VAE").sample(3, y=1), ValueError, "VAE has no labels: leave y out"),
     (lambda: member("FSVAE").sample(3), ValueError, r"no p\(y\): say which classes"),
@@ -101,6 +102,15 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: setattr(member("VAE"), "model", lambda: None), TypeError, r"a model for VAE takes \(x: .*got \(\)"),
     (lambda: Bound(member("VAE"), "elbo"), TypeError, "or a pyro.infer ELBO, got a str"),
     (lambda: crosscheck(member("FSVAE"), images()), ValueError, r"needs labels in 0\.\.2, got none"),
+    (lambda: quick(member("FSVAE"), [(images(), labels()[:, None])]), ValueError, r"integer classes y \(6,\) .*got \(6, 1\)"),
+    (lambda: quick(member("VAE"), [images(2), GREY]), ValueError, "pixels that are 0 or 1, got 0.3"),
+    (lambda: quick(member("FSVAE"), [(images(), labels()), (images(), labels() - 1)]), ValueError, r"got -1\.\.1"),
+    (lambda: quick(member("VAE"), [(images(3), images(3), labels(3))], objective=SemiSupervised()), ValueError, "VAE has no labels, and the batch"),
+    (lambda: Bound(member("VAE"), SemiSupervised())(images(3), images(3), labels(3)), ValueError, "needs a guide that infers 'y'"),
+    (lambda: quick(member("VAE"), [images()], validation=(x for x in [images()])), ValueError, "must not be a generator"),
+    (lambda: quick(member("VAE"), [images()], validation=[]), ValueError, "must hold a batch"),
+    (lambda: quick(member("SSVAE"), [(images(), images(), labels())], validation=[images()]), ValueError, r"validation data: .*\(x, x_labelled, y_labelled\)"),
+    (lambda: crosscheck(member("VAE"), images(), repeats=1), ValueError, "at least 2 repeats, got 1"),
     # files
     (lambda: load("nowhere.safetensors"), FileNotFoundError, "no checkpoint at nowhere"),
 ]  # fmt: skip
@@ -134,7 +144,7 @@ def test_refused_part_leaves_the_model_as_it_was() -> None:
 def test_non_finite_loss_names_step_and_term_and_keeps_the_weights() -> None:
     """The third batch is poisoned: weights from step 2 remain, history comes with the error."""
     vae = member("VAE", likelihood=likelihoods.Normal(Z_DIM, X_SHAPE, hidden=(6,)))
-    batches = [images(), images(), torch.full((2, *X_SHAPE), float("inf"))]
+    batches = [images(), images(), torch.full((2, *X_SHAPE), 1e30)]
     twin = copy.deepcopy(vae)
     torch.manual_seed(1)
     quick(twin, batches[:2], steps=2)
@@ -163,6 +173,42 @@ def test_checkpoints_refuse_what_does_not_fit(tmp_path: Path) -> None:
         load(path)
     path.write_bytes(pickle.dumps({"weights": 1}))
     with pytest.raises(CheckpointError, match="damaged or no safetensors file"):
+        load(path)
+
+
+def test_refused_weights_change_nothing(tmp_path: Path) -> None:
+    """Descriptions agree on a user's network, its width does not: nothing is half loaded."""
+
+    def build(width: int) -> models.VAE:
+        network = nn.Sequential(
+            nn.Linear(Z_DIM, width), nn.Linear(width, 16), nn.Unflatten(-1, X_SHAPE)
+        )
+        return member("VAE", likelihood=likelihoods.Bernoulli(Z_DIM, X_SHAPE, network=network))
+
+    path, other = save(build(4), tmp_path / "a.safetensors"), build(5)
+    before = copy.deepcopy(other.state_dict())
+    with pytest.raises(CheckpointError, match=r"other (model|weights)"):
+        load(path, other)
+    assert all(torch.equal(before[n], t) for n, t in other.state_dict().items())
+
+
+def test_checkpoints_of_unusual_models(tmp_path: Path) -> None:
+    """Double weights stay double; tied weights and activations without a name are saved."""
+    path = save(member("VAE").double(), tmp_path / "double.safetensors")
+    assert next(load(path).parameters()).dtype == torch.float64
+    tied = member("SSVAE")
+    tied.classifier.network.first[1].weight = tied.posterior.network.first[1].weight
+    twin = load(save(tied, tmp_path / "tied.safetensors"))
+    assert torch.equal(
+        twin.classifier.network.first[1].weight, tied.posterior.network.first[1].weight
+    )
+    leaky = functools.partial(nn.LeakyReLU, 0.2)
+    network = networks.MLP((Z_DIM,), (4,), X_SHAPE, activation=leaky)
+    path = save(
+        member("VAE", likelihood=likelihoods.Bernoulli(Z_DIM, X_SHAPE, network=network)),
+        tmp_path / "leaky.safetensors",
+    )
+    with pytest.raises(CheckpointError, match="part from outside vaezoo"):
         load(path)
 
 

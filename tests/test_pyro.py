@@ -178,15 +178,14 @@ def test_label_is_summed_out_under_importance_weights() -> None:
 
 
 def test_no_gradients_means_no_training() -> None:
-    """Trap 6: a Bound under no_grad is a number and moves nothing, with every objective."""
+    """Trap 6: a Bound under no_grad is a number and leaves no gradient, with every objective."""
     ssvae, x = member("SSVAE"), images()
-    before = copy.deepcopy(ssvae.state_dict())
     for objective in (ELBO(), infer.TraceEnum_ELBO(max_plate_nesting=1)):
         with torch.no_grad():
             loss = Bound(ssvae, objective)(x)["loss"]
         assert not loss.requires_grad
         assert math.isfinite(loss.item())
-    assert not moved(ssvae, before)
+    assert all(p.grad is None for p in ssvae.parameters())
 
 
 class MixturePosterior(Posterior):
@@ -270,6 +269,151 @@ def test_guide_assignment_is_never_shadowed() -> None:
     del vae.guide
     assert vae.guide.__func__ is type(vae).guide
     assert vae.encode(x).shape == (6, Z_DIM)
+
+
+def test_posterior_takes_the_place_of_a_program() -> None:
+    """`vae.guide = posterior` after `vae.guide = program`: the posterior is what runs."""
+    vae, x = member("VAE"), images()
+    vae.guide = AutoNormal(poutine.block(vae.model, hide=["x"]), create_plates=None)
+    vae.guide(x)
+    posterior = posteriors.DiagonalNormal(X_SHAPE, Z_DIM, hidden=(4,))
+    vae.guide = posterior
+    assert vae.guide.__func__ is type(vae).guide
+    assert not any("program" in name for name, _ in vae.named_parameters())
+    before = copy.deepcopy(vae.state_dict())
+    fit(vae, [x], steps=2, progress=False)
+    assert moved(vae, before) == {n for n, _ in vae.named_parameters()}
+
+
+def test_program_that_holds_the_model_is_refused() -> None:
+    vae = member("VAE")
+
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.held = vae
+
+        def forward(self, x: Tensor) -> None:
+            self.held.model(x)
+
+    with pytest.raises(ValueError, match="holds the model itself"):
+        vae.guide = Holder()
+
+
+def test_fit_trains_whatever_a_program_uses() -> None:
+    """`pyro.param`, a network from outside the model, and an autoguide made at its first call."""
+    vae, x, outside = member("VAE"), images(), nn.Linear(16, Z_DIM)
+
+    def guide(x: Tensor) -> None:
+        scale = pyro.param("scale", torch.ones(Z_DIM), constraint=dist.constraints.positive)
+        with vae.images(x):
+            pyro.sample("z", dist.Normal(outside(x.flatten(1)), scale).to_event(1))
+
+    vae.guide = guide
+    weight = outside.weight.detach().clone()
+    for objective in (ELBO(), infer.Trace_ELBO()):
+        fit(vae, [x], objective, steps=3, progress=False)
+        assert not torch.equal(outside.weight, weight)
+        assert not torch.equal(pyro.param("scale"), torch.ones(Z_DIM))
+        weight = outside.weight.detach().clone()
+    auto = AutoNormal(
+        poutine.block(vae.model, hide=["x"]), create_plates=lambda x: pyro.plate("data", len(x))
+    )
+    vae.guide = auto
+    fit(vae, [x], steps=3, lr=0.1, progress=False)
+    trained = auto.locs.z.detach().clone()
+    fit(vae, [x], steps=3, lr=0.1, progress=False)
+    assert not torch.equal(auto.locs.z, trained)
+
+
+def test_stock_objective_that_trains_nothing_is_refused() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.raw = nn.Parameter(torch.zeros(1))
+
+        def model(self, x: Tensor) -> None:
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(self.raw, 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+        def guide(self, x: Tensor) -> None:
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(x / 2, 1.0).to_event(1))
+
+    with pytest.raises(ValueError, match=r"names none: call pyro\.module"):
+        fit(Pair(), [torch.ones(4, 1)], infer.RenyiELBO(num_particles=2), steps=1, progress=False)
+
+
+class LogNormalPair(nn.Module):
+    """A positive latent, for guides that put a Jacobian into a Delta."""
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.LogNormal(torch.full((1,), 1.0), 0.5).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+
+def test_delta_sites_keep_their_density() -> None:
+    """Pyro's KL of a Delta leaves the autoguide's Jacobian out: it is sampled instead."""
+    pair, x = LogNormalPair(), torch.ones(5, 1)
+    guide = AutoNormal(
+        poutine.block(pair.model, hide=["x"]), create_plates=lambda x: pyro.plate("data", len(x))
+    )
+    terms = run(pair.model, guide, x)
+    assert torch.allclose(terms.rec - terms.kl, terms.log_w)
+    torch.manual_seed(1)
+    ours = ELBO().loss(pair.model, guide, x)
+    torch.manual_seed(1)
+    assert ours == pytest.approx(infer.Trace_ELBO().loss(pair.model, guide, x) / 5, abs=1e-5)
+
+
+@pytest.mark.parametrize("wrong", ["event", "outside", "labels"])
+def test_shapes_that_would_be_summed_wrongly_are_refused(wrong: str) -> None:
+    """A forgotten to_event, a latent outside the plate, labels of shape (N, 1)."""
+
+    def model(x: Tensor) -> None:
+        loc = torch.zeros(len(x), 3)
+        if wrong == "outside":
+            pyro.sample("w", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
+            if wrong == "event":
+                pyro.sample("x", dist.Normal(z.T[:, None], 1.0), obs=x.T[:, None])
+            else:
+                pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        if wrong == "outside":
+            pyro.sample("w", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            y = torch.zeros(len(x), 1) if wrong == "labels" else torch.zeros(len(x))
+            loc = (x + y[..., None]) if wrong == "labels" else x
+            pyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
+
+    with pytest.raises(ValueError, match=r"outside the plate|has batch shape .* to_event"):
+        run(model, guide, torch.zeros(5, 3))
+
+
+def test_two_labels_are_refused() -> None:
+    def program(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            for name in ("y1", "y2"):
+                pyro.sample(name, dist.Categorical(torch.ones(2)), infer={"enumerate": "parallel"})
+
+    with pytest.raises(
+        ValueError, match=r"at most one label can be summed out, got \['y1', 'y2'\]"
+    ):
+        run(program, program, torch.zeros(5, 3))
+
+
+def test_plain_torch_modules_are_networks() -> None:
+    """Where there are no labels, any module from codes to images will do."""
+    network = nn.Sequential(nn.Linear(Z_DIM, 16), nn.Unflatten(-1, X_SHAPE))
+    vae = member("VAE", likelihood=Bernoulli(Z_DIM, X_SHAPE, network=network))
+    assert vae.sample(2).shape == (2, *X_SHAPE)
+    with pytest.raises(ValueError, match="does not fit VAE"):
+        vae.likelihood = Bernoulli(Z_DIM, X_SHAPE, network=nn.Linear(Z_DIM, 16))
 
 
 def test_program_of_ones_own() -> None:

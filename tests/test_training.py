@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
 from small import Z_DIM, images, labels, member
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, data, fit, priors
 from vaezoo.training import default_objective
@@ -84,6 +85,30 @@ def test_a_swapped_part_follows_dtype() -> None:
     assert vae.prior.loc.dtype == torch.float64
 
 
+def test_iterables_without_a_length() -> None:
+    """They end when they end: the steps since the last record are recorded too."""
+
+    class Stream(IterableDataset[torch.Tensor]):
+        def __iter__(self) -> Iterator[torch.Tensor]:
+            return iter(images(14))
+
+    loader = DataLoader(Stream(), batch_size=2)
+    assert fit(member("VAE"), loader, epochs=2, log_every=4, progress=False)["step"] == [
+        4,
+        8,
+        12,
+        14,
+    ]
+
+
+def test_a_bound_without_need_of_labels_trains_the_classifier() -> None:
+    """ELBO on an SSVAE leaves the labels of a loader out, as `evaluate` does."""
+    ssvae = member("SSVAE")
+    before = ssvae.classifier.network.first[1].weight.clone()
+    fit(ssvae, [(images(), labels())], ELBO(), steps=2, progress=False)
+    assert not torch.equal(ssvae.classifier.network.first[1].weight, before)
+
+
 def test_default_objectives() -> None:
     """β and the particles come from the member, the labelled fraction from the data."""
     assert default_objective(member("VAE", beta=4.0)).beta == 4.0
@@ -111,10 +136,9 @@ def test_semi_supervised_on_digits_learns_labels() -> None:
 def test_validation_runs_in_evaluation_mode_and_training_resumes() -> None:
     vae, modes = member("VAE"), []
     vae.posterior.register_forward_pre_hook(lambda module, _: modes.append(module.training))
-    vae.eval()
     fit(vae, [images()], steps=2, log_every=1, validation=[images()], progress=False)
-    assert modes == [True, False, True, False]
-    assert not vae.training
+    assert modes == [False, True, False, True, False], "once to try, then at each record"
+    assert vae.training
 
 
 def test_import_costs_little_more_than_pyro() -> None:

@@ -46,7 +46,8 @@ def save(model: nn.Module, path: str | Path) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {"vaezoo": _FORMAT, "model": json.dumps(_describe(model), indent=1)}
-    weights = {name: t.detach().contiguous() for name, t in model.state_dict().items()}
+    # copies, because tied weights share memory, and a file cannot
+    weights = {name: t.detach().clone().contiguous() for name, t in model.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
     # save_file would make a file that only its owner may read
     partial.write_bytes(safetensors.torch.save(weights, metadata=header))
@@ -69,15 +70,18 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     description, weights = _read(Path(path))
     if model is None:
         model = _build(description, str(path))
+        assert isinstance(model, nn.Module)
+        model.to(next((t.dtype for t in weights.values() if t.is_floating_point()), None))
     elif (found := _describe(model)) != description:
         raise CheckpointError(
             f"{path} holds another model: {_difference(description, found)}; load it without a "
             "model, or build the one it describes"
         )
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit its own description: {error}") from error
+    wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    if wanted != (held := {name: tuple(t.shape) for name, t in weights.items()}):
+        names = sorted(n for n in {*wanted, *held} if wanted.get(n) != held.get(n))
+        raise CheckpointError(f"{path} has other weights than the model: {', '.join(names)}")
+    model.load_state_dict(weights)
     return model
 
 
@@ -104,7 +108,10 @@ def _describe(value: Any) -> Any:
         return {"class": _class_name(type(value)), "arguments": arguments, **replaced}
     if isinstance(value, type):
         return {"type": f"{value.__module__}.{value.__qualname__}"}
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return list(value)
+    plain = value is None or isinstance(value, bool | int | float | str)
+    return value if plain else {"class": repr(value), "arguments": {}}
 
 
 def _class_name(kind: type) -> str:

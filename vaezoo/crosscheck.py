@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -73,7 +74,8 @@ def crosscheck(
     Args:
         model: any member whose posterior is a diagonal Normal, whose prior is N(0, I) or a
             mixture of diagonal Gaussians, and whose likelihood is Bernoulli or Normal. It is
-            copied, not changed.
+            copied, not changed; a program of your own that refers to another model should refer
+            to one in float64.
         x: images (N, *x_shape).
         y: labels (N,); required by FSVAE, and for SSVAE the choice of the labelled bound.
         particles: of the importance-weighted rows.
@@ -88,9 +90,12 @@ def crosscheck(
         >>> crosscheck(VAE(), torch.zeros(5, 1, 28, 28), repeats=20).agrees()
         True
     """
+    if repeats < 2:
+        raise ValueError(f"a z-score needs at least 2 repeats, got {repeats}")
     model = copy.deepcopy(model).double().eval()
     batch = [x.double()] if y is None else [x.double(), y]
-    with torch.no_grad(), torch.random.fork_rng(), outside_param_store():
+    cuda = range(torch.cuda.device_count())
+    with torch.no_grad(), torch.random.fork_rng(cuda), outside_param_store():
         torch.manual_seed(seed)
         hand = _ByHand(model, batch)
         rows = Crosscheck(_same_noise(model, batch, hand))
@@ -225,7 +230,7 @@ def _compare(
         a, b = (torch.tensor([f() for _ in range(repeats)]).double() for f in (estimate, closed))
     difference = (a.mean() - b.mean()).item()
     error = ((a.var() + b.var()) / repeats).sqrt().item()
-    z = difference / error if error > 0 else 0.0
+    z = difference / error if error > 0 else 0.0 if difference == 0 else math.inf
     return Row(name, a.mean().item(), b.mean().item(), difference, z)
 
 

@@ -18,20 +18,20 @@ References:
 from __future__ import annotations
 
 import contextlib
-import inspect
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pyro
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from vaezoo.components import outside_param_store
 from vaezoo.data import Images
 from vaezoo.models import SSVAE
-from vaezoo.traces import Terms, run
+from vaezoo.traces import Terms, required_arguments, run
 
 __all__ = ["Estimate", "accuracy", "evaluate"]
 
@@ -92,7 +92,7 @@ def evaluate(
     if not particles or min(particles) < 1:
         raise ValueError(f"particles must be one or more k of at least 1, got {tuple(particles)}")
     values: defaultdict[str, list[Tensor]] = defaultdict(list)
-    wanted = _required(model)
+    wanted = required_arguments(cast(Any, model).model)
     with _evaluating(model, seed):
         for batch in tqdm(_batches(data, seed, batch_size), disable=not progress, unit="batch"):
             tensors = _on_device(model, batch)
@@ -184,18 +184,13 @@ def _on_device(model: nn.Module, batch: Any) -> list[Tensor]:
     return [t.to(device) for t in ([batch] if isinstance(batch, Tensor) else batch)]
 
 
-def _required(model: Any) -> int:
-    """How many arguments the programs cannot do without."""
-    parameters = inspect.signature(model.model).parameters.values()
-    return sum(p.default is p.empty for p in parameters)
-
-
 @contextlib.contextmanager
 def _evaluating(model: nn.Module, seed: int) -> Iterator[None]:
     """No gradients, evaluation mode, a generator of our own."""
     training = model.training
-    devices = [p.device for p in model.parameters() if p.device.type == "cuda"][:1]
-    with torch.no_grad(), torch.random.fork_rng(devices):
+    # manual_seed seeds every device, so every device's generator is kept
+    cuda = range(torch.cuda.device_count())
+    with torch.no_grad(), torch.random.fork_rng(cuda), outside_param_store():
         torch.manual_seed(seed)
         model.eval()
         try:

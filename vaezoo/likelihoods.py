@@ -44,6 +44,10 @@ class Likelihood(Component):
         """Return p(x|z[, y]) for codes z, shape (*leading, z_dim)."""
         raise NotImplementedError
 
+    def _decode(self, z: Tensor, y: Tensor | None) -> Tensor:
+        out: Tensor = self.network(z) if y is None else self.network(z, y)
+        return out
+
     def check(self, x: Tensor) -> None:
         """Raise ValueError unless images x are outcomes of this likelihood; here, any reals."""
 
@@ -66,7 +70,7 @@ class Bernoulli(Likelihood):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return p(x|z[, y])."""
-        return dist.Bernoulli(logits=self.network(z, y)).to_event(len(self.x_shape))
+        return dist.Bernoulli(logits=self._decode(z, y)).to_event(len(self.x_shape))
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError if a pixel is neither 0 nor 1."""
@@ -124,7 +128,7 @@ class Normal(Likelihood):
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return p(x|z[, y])."""
         scale = self.log_scale.exp() if self.learn_variance else self.scale
-        return dist.Normal(self.network(z, y), scale).to_event(len(self.x_shape))
+        return dist.Normal(self._decode(z, y), scale).to_event(len(self.x_shape))
 
     def __repr__(self) -> str:
         variance = "learned" if self.learn_variance else f"{self.variance:g}"

@@ -164,7 +164,8 @@ class SemiSupervised(Objective):
 
         loss = -w [ (1 - f) bound(x) + f bound(x, y) ] - α log q(y|x)
 
-    each term a mean over its images: the minibatch form of the seed's sum over all images.
+    each term a mean over its images. The bounds are weighted as in the sum over all images; α
+    multiplies the mean over the labelled ones, so it is f times the α of a sum.
 
     Args:
         objective: the bound; `ELBO()` by default.
@@ -213,6 +214,8 @@ class SemiSupervised(Objective):
         # conditioned on y, the guide still says log q(y|x): one run gives both labelled terms
         given = [poutine.condition(program, data={"y": y}) for program in (model, guide)]
         labelled = self.objective.run(*given, x_labelled)
+        if not labelled.has_given_labels:
+            raise ValueError("SemiSupervised needs a guide that infers 'y', such as an SSVAE's")
         log_qy = labelled.log_q_given.mean()
         terms = {"loss": -self.alpha * log_qy, "log_qy": log_qy.detach()}
         if self.generative_weight == 0:

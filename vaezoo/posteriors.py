@@ -59,7 +59,8 @@ class DiagonalNormal(Posterior):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return q(z|x[, y])."""
-        loc, raw_scale = self.network(x, y).unbind(-2)
+        h = self.network(x) if y is None else self.network(x, y)
+        loc, raw_scale = h.unbind(-2)
         return dist.Normal(loc, positive(raw_scale)).to_event(1)
 
     def __repr__(self) -> str:

@@ -2,8 +2,8 @@
 
 Every objective and every evaluation starts here. The guide runs under `poutine.enum`, the model is
 replayed against it, both inside one plate of particles, and each term comes back with shape
-(L, K, N): combinations of enumerated labels, particles, images; a size of 1 where a term does not
-vary.
+(L, K, N): classes of a label that is summed out, particles, images; a size of 1 where a term does
+not vary.
 
     rec      Σ observed sites  log p(x|…)
     kl       Σ latent sites    KL(q‖p) in closed form where that holds, else log q - log p
@@ -24,6 +24,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,7 +36,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-__all__ = ["Terms", "run"]
+__all__ = ["Terms", "required_arguments", "run"]
 
 Site = dict[str, Any]
 
@@ -71,6 +73,19 @@ def run(
         replayed = poutine.replay(model, trace=guide_trace)
         model_trace = poutine.trace(replayed).get_trace(*batch)
     return Terms(_sites(model_trace), _sites(guide_trace), particles)
+
+
+def required_arguments(program: Callable[..., Any]) -> int:
+    """How many arguments a program cannot do without; a label that it can infer is none of them.
+
+    Example:
+        >>> from vaezoo.models import FSVAE, SSVAE
+        >>> required_arguments(SSVAE().model), required_arguments(FSVAE().model)
+        (1, 2)
+    """
+    parameters = inspect.signature(program).parameters.values()
+    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.default is p.empty and p.kind in named for p in parameters)
 
 
 class Terms:
@@ -121,6 +136,11 @@ class Terms:
         """log q(y|x) of labels on which the guide was conditioned."""
         return self._sum(_log_prob(s) for s in self._guide.values() if s["is_observed"])
 
+    @property
+    def has_given_labels(self) -> bool:
+        """Whether the guide was conditioned on labels."""
+        return any(s["is_observed"] for s in self._guide.values())
+
     @functools.cached_property
     def labels_come_first(self) -> bool:
         """Whether q(y|x) is the same for all particles: no latent precedes y in the guide."""
@@ -136,7 +156,8 @@ class Terms:
 
     def _kl(self, name: str) -> Tensor:
         q, p = self._guide[name], self._model.get(name)
-        if p is not None and self._closed_form_holds(name):
+        # Pyro's KL of a Delta leaves out its log_density, where autoguides put their Jacobian
+        if p is not None and self._closed_form_holds(name) and not _is_delta(q["fn"]):
             with contextlib.suppress(NotImplementedError):
                 return _masked(kl_divergence(q["fn"], p["fn"]), q)
         return self._log_ratio(name)
@@ -156,6 +177,11 @@ class Terms:
         return total.flatten(0, -3) if total.dim() > 3 else total
 
     def _check(self) -> None:
+        if len(self._summed) > 1:
+            raise ValueError(f"at most one label can be summed out, got {self._summed}")
+        classes = {1, *(len(self._guide[n]["value"]) for n in self._summed)}
+        for name, site in [*self._model.items(), *self._guide.items()]:
+            _check_shape(name, site, classes, self.particles)
         for name, site in self._model.items():
             if not site["is_observed"] and name not in self._guide:
                 raise ValueError(f"the model samples {name!r} and the guide does not")
@@ -181,6 +207,29 @@ def _sites(trace: poutine.Trace) -> dict[str, Site]:
         for name, site in trace.nodes.items()
         if site["type"] == "sample" and not pyro.poutine.util.site_is_subsample(site)
     }
+
+
+def _check_shape(name: str, site: Site, classes: set[int], particles: int) -> None:
+    """A site has one value per class, particle and image, or it would be summed wrongly."""
+    images = {f.size for f in site["cond_indep_stack"] if f.dim == -1}
+    if not images:
+        raise ValueError(
+            f"{name!r} is sampled outside the plate over images: only what belongs to one image "
+            "can be estimated per image"
+        )
+    *left, k, n = (1, *site["fn"].batch_shape) if site["fn"].batch_shape else (1, 1)
+    if {n} != images or k not in (1, particles) or math.prod(left) not in classes:
+        raise ValueError(
+            f"{name!r} has batch shape {tuple(site['fn'].batch_shape)} for {images.pop()} images "
+            f"and {particles} particles: labels have shape (N,), and the shape of one image or "
+            "code belongs into the event, with to_event"
+        )
+
+
+def _is_delta(found: Any) -> bool:
+    while hasattr(found, "base_dist"):
+        found = found.base_dist
+    return isinstance(found, dist.Delta)
 
 
 def _is_label(site: Site) -> bool:

@@ -11,13 +11,12 @@ write around it; where it does not fit, write your own:
         bound(x)["loss"].backward()
         optimiser.step()
 
-Neither touches Pyro's parameter store.
+Neither touches Pyro's parameter store, unless the objective is one of Pyro's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import itertools
 import time
 from collections import defaultdict
@@ -34,9 +33,10 @@ from tqdm.auto import tqdm
 from vaezoo.components import outside_param_store
 from vaezoo.data import Images
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
-from vaezoo.models import IWAE, SSVAE, VAE
+from vaezoo.models import IWAE, SSVAE, VAE, LatentVariableModel
 from vaezoo.objectives import ELBO, IWELBO, Objective, SemiSupervised
 from vaezoo.stock import stock_loss
+from vaezoo.traces import required_arguments
 
 __all__ = ["Bound", "NonFiniteLoss", "default_objective", "fit"]
 
@@ -118,13 +118,21 @@ class Bound(nn.Module):
     def arguments(self, batch: Any) -> list[Tensor]:
         """The tensors of a batch that the objective takes, on the model's device.
 
-        A loader may yield labels that the model has no use for; they are left out.
+        Labels that a loader yields are left out where the programs do without them; for a bound
+        given both, call it yourself: `bound(x, y)`.
         """
         tensors = [batch] if isinstance(batch, Tensor) else list(batch)
         if not isinstance(self.objective, SemiSupervised):
-            tensors = tensors[: len(inspect.signature(self.model.model).parameters)]
-        device = next(self.model.parameters()).device
+            tensors = tensors[: required_arguments(self.model.model)]
+        device = next((p.device for p in self.model.parameters()), None)
         return [t.to(device, non_blocking=True) for t in tensors]
+
+    def check(self, batch: list[Tensor]) -> None:
+        """Raise ValueError if images or labels of a batch are not what the model takes."""
+        if isinstance(self.model, LatentVariableModel):
+            parts = [batch[:1], batch[1:]] if len(batch) == 3 else [batch]
+            for part in parts:
+                self.model.check(*part)
 
 
 def fit(
@@ -168,16 +176,32 @@ def fit(
     """
     bound = Bound(model, default_objective(model, data) if objective is None else objective)
     batches, total = _passes(data, batch_size, steps, epochs)
-    optimizer = optimizer or torch.optim.Adam(_trainable(bound), lr=lr, fused=True)
-    _check_optimizer(optimizer, bound)
+    first = next(batches)
+    parameters = _trainable(bound, first)
+    optimizer = optimizer or torch.optim.Adam(parameters.values(), lr=lr, fused=True)
+    _check_optimizer(optimizer, parameters)
+    if validation is not None:
+        _try_validation(bound, validation, batch_size)
     history: defaultdict[str, list[float]] = defaultdict(list)
     started, since = time.perf_counter(), _Mean()
     validate = dist.is_validation_enabled()
+
+    def record(step: int) -> None:
+        found = {"step": step, "seconds": time.perf_counter() - started, **since.take()}
+        if validation is not None:
+            found |= _validate(bound, validation, batch_size)
+        for name, value in found.items():
+            history[name].append(value)
+        bar.set_postfix_str(_line(found))
+
     with _training(model), tqdm(total=total, disable=not progress, unit="step") as bar:
-        for step, batch in enumerate(batches, start=1):
-            # the first batch is checked in full; later ones have its shapes
+        for step, batch in enumerate(itertools.chain([first], batches), start=1):
+            arguments = bound.arguments(batch)
+            if validate:
+                bound.check(arguments)
+            # Pyro's own checks, of programs rather than data, are made once
             with pyro.validation_enabled(validate and step == 1):
-                terms = bound(*bound.arguments(batch))
+                terms = bound(*arguments)
             if not torch.isfinite(terms["loss"]):
                 raise NonFiniteLoss(step, {k: v.item() for k, v in terms.items()}, dict(history))
             optimizer.zero_grad()
@@ -188,12 +212,9 @@ def fit(
             since.add(terms)
             bar.update()
             if step % log_every == 0 or step == total:
-                record = {"step": step, "seconds": time.perf_counter() - started, **since.take()}
-                if validation is not None:
-                    record |= _validate(bound, validation, batch_size)
-                for name, value in record.items():
-                    history[name].append(value)
-                bar.set_postfix_str(_line(record))
+                record(step)
+        if since.weight:  # data of unknown length ended between two records
+            record(step)
     return dict(history)
 
 
@@ -237,18 +258,51 @@ def _one_pass(data: Images | Iterable[Any], batch_size: int) -> Iterable[Any]:
 
 
 def _length(batches: Any) -> int | None:
-    return len(batches) if hasattr(batches, "__len__") else None
+    try:
+        return len(batches)
+    except TypeError:
+        return None
 
 
-def _trainable(bound: Bound) -> list[nn.Parameter]:
-    return [p for p in bound.parameters() if p.requires_grad]
+def _trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
+    """Everything to train, by name: the module's parameters, and what else the loss depends on.
+
+    A program of one's own may use `pyro.param`, a network from outside the model, or a guide that
+    makes its parameters when it is first called. Such a bound is run once, and the leaves of its
+    loss are trained too.
+    """
+    written = isinstance(bound.model, LatentVariableModel)
+    if not written or {"model", "guide"} & vars(bound.model).keys():
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            loss = bound(*bound.arguments(batch))["loss"]
+        leaves = {
+            f"parameter {i} {tuple(p.shape)} of a program": p for i, p in enumerate(_leaves(loss))
+        }
+    else:
+        leaves = {}
+    named = {n: p for n, p in bound.model.named_parameters() if p.requires_grad}
+    known = {id(p) for p in named.values()}
+    return named | {n: p for n, p in leaves.items() if id(p) not in known}
 
 
-def _check_optimizer(optimizer: torch.optim.Optimizer, bound: Bound) -> None:
+def _leaves(loss: Tensor) -> list[Tensor]:
+    """The tensors at the ends of a loss's graph."""
+    found: list[Tensor] = []
+    stack, seen = [loss.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        stack += [following for following, _ in node.next_functions]
+    return found
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, parameters: dict[str, Tensor]) -> None:
     known = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    missing = [
-        name for name, p in bound.model.named_parameters() if p.requires_grad and id(p) not in known
-    ]
+    missing = [name for name, p in parameters.items() if id(p) not in known]
     if missing:
         raise ValueError(
             f"the optimizer does not train {', '.join(missing)}: it was made before a part was "
@@ -264,6 +318,25 @@ def _training(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(before)
+
+
+@torch.no_grad()
+def _try_validation(bound: Bound, validation: Images | Iterable[Any], batch_size: int) -> None:
+    """One batch of the validation data, before the first step rather than after many."""
+    batches = _one_pass(validation, batch_size)
+    batch = next(iter(batches), None)
+    once = not isinstance(validation, Images) and iter(batches) is batches
+    if batch is None or once:
+        raise ValueError("validation data must hold a batch, and must not be a generator")
+    training = bound.model.training
+    bound.model.eval()
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            bound(*bound.arguments(batch))
+    except ValueError as error:
+        raise ValueError(f"validation data: {error}") from error
+    finally:
+        bound.model.train(training)
 
 
 @torch.no_grad()

@@ -70,21 +70,23 @@ class LatentVariableModel(nn.Module):
         raise NotImplementedError
 
     @contextlib.contextmanager
-    def images(self, x: Tensor) -> Iterator[None]:
-        """The plate over images, after a check of x (while Pyro's validation is on).
-
-        Raises:
-            ValueError: x is not a batch of floating-point images of this model's shape and
-                dtype, has NaNs, or holds values that the likelihood cannot produce.
-        """
-        if x.dim() != len(self.x_shape) + 1 or x.shape[1:] != self.x_shape or len(x) == 0:
-            raise ValueError(f"expected images (N, {_csv(self.x_shape)}), got {tuple(x.shape)}")
+    def images(self, x: Tensor, y: Tensor | None = None) -> Iterator[None]:
+        """The plate over images; while Pyro's validation is on, after `check` of the batch."""
         if dist.is_validation_enabled():
-            self._check_values(x)
+            self.check(x, y)
         with pyro.plate("data", len(x)):
             yield
 
-    def _check_values(self, x: Tensor) -> None:
+    def check(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Look a batch over: images x, and labels y where there are any.
+
+        Raises:
+            ValueError: x is not a batch of floating-point images of this model's shape and
+                dtype, has NaNs, or holds values that the likelihood cannot produce; y is not one
+                integer class per image, in range.
+        """
+        if x.dim() != len(self.x_shape) + 1 or x.shape[1:] != self.x_shape or len(x) == 0:
+            raise ValueError(f"expected images (N, {_csv(self.x_shape)}), got {tuple(x.shape)}")
         if x.dtype != (dtype := self._tensor_like().dtype):
             raise ValueError(
                 f"expected images of dtype {dtype} like the model's parameters, got {x.dtype}: "
@@ -93,6 +95,19 @@ class LatentVariableModel(nn.Module):
         if not torch.isfinite(x).all():
             raise ValueError("images hold NaN or infinite values; remove or mend them first")
         self.likelihood.check(x)
+        if y is None:
+            return
+        if not self.classes:
+            raise ValueError(f"{type(self).__name__} has no labels, and the batch holds some")
+        if y.shape != x.shape[:1] or y.dtype != torch.long:
+            raise ValueError(
+                f"expected integer classes y ({len(x)},) of dtype torch.long, got {tuple(y.shape)} "
+                f"of {y.dtype}"
+            )
+        if y.min() < 0 or y.max() >= self.classes:
+            raise ValueError(
+                f"labels must lie in 0..{self.classes - 1}, got {int(y.min())}..{int(y.max())}"
+            )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("model", "guide"):
@@ -103,8 +118,10 @@ class LatentVariableModel(nn.Module):
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
-        self._modules.pop(f"{name}_program", None)
-        super().__delattr__(name)
+        if name in ("model", "guide"):
+            self._drop_program(name)
+        else:
+            super().__delattr__(name)
 
     def _check_part(self, role: str, part: Any) -> None:
         """Run a new part once on zeros, and compare what it returns with what the rest needs."""
@@ -119,7 +136,7 @@ class LatentVariableModel(nn.Module):
         try:
             with _probing(part):
                 found = part(*inputs[role])
-        except ValueError as error:
+        except (ValueError, RuntimeError, TypeError) as error:
             raise ValueError(f"{role} {part!r} does not fit {self._shapes()}: {error}") from error
         batch = () if role == "prior" else (2,)
         expected = (batch, events.get(role, (self.z_dim,)))
@@ -137,9 +154,12 @@ class LatentVariableModel(nn.Module):
     def _set_program(self, name: str, value: Any) -> None:
         if name == "guide" and isinstance(value, Posterior):
             self.posterior = value
+            self._drop_program("guide")
             return
         if isinstance(value, Component) or not callable(value):
             raise TypeError(f"{name} must be a Pyro program or a Posterior, got {_kind(value)}")
+        if isinstance(value, nn.Module) and self in value.modules():
+            raise ValueError(f"{_kind(value)} holds the model itself, which cannot hold it in turn")
         wanted = inspect.signature(getattr(type(self), name).__get__(self))
         try:
             inspect.signature(value).bind(*wanted.parameters)
@@ -147,10 +167,15 @@ class LatentVariableModel(nn.Module):
             raise TypeError(
                 f"a {name} for {type(self).__name__} takes {wanted}, got {inspect.signature(value)}"
             ) from error
+        self._drop_program(name)
         # nn.Module would file a module under _modules, where the written method shadows it.
         if isinstance(value, nn.Module):
             self._modules[f"{name}_program"] = value
         self.__dict__[name] = value
+
+    def _drop_program(self, name: str) -> None:
+        self.__dict__.pop(name, None)
+        self._modules.pop(f"{name}_program", None)
 
     def _tensor_like(self) -> Tensor:
         return next(self.parameters(), torch.empty(0))

@@ -70,13 +70,13 @@ class FSVAE(LatentVariableModel):
 
     def model(self, x: Tensor, y: Tensor) -> Tensor:
         """z ~ p(z), x ~ p(x|y, z), for images (N, *x_shape) and labels (N,)."""
-        with self.images(x):
+        with self.images(x, y):
             z = pyro.sample("z", self.prior())
             return pyro.sample("x", self.likelihood(z, y), obs=x)
 
     def guide(self, x: Tensor, y: Tensor) -> Tensor:
         """z ~ q(z|x, y)."""
-        with self.images(x):
+        with self.images(x, y):
             return pyro.sample("z", self.posterior(x, y))
 
     def sample(

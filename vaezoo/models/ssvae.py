@@ -11,8 +11,9 @@
     maximise   Σ_x ELBO(x) + Σ_(x,y) ELBO(x, y) + α Σ_(x,y) log q(y|x)
 
 The sum over y is exact: `enumerate` in the guide marks y, and vaezoo's objectives (and Pyro's
-`TraceEnum_ELBO`) sum it out. A labelled image is never marginalised. log p(y) is a constant, and
-is there because the program observes y too.
+`TraceEnum_ELBO`) sum it out. Where a label is given it is used, and nothing is marginalised.
+log p(y) is a constant, and is there because the program observes y too. How the three sums are
+weighted in a minibatch is said in `objectives.SemiSupervised`.
 
 References:
     Kingma, Rezende, Mohamed, Welling. Semi-supervised Learning with Deep Generative Models. 2014.
@@ -82,7 +83,7 @@ class SSVAE(LatentVariableModel):
 
     def model(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """y ~ p(y), z ~ p(z), x ~ p(x|y, z), for images (N, *x_shape) and labels (N,)."""
-        with self.images(x):
+        with self.images(x, y):
             uniform = dist.Categorical(logits=x.new_zeros(self.classes))
             y = pyro.sample("y", uniform, obs=y, infer={"enumerate": "parallel"})
             z = pyro.sample("z", self.prior())
@@ -90,7 +91,7 @@ class SSVAE(LatentVariableModel):
 
     def guide(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """y ~ q(y|x) unless it is given, z ~ q(z|x, y)."""
-        with self.images(x):
+        with self.images(x, y):
             if y is None:
                 y = pyro.sample("y", self.classifier(x), infer={"enumerate": "parallel"})
             return pyro.sample("z", self.posterior(x, y))
