@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -32,15 +30,15 @@ from tqdm.auto import tqdm
 
 from vaezoo.components import outside_param_store
 from vaezoo.data import Images
+from vaezoo.data.passes import one_pass, passes
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
+from vaezoo.history import History, Mean, Recorder
 from vaezoo.models import IWAE, SSVAE, VAE, LatentVariableModel
 from vaezoo.objectives import ELBO, IWELBO, Objective, SemiSupervised
 from vaezoo.stock import stock_loss
 from vaezoo.traces import required_arguments
 
 __all__ = ["Bound", "NonFiniteLoss", "default_objective", "fit"]
-
-History = dict[str, list[float]]
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -175,93 +173,39 @@ def fit(
         ValueError: the data hold no batch, or the optimizer does not know all parameters.
     """
     bound = Bound(model, default_objective(model, data) if objective is None else objective)
-    batches, total = _passes(data, batch_size, steps, epochs)
+    batches, total = passes(data, batch_size, steps, epochs)
     first = next(batches)
     parameters = _trainable(bound, first)
     optimizer = optimizer or torch.optim.Adam(parameters.values(), lr=lr, fused=True)
     _check_optimizer(optimizer, parameters)
     if validation is not None:
         _try_validation(bound, validation, batch_size)
-    history: defaultdict[str, list[float]] = defaultdict(list)
-    started, since = time.perf_counter(), _Mean()
-    validate = dist.is_validation_enabled()
-
-    def record(step: int) -> None:
-        found = {"step": step, "seconds": time.perf_counter() - started, **since.take()}
-        if validation is not None:
-            found |= _validate(bound, validation, batch_size)
-        for name, value in found.items():
-            history[name].append(value)
-        bar.set_postfix_str(_line(found))
-
+    check = dist.is_validation_enabled()
     with _training(model), tqdm(total=total, disable=not progress, unit="step") as bar:
-        for step, batch in enumerate(itertools.chain([first], batches), start=1):
-            arguments = bound.arguments(batch)
-            if validate:
-                bound.check(arguments)
-            # Pyro's own checks, of programs rather than data, are made once
-            with pyro.validation_enabled(validate and step == 1):
-                terms = bound(*arguments)
+        validate = None if validation is None else lambda: _validate(bound, validation, batch_size)
+        recorder = Recorder(bar, log_every=log_every, validate=validate)
+        for batch in itertools.chain([first], batches):
+            terms = _terms(bound, batch, check=check, first=recorder.step == 0)
             if not torch.isfinite(terms["loss"]):
-                raise NonFiniteLoss(step, {k: v.item() for k, v in terms.items()}, dict(history))
+                found = {name: value.item() for name, value in terms.items()}
+                raise NonFiniteLoss(recorder.step + 1, found, dict(recorder.history))
             optimizer.zero_grad()
             terms["loss"].backward()
             optimizer.step()
             if scheduler is not None:
                 scheduler.step()
-            since.add(terms)
-            bar.update()
-            if step % log_every == 0 or step == total:
-                record(step)
-        if since.weight:  # data of unknown length ended between two records
-            record(step)
-    return dict(history)
+            recorder.add(terms)
+        recorder.record()
+    return dict(recorder.history)
 
 
-def _passes(
-    data: Images | Iterable[Any], batch_size: int, steps: int | None, epochs: int | None
-) -> tuple[Iterator[Any], int | None]:
-    """The batches of as many passes as it takes, and their number where it is known."""
-    if steps is not None and epochs is not None:
-        raise ValueError("give steps or epochs, not both")
-    if min(1 if steps is None else steps, 1 if epochs is None else epochs) < 1:
-        raise ValueError(f"steps and epochs must be at least 1, got {steps or epochs or 0}")
-    if steps is not None:
-        return itertools.islice(_cycle(data, batch_size, None), steps), steps
-    epochs = epochs or 10
-    once = _one_pass(data, batch_size)
-    length = -(-len(data) // batch_size) if isinstance(data, Images) else _length(once)
-    return _cycle(data, batch_size, epochs), None if length is None else epochs * length
-
-
-def _cycle(data: Images | Iterable[Any], batch_size: int, epochs: int | None) -> Iterator[Any]:
-    for epoch in itertools.count() if epochs is None else range(epochs):
-        empty = True
-        for batch in _one_pass(data, batch_size):
-            empty = False
-            yield batch
-        if empty:
-            raise ValueError(
-                "data hold no batch"
-                if epoch == 0
-                else f"data ran out after {epoch} pass(es): give something that can be iterated "
-                "again, such as a list or a DataLoader, not a generator"
-            )
-
-
-def _one_pass(data: Images | Iterable[Any], batch_size: int) -> Iterable[Any]:
-    if isinstance(data, Tensor):
-        raise ValueError(
-            "a tensor is not an iterable of batches: wrap it in data.Images, or in a list"
-        )
-    return data.batches(batch_size) if isinstance(data, Images) else data
-
-
-def _length(batches: Any) -> int | None:
-    try:
-        return len(batches)
-    except TypeError:
-        return None
+def _terms(bound: Bound, batch: Any, *, check: bool, first: bool) -> dict[str, Tensor]:
+    arguments = bound.arguments(batch)
+    if check:
+        bound.check(arguments)
+    # Pyro's own checks, of programs rather than data, are made once
+    with pyro.validation_enabled(check and first):
+        return bound(*arguments)
 
 
 def _trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
@@ -323,7 +267,7 @@ def _training(model: nn.Module) -> Iterator[None]:
 @torch.no_grad()
 def _try_validation(bound: Bound, validation: Images | Iterable[Any], batch_size: int) -> None:
     """One batch of the validation data, before the first step rather than after many."""
-    batches = _one_pass(validation, batch_size)
+    batches = one_pass(validation, batch_size)
     batch = next(iter(batches), None)
     once = not isinstance(validation, Images) and iter(batches) is batches
     if batch is None or once:
@@ -343,33 +287,10 @@ def _try_validation(bound: Bound, validation: Images | Iterable[Any], batch_size
 def _validate(
     bound: Bound, validation: Images | Iterable[Any], batch_size: int
 ) -> dict[str, float]:
-    mean = _Mean()
+    mean = Mean()
     bound.model.eval()
-    for batch in _one_pass(validation, batch_size):
+    for batch in one_pass(validation, batch_size):
         arguments = bound.arguments(batch)
         mean.add(bound(*arguments), weight=len(arguments[0]))
     bound.model.train()
-    return {f"validation_{name}": value for name, value in mean.take().items()}
-
-
-class _Mean:
-    """Weighted means of named scalars, summed on their device."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.weight = 0
-
-    def add(self, terms: dict[str, Tensor], weight: int = 1) -> None:
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + weight * value.detach().double()
-        self.weight += weight
-
-    def take(self) -> dict[str, float]:
-        means = {name: value.item() / self.weight for name, value in self.sums.items()}
-        self.__init__()  # type: ignore[misc]
-        return means
-
-
-def _line(record: dict[str, float]) -> str:
-    names = ("bound", "kl", "rec", "log_qy", "validation_bound")
-    return " ".join(f"{n}={record[n]:.2f}" for n in names if n in record) + " nats"
+    return mean.take()
