@@ -14,6 +14,7 @@ from torch import nn
 
 from vaezoo import models, plots
 from vaezoo.likelihoods import Bernoulli
+from vaezoo.plots.members import COLOURS
 
 HIDDEN = (16, 16)
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
@@ -261,7 +262,7 @@ def test_labelled_members_encode_with_the_labels():
 
 
 def test_ten_colours_can_be_told_apart():
-    colours = torch.tensor([to_rgb(colour) for colour in plots.COLOURS])
+    colours = torch.tensor([to_rgb(colour) for colour in COLOURS])
     assert len(colours) == 10
     assert torch.pdist(colours).min() > 0.2
     assert torch.pdist(torch.cat([colours, torch.ones(1, 3)])).min() > 0.2  # nor lost on white

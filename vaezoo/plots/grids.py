@@ -1,0 +1,134 @@
+"""Images side by side, a dot or a whole number of dots for every pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+__all__ = ["image_grid"]
+
+
+DPI = 100  # dots per inch, at which an image pixel is a whole number of dots
+PAD = 0.08  # inches around an image grid and its labels
+LARGEST = 1400  # dots; a grid that would be wider or higher is scaled down
+
+
+def image_grid(
+    images: Tensor,
+    *,
+    rows: int | None = None,
+    columns: int | None = None,
+    title: str | None = None,
+    row_labels: Sequence[object] | None = None,
+    column_labels: Sequence[object] | None = None,
+) -> Figure:
+    """Images side by side, row by row from the top left.
+
+    Args:
+        images: (N, C, H, W) floats in [0, 1], clipped to it; C is 1 for grey or 3 for colour.
+        rows, columns: of the grid; about square by default. Cells left over are blank.
+        title: above the grid.
+        row_labels, column_labels: one for each row, at its left; one for each column, on top.
+
+    Raises:
+        TypeError: images are not a floating-point tensor.
+        ValueError: images have another shape, hold NaNs or do not fit in the grid, or labels are
+            not as many as rows or columns.
+
+    Example:
+        >>> figure = image_grid(torch.rand(7, 1, 28, 28), columns=4)
+        >>> figure.axes[0].images[0].get_array().shape           # 2 x 4 images, a pixel apart
+        (57, 115)
+    """
+    check_images(images)
+    rows, columns = _layout(len(images), rows, columns)
+    mosaic = _mosaic(images.detach().float().cpu().clamp(0, 1), rows, columns)
+    side = max(images.shape[2:])
+    # few images are drawn larger than many
+    cell = min(max(560 / max(rows, columns), 56), 160)
+    scale = min(max(1, round(cell / side)), LARGEST / max(mosaic.shape[:2])) / DPI
+    figure = Figure((scale * mosaic.shape[1], scale * mosaic.shape[0]), DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(mosaic.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
+    axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+    axes.set_yticks(*_ticks("row_labels", row_labels, rows, mosaic.shape[0]))
+    axes.set_xticks(*_ticks("column_labels", column_labels, columns, mosaic.shape[1]))
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)  # some styles draw one, which would cross the images
+    axes.set_title(title or "")
+    return make_room(figure)
+
+
+def _layout(n: int, rows: int | None, columns: int | None) -> tuple[int, int]:
+    if columns is None:
+        columns = math.ceil(math.sqrt(n) if rows is None else n / max(rows, 1))
+    if rows is None:
+        rows = math.ceil(n / max(columns, 1))
+    if min(rows, columns) < 1 or rows * columns < n:
+        raise ValueError(
+            f"{n} images do not fit in {rows} rows and {columns} columns: make them more, leave "
+            "one out, or show fewer images"
+        )
+    return rows, columns
+
+
+def _mosaic(images: Tensor, rows: int, columns: int) -> Tensor:
+    """White paper (height, width, C) with the images on it, a little apart."""
+    n, channels, height, width = images.shape
+    gap = max(1, max(height, width) // 24)
+    cells = torch.ones(rows * columns, height + gap, width + gap, channels, device="cpu")
+    cells[:n, :height, :width] = images.permute(0, 2, 3, 1)
+    cells = cells.reshape(rows, columns, *cells.shape[1:]).transpose(1, 2)
+    return cells.flatten(2, 3).flatten(0, 1)[:-gap, :-gap]
+
+
+def _ticks(
+    name: str, labels: Sequence[object] | None, n: int, extent: int
+) -> tuple[list[float], list[str]]:
+    """Where the middles of n rows or columns lie, and what they are called."""
+    if labels is None:
+        return [], []
+    if len(labels) != n:
+        raise ValueError(f"{name} must be {n}, one for each; got {len(labels)}")
+    # imshow puts the middle of the first pixel at 0
+    return [(k + 0.5) * extent / n - 0.5 for k in range(n)], [str(label) for label in labels]
+
+
+def make_room(figure: Figure) -> Figure:
+    """Make the figure as large as its axes and their labels need; the axes keep their size.
+
+    A layout engine would fit the axes to the figure instead, and blur the images.
+    """
+    axes, outer = figure.axes[0], figure.get_tightbbox()
+    inner = axes.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+    width, height = outer.width + 2 * PAD, outer.height + 2 * PAD
+    left, bottom = inner.x0 - outer.x0 + PAD, inner.y0 - outer.y0 + PAD
+    figure.set_size_inches(width, height)
+    axes.set_position((left / width, bottom / height, inner.width / width, inner.height / height))
+    return figure
+
+
+def check_images(images: Tensor) -> None:
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        raise TypeError(
+            f"images must be a floating-point tensor in [0, 1]; got {describe(images)}. Bytes "
+            "become one by x / 255, data.Images by images.tensors()[0]"
+        )
+    if images.dim() != 4 or images.shape[1] not in (1, 3) or images.numel() == 0:
+        raise ValueError(
+            "images must have the shape (N, C, H, W), C being 1 (grey) or 3 (colour) and N at "
+            f"least 1; got {describe(images)}. Grey (N, H, W) become so by x.unsqueeze(1)"
+        )
+    if images.isnan().any():
+        raise ValueError("images hold NaNs: did training diverge? x.nan_to_num() shows the rest")
+
+
+def describe(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    span = f" from {value.min()} to {value.max()}" if value.numel() else ""
+    return f"{value.dtype} of shape {tuple(value.shape)}{span}"
