@@ -256,6 +256,14 @@ def test_labels_enter_by_their_own_weights() -> None:
     assert torch.allclose(every[y, torch.arange(7)], net(x, y), atol=1e-12)
 
 
+def test_label_weights_start_as_wide_as_asked() -> None:
+    """U(-b, b) with b = scale / sqrt(inputs + classes): the largest of 5,000 is close to b."""
+    for scale in (1.0, 10.0):
+        net = networks.MLP((10,), (500,), (1,), classes=10, label_scale=scale)
+        bound = scale / math.sqrt(20)
+        assert 0.99 * bound < net.label.abs().max().item() <= bound
+
+
 def test_guide_assignment_is_never_shadowed() -> None:
     """nn.Module would file a module under _modules, where the method hides it."""
     vae, x = member("VAE"), images()

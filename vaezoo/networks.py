@@ -41,19 +41,25 @@ class _Network(nn.Module):
     first: nn.Module
     rest: nn.Module
 
-    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], classes: int) -> None:
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        classes: int,
+        label_scale: float,
+    ) -> None:
         super().__init__()
         self.in_shape: Shape = _shape("in_shape", in_shape)
         self.out_shape: Shape = _shape("out_shape", out_shape)
         if classes < 0:
             raise ValueError(f"classes must be 0 (no labels) or more, got {classes}")
-        self.classes = classes
+        self.classes, self.label_scale = classes, label_scale
 
     def _make_label(self, width: int) -> None:
-        """W_y, drawn as the columns of a linear layer on (x, one-hot y) would be."""
+        """W_y, drawn as the columns of a linear layer on (x, one-hot y) are, times label_scale."""
         self.label: nn.Parameter | None = None
         if self.classes:
-            bound = 1 / math.sqrt(math.prod(self.in_shape) + self.classes)
+            bound = self.label_scale / math.sqrt(math.prod(self.in_shape) + self.classes)
             self.label = nn.Parameter(torch.empty(self.classes, width).uniform_(-bound, bound))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -94,6 +100,7 @@ class MLP(_Network):
         hidden: widths of the hidden layers; at least one.
         out_shape: shape of one output.
         classes: number of classes of y, 0 for a network without labels.
+        label_scale: how much wider labels' weights start than those of a linear layer.
         activation: class of the non-linearity; ELU as in the seed's networks.
 
     Example:
@@ -110,9 +117,10 @@ class MLP(_Network):
         out_shape: Sequence[int],
         *,
         classes: int = 0,
+        label_scale: float = 1.0,
         activation: Callable[[], nn.Module] = nn.ELU,
     ) -> None:
-        super().__init__(in_shape, out_shape, classes)
+        super().__init__(in_shape, out_shape, classes, label_scale)
         self.hidden, self.activation = _shape("hidden", hidden), activation
         widths = [*self.hidden, math.prod(self.out_shape)]
         self.first = nn.Sequential(
@@ -137,6 +145,7 @@ class Conv(_Network):
         hidden: channels of the convolutions; H and W must be divisible by 2**len(hidden).
         out_shape: (C, H, W) when going up.
         classes: number of classes of y, 0 for a network without labels.
+        label_scale: how much wider labels' weights start than those of a linear layer.
         activation: class of the non-linearity.
 
     Example:
@@ -155,9 +164,10 @@ class Conv(_Network):
         out_shape: Sequence[int],
         *,
         classes: int = 0,
+        label_scale: float = 1.0,
         activation: Callable[[], nn.Module] = nn.ELU,
     ) -> None:
-        super().__init__(in_shape, out_shape, classes)
+        super().__init__(in_shape, out_shape, classes, label_scale)
         self.hidden, self.activation = _shape("hidden", hidden), activation
         down = len(self.in_shape) == 3
         image = self.in_shape if down else self.out_shape

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from vaezoo.likelihoods import Likelihood, Normal
 from vaezoo.models.base import LatentVariableModel
+from vaezoo.networks import MLP
 from vaezoo.posteriors import DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
 
@@ -63,7 +64,7 @@ class FSVAE(LatentVariableModel):
             z_dim,
             classes=classes,
             prior=prior or StandardNormal(z_dim),
-            likelihood=likelihood or Normal(z_dim, x_shape, hidden=hidden[::-1], classes=classes),
+            likelihood=likelihood or _normal(z_dim, x_shape, tuple(hidden[::-1]), classes),
             posterior=posterior or DiagonalNormal(x_shape, z_dim, hidden=hidden, classes=classes),
         )
         self.hidden = tuple(hidden)
@@ -91,3 +92,11 @@ class FSVAE(LatentVariableModel):
         if y is None:
             raise ValueError("FSVAE has no p(y): say which classes to draw, sample(y=…)")
         return super().sample(n, y=y, z=z, mean=mean)
+
+
+def _normal(z_dim: int, x_shape: Sequence[int], hidden: Sequence[int], classes: int) -> Normal:
+    """The default likelihood. Content has to switch hidden units, which labels that start as a
+    linear layer starts them learn slowly: colours and slant then take all of z, and y is ignored.
+    """
+    network = MLP((z_dim,), hidden, x_shape, classes=classes, label_scale=10.0)
+    return Normal(z_dim, x_shape, hidden=hidden, classes=classes, network=network)
