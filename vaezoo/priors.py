@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.components import Component
+from vaezoo.mixtures import NormalMixture
 from vaezoo.networks import positive
 
 __all__ = ["MixtureOfGaussians", "Prior", "StandardNormal"]
@@ -81,9 +82,9 @@ class MixtureOfGaussians(Prior):
             self.register_buffer("logits", torch.zeros(k), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:
-        """Return the mixture as a `MixtureSameFamily`."""
+        """Return the mixture, a `MixtureSameFamily`."""
         components = dist.Normal(self.loc, positive(self.raw_scale)).to_event(1)
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components)
+        return NormalMixture(dist.Categorical(logits=self.logits), components)
 
     def __repr__(self) -> str:
         return f"MixtureOfGaussians({self.z_dim}, k={self.k})"
