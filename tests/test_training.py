@@ -67,6 +67,18 @@ def test_scheduler_advances_once_a_step() -> None:
     assert optimizer.param_groups[0]["lr"] == 0.125
 
 
+def test_gradients_are_clipped_over_all_parameters() -> None:
+    """One step of SGD at rate 1 moves by max_grad_norm, where the gradient is longer, to 1e-5."""
+    vae = member("VAE")
+    before = torch.cat([p.detach().clone().flatten() for p in vae.parameters()])
+    optimizer = torch.optim.SGD(vae.parameters(), lr=1.0)
+    fit(vae, [images()], steps=1, optimizer=optimizer, max_grad_norm=0.01, progress=False)
+    after = torch.cat([p.detach().flatten() for p in vae.parameters()])
+    assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-5)
+    with pytest.raises(ValueError, match="max_grad_norm must be positive, got 0"):
+        fit(vae, [images()], max_grad_norm=0)
+
+
 def test_swap_in_the_middle_of_training() -> None:
     """Every old weight is kept by the swap, and the new part trains in the next `fit`."""
     vae, x = member("VAE"), images()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
+from torch.distributions import kl
+from torch.distributions.utils import vec_to_tril_matrix
 
 from vaezoo.components import Component
+from vaezoo.flows import AutoregressiveFlow
 from vaezoo.networks import MLP, positive
 
-__all__ = ["Classifier", "DiagonalNormal", "Posterior"]
+__all__ = ["Classifier", "DiagonalNormal", "Flow", "FullNormal", "LowRankNormal", "Posterior"]
 
 
 class Posterior(Component):
@@ -26,7 +31,43 @@ class Posterior(Component):
         raise NotImplementedError
 
 
-class DiagonalNormal(Posterior):
+class _Amortised(Posterior):
+    """A posterior whose parameters are what one network puts out; `_outputs` says their shape.
+
+    Args:
+        x_shape: shape of one image.
+        z_dim: latent size.
+        hidden: widths of the hidden layers of the default `MLP`.
+        classes: number of classes of y; 0 for q(z|x).
+        network: your own module from images (and labels) to what the posterior reads.
+    """
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        z_dim: int,
+        *,
+        hidden: Sequence[int] = (300, 300),
+        classes: int = 0,
+        network: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.x_shape, self.z_dim = tuple(x_shape), z_dim
+        self.hidden, self.classes = tuple(hidden), classes
+        self.network = network or MLP(x_shape, hidden, self._outputs(), classes=classes)
+
+    def _outputs(self) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def _read(self, x: Tensor, y: Tensor | None) -> Tensor:
+        h: Tensor = self.network(x) if y is None else self.network(x, y)
+        return h
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.z_dim})"
+
+
+class DiagonalNormal(_Amortised):
     """N(μ(x), diag σ²(x)), the posterior of Kingma & Welling 2014.
 
     Args:
@@ -43,28 +84,136 @@ class DiagonalNormal(Posterior):
         (torch.Size([7]), torch.Size([10]))
     """
 
+    def _outputs(self) -> tuple[int, ...]:
+        return (2, self.z_dim)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Return q(z|x[, y])."""
+        loc, raw_scale = self._read(x, y).unbind(-2)
+        return dist.Normal(loc, positive(raw_scale)).to_event(1)
+
+
+class FullNormal(_Amortised):
+    """N(μ(x), L(x) Lᵀ(x)) with a lower triangular Cholesky factor L, its diagonal positive.
+
+    The network puts out z_dim means, z_dim raw scales and z_dim (z_dim - 1) / 2 numbers below the
+    diagonal, in one vector. The KL from N(0, I) has a closed form and is used. Arguments as in
+    `DiagonalNormal`.
+
+    Example:
+        >>> q = FullNormal((1, 28, 28), 10)(torch.zeros(7, 1, 28, 28))
+        >>> q.covariance_matrix.shape
+        torch.Size([7, 10, 10])
+    """
+
+    def _outputs(self) -> tuple[int, ...]:
+        return (self.z_dim * (self.z_dim + 3) // 2,)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Return q(z|x[, y])."""
+        d = self.z_dim
+        loc, raw_scale, below = self._read(x, y).split([d, d, d * (d - 1) // 2], -1)
+        tril = torch.diag_embed(positive(raw_scale))
+        if d > 1:
+            tril = tril + vec_to_tril_matrix(below, -1)
+        return _FullNormal(loc, scale_tril=tril)
+
+
+class LowRankNormal(_Amortised):
+    """N(μ(x), W(x) Wᵀ(x) + diag σ²(x)), with W of a few columns.
+
+    The network puts out (rank + 2, z_dim): means, raw scales and W's columns. The KL from N(0, I)
+    has a closed form and is used.
+
+    Args:
+        rank: columns of W, at least 1; the rest as in `DiagonalNormal`.
+
+    Example:
+        >>> q = LowRankNormal((1, 28, 28), 10, rank=2)(torch.zeros(7, 1, 28, 28))
+        >>> q.cov_factor.shape
+        torch.Size([7, 10, 2])
+    """
+
+    rank: int
+
     def __init__(
         self,
         x_shape: Sequence[int],
         z_dim: int,
         *,
+        rank: int = 2,
         hidden: Sequence[int] = (300, 300),
         classes: int = 0,
         network: nn.Module | None = None,
     ) -> None:
-        super().__init__()
-        self.x_shape, self.z_dim = tuple(x_shape), z_dim
-        self.hidden, self.classes = tuple(hidden), classes
-        self.network = network or MLP(x_shape, hidden, (2, z_dim), classes=classes)
+        if rank < 1:
+            raise ValueError(f"rank must be at least 1, got {rank}")
+        self.__dict__["rank"] = rank  # before nn.Module's __init__, which _outputs is called in
+        super().__init__(x_shape, z_dim, hidden=hidden, classes=classes, network=network)
+
+    def _outputs(self) -> tuple[int, ...]:
+        return (self.rank + 2, self.z_dim)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return q(z|x[, y])."""
-        h = self.network(x) if y is None else self.network(x, y)
-        loc, raw_scale = h.unbind(-2)
-        return dist.Normal(loc, positive(raw_scale)).to_event(1)
+        loc, raw_scale, *columns = self._read(x, y).unbind(-2)
+        return _LowRankNormal(loc, torch.stack(columns, -1), positive(raw_scale).square())
 
     def __repr__(self) -> str:
-        return f"DiagonalNormal({self.z_dim})"
+        return f"LowRankNormal({self.z_dim}, rank={self.rank})"
+
+
+class Flow(_Amortised):
+    """An inverse autoregressive flow on a diagonal Normal, with a context from image and label.
+
+    z = f_T(… f_1(μ(x) + σ(x) ε, c(x)) …, c(x)); the network puts out μ, raw σ and the context c in
+    one vector. Drawing z and its density takes one pass of each layer; the density at any other
+    point takes z_dim. (Kingma et al. 2016. arXiv:1606.04934, algorithm 1.) See `vaezoo.flows`.
+
+    Args:
+        layers: autoregressive layers.
+        flow_hidden: widths of each layer's masked network, at least z_dim each.
+        context: size of c; the rest as in `DiagonalNormal`.
+
+    Example:
+        >>> q = Flow((1, 28, 28), 10)(torch.zeros(7, 1, 28, 28))
+        >>> q.log_prob(q.rsample()).shape
+        torch.Size([7])
+    """
+
+    context: int
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        z_dim: int,
+        *,
+        layers: int = 2,
+        flow_hidden: Sequence[int] = (128,),
+        context: int = 32,
+        hidden: Sequence[int] = (300, 300),
+        classes: int = 0,
+        network: nn.Module | None = None,
+    ) -> None:
+        if context < 1:
+            raise ValueError(f"context must be at least 1, got {context}")
+        self.__dict__["context"] = context
+        super().__init__(x_shape, z_dim, hidden=hidden, classes=classes, network=network)
+        self.layers, self.flow_hidden = layers, tuple(flow_hidden)
+        self.flow = AutoregressiveFlow(z_dim, layers=layers, hidden=flow_hidden, context=context)
+
+    def _outputs(self) -> tuple[int, ...]:
+        return (2 * self.z_dim + self.context,)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Return q(z|x[, y]), a `TransformedDistribution`."""
+        d = self.z_dim
+        loc, raw_scale, context = self._read(x, y).split([d, d, self.context], -1)
+        base = dist.Normal(loc, positive(raw_scale)).to_event(1)
+        return dist.TransformedDistribution(base, list(self.flow(context)))
+
+    def __repr__(self) -> str:
+        return f"Flow({self.z_dim}, layers={self.layers})"
 
 
 class Classifier(Component):
@@ -100,3 +249,25 @@ class Classifier(Component):
 
     def __repr__(self) -> str:
         return f"Classifier({self.classes})"
+
+
+class _FullNormal(dist.MultivariateNormal):
+    """A type of our own, so that the KL below is not registered for all of torch."""
+
+
+class _LowRankNormal(dist.LowRankMultivariateNormal):
+    """As above."""
+
+
+def _kl_to_diagonal(q: dist.TorchDistribution, p: dist.Independent) -> Tensor:
+    """KL from a Normal q of any covariance to a diagonal one: -H(q) - E_q[log p]."""
+    if not isinstance(p.base_dist, dist.Normal) or p.reinterpreted_batch_ndims != 1:
+        raise NotImplementedError
+    loc, scale = p.base_dist.loc, p.base_dist.scale
+    cross = (q.variance + (q.mean - loc).square()) / scale.square() + 2 * scale.log()
+    constant = q.event_shape[0] * math.log(2 * math.pi)
+    return 0.5 * (cross.sum(-1) + constant) - q.entropy()
+
+
+for _kind in (_FullNormal, _LowRankNormal):
+    kl.register_kl(_kind, dist.Independent)(_kl_to_diagonal)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from vaezoo.components import Component
+from vaezoo.flows import AutoregressiveFlow
 from vaezoo.mixtures import NormalMixture
 from vaezoo.networks import positive
 
-__all__ = ["MixtureOfGaussians", "Prior", "StandardNormal"]
+__all__ = ["Flow", "MixtureOfGaussians", "Prior", "StandardNormal", "VampPrior"]
 
 
 class Prior(Component):
@@ -23,6 +25,12 @@ class Prior(Component):
     def forward(self) -> dist.TorchDistribution:
         """Return p(z)."""
         raise NotImplementedError
+
+    def follow(self, posterior: Callable[..., dist.TorchDistribution]) -> None:
+        """Take note of the posterior of the member that this is the prior of; here, do nothing.
+
+        A member calls it whenever either is swapped.
+        """
 
 
 class StandardNormal(Prior):
@@ -88,6 +96,119 @@ class MixtureOfGaussians(Prior):
 
     def __repr__(self) -> str:
         return f"MixtureOfGaussians({self.z_dim}, k={self.k})"
+
+
+class VampPrior(Prior):
+    """1/k Σ_i q(z|u_i), the posterior's own mixture over k learned pseudo-inputs u_i.
+
+    The variational mixture of posteriors (Tomczak, Welling 2018. arXiv:1705.07120, equation 9).
+    It follows the posterior of the member it is assigned to, through swaps; where that one takes
+    labels, pseudo-input i has label i mod classes.
+
+    Args:
+        x_shape: shape of one pseudo-input, as the posterior takes it.
+        z_dim: latent size.
+        k: number of pseudo-inputs.
+        classes: number of classes that the posterior takes, 0 for none.
+        unit: squash pseudo-inputs into (0, 1) by a sigmoid, as pixels are; else any real numbers.
+
+    Example:
+        >>> from vaezoo.posteriors import DiagonalNormal
+        >>> prior = VampPrior((1, 28, 28), 10, k=50)
+        >>> prior.follow(DiagonalNormal((1, 28, 28), 10))
+        >>> prior().log_prob(torch.zeros(7, 10)).shape
+        torch.Size([7])
+    """
+
+    labels: Tensor
+
+    def __init__(
+        self,
+        x_shape: Sequence[int],
+        z_dim: int,
+        *,
+        k: int = 500,
+        classes: int = 0,
+        unit: bool = True,
+    ) -> None:
+        super().__init__()
+        self.x_shape, self.z_dim = tuple(x_shape), _at_least_one("z_dim", z_dim)
+        self.k, self.classes, self.unit = _at_least_one("k", k), classes, unit
+        self.raw = nn.Parameter(torch.randn(k, *self.x_shape))
+        self.register_buffer("labels", torch.arange(k) % max(classes, 1), persistent=False)
+        # in a tuple, because nn.Module would file the posterior as a part of this one
+        self._followed: tuple[Callable[..., dist.TorchDistribution], ...] = ()
+
+    def start_from(self, x: Tensor) -> VampPrior:
+        """Set the pseudo-inputs to k images x (k, *x_shape), in [0, 1] where `unit`.
+
+        With labels, image i should be of class i mod classes.
+
+        Raises:
+            ValueError: there are not k of them, or they do not have this prior's shape.
+        """
+        if x.shape != self.raw.shape:
+            raise ValueError(f"expected {tuple(self.raw.shape)} images, got {tuple(x.shape)}")
+        with torch.no_grad():
+            self.raw.copy_(x.clamp(0.01, 0.99).logit() if self.unit else x)
+        return self
+
+    def pseudo_inputs(self) -> Tensor:
+        """u, shape (k, *x_shape)."""
+        return self.raw.sigmoid() if self.unit else self.raw
+
+    def follow(self, posterior: Callable[..., dist.TorchDistribution]) -> None:
+        """Use this posterior from now on."""
+        self._followed = (posterior,)
+
+    def forward(self) -> dist.TorchDistribution:
+        """Return the mixture of posteriors.
+
+        Raises:
+            ValueError: no posterior to follow yet.
+        """
+        if not self._followed:
+            raise ValueError("a VampPrior needs a posterior: assign it to a member, or call follow")
+        labels = [self.labels] if self.classes else []
+        components = self._followed[0](self.pseudo_inputs(), *labels)
+        weights = dist.Categorical(logits=self.raw.new_zeros(self.k))
+        normal = isinstance(getattr(components, "base_dist", None), dist.Normal)
+        return (NormalMixture if normal else dist.MixtureSameFamily)(weights, components)
+
+    def __repr__(self) -> str:
+        return f"VampPrior({self.z_dim}, k={self.k})"
+
+
+class Flow(Prior):
+    """A masked autoregressive flow: ε = f(z) ~ N(0, I), evaluated in one pass, drawn in z_dim.
+
+    See `vaezoo.flows`. (Papamakarios, Pavlakou, Murray 2017. arXiv:1705.07057, equation 3; as the
+    prior of a VAE: Chen et al. 2017, Variational Lossy Autoencoder, arXiv:1611.02731.)
+
+    Args:
+        z_dim: latent size, at least 2.
+        layers: autoregressive layers.
+        hidden: widths of each layer's masked network.
+
+    Example:
+        >>> Flow(10)().log_prob(torch.zeros(7, 10)).shape
+        torch.Size([7])
+    """
+
+    def __init__(self, z_dim: int, *, layers: int = 4, hidden: Sequence[int] = (128, 128)) -> None:
+        super().__init__()
+        self.z_dim, self.layers, self.hidden = z_dim, layers, tuple(hidden)
+        self.flow = AutoregressiveFlow(z_dim, layers=layers, hidden=hidden)
+        self.register_buffer("zeros", torch.zeros(z_dim), persistent=False)
+        self.register_buffer("ones", torch.ones(z_dim), persistent=False)
+
+    def forward(self) -> dist.TorchDistribution:
+        """Return p(z), a `TransformedDistribution`."""
+        base = dist.Normal(self.zeros, self.ones).to_event(1)
+        return dist.TransformedDistribution(base, [t.inv for t in self.flow()])
+
+    def __repr__(self) -> str:
+        return f"Flow({self.z_dim}, layers={self.layers})"
 
 
 def _at_least_one(name: str, value: int) -> int:

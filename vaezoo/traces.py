@@ -36,6 +36,8 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from vaezoo.components import held_parameters
+
 __all__ = ["Terms", "required_arguments", "run"]
 
 Site = dict[str, Any]
@@ -46,6 +48,7 @@ def run(
     guide: Callable[..., Any],
     *batch: Any,
     particles: int = 1,
+    hold_guide: bool = False,
 ) -> Terms:
     """Run the pair once on a batch and return its `Terms`.
 
@@ -53,10 +56,14 @@ def run(
         model, guide: Pyro programs of the same arguments, with one plate over images at dim -1.
         batch: the arguments of both.
         particles: draws K of the latents per image.
+        hold_guide: give log q of continuous latents no gradient but the one through the latents'
+            values. The guide is run once more for it, with the parameters of its components
+            detached.
 
     Raises:
         ValueError: the pair cannot be estimated: a latent that the guide does not sample, a
-            discrete latent that is not enumerated, scales that differ between sites.
+            discrete latent that is not enumerated, scales that differ between sites, a guide to
+            be held whose parameters belong to no component.
 
     Example:
         >>> from vaezoo.models import SSVAE
@@ -70,9 +77,52 @@ def run(
             stack.enter_context(pyro.plate("particles", particles, dim=-2))
         enumerated = poutine.enum(guide, first_available_dim=-3)
         guide_trace = poutine.trace(enumerated).get_trace(*batch)
+        held = {}
+        if hold_guide:
+            guide_trace = _revalued(guide_trace, _branch)
+            held = _held(guide, guide_trace, *batch)
         replayed = poutine.replay(model, trace=guide_trace)
         model_trace = poutine.trace(replayed).get_trace(*batch)
-    return Terms(_sites(model_trace), _sites(guide_trace), particles)
+    return Terms(_sites(model_trace), _sites(guide_trace) | held, particles)
+
+
+def _revalued(trace: poutine.Trace, function: Callable[[Tensor], Tensor]) -> poutine.Trace:
+    """The same trace with `function` of each continuous latent in its place."""
+    changed = trace.copy()
+    for name, site in _sites(trace).items():
+        if not site["is_observed"] and not _is_label(site):
+            changed.nodes[name] = {**site, "value": function(site["value"])}
+    return changed
+
+
+def _branch(value: Tensor) -> Tensor:
+    """The same tensor as a graph node of its own.
+
+    What is computed from it can have its gradient scaled on the way to the guide, while latents
+    that the guide drew from one another stay connected as they were.
+    """
+    return value.view_as(value)
+
+
+def _held(guide: Callable[..., Any], trace: poutine.Trace, *batch: Any) -> dict[str, Site]:
+    """The guide's continuous sites, run again at the same values with parameters detached."""
+    with held_parameters():
+        again = _sites(poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*batch))
+        if dist.is_validation_enabled():
+            _check_held(guide, trace, *batch)
+    return {n: s for n, s in again.items() if not s["is_observed"] and not _is_label(s)}
+
+
+def _check_held(guide: Callable[..., Any], trace: poutine.Trace, *batch: Any) -> None:
+    detached = _revalued(trace, Tensor.detach)
+    found = _sites(poutine.trace(poutine.replay(guide, trace=detached)).get_trace(*batch))
+    loose = [n for n, s in found.items() if not _is_label(s) and _log_prob(s).requires_grad]
+    if loose:
+        raise ValueError(
+            f"the guide draws {', '.join(loose)} with parameters that belong to no component of "
+            "vaezoo's, which this estimator cannot hold: make them part of a Posterior, or use "
+            "IWELBO(estimator='iwae')"
+        )
 
 
 def required_arguments(program: Callable[..., Any]) -> int:
@@ -116,6 +166,11 @@ class Terms:
         """KL(q‖p) of the latents that are not summed out."""
         return self._sum(self._kl(n) for n in self._continuous)
 
+    @property
+    def kls(self) -> dict[str, Tensor]:
+        """KL(q‖p) of each of them, labels summed out: shape (K, N)."""
+        return {n: self.expect(self._sum(iter([self._kl(n)]))) for n in self._continuous}
+
     @functools.cached_property
     def log_w(self) -> Tensor:
         """rec + log p - log q, the log importance weight of each draw."""
@@ -145,6 +200,23 @@ class Terms:
     def labels_come_first(self) -> bool:
         """Whether q(y|x) is the same for all particles: no latent precedes y in the guide."""
         return self._latent[: len(self._summed)] == self._summed
+
+    def scale_gradients(self, factor: Tensor) -> None:
+        """Multiply gradients on their way from the terms to the guide's draws by (L, K, N).
+
+        Only for terms of a held guide (`run(…, hold_guide=True)`), and before a backward pass.
+
+        Raises:
+            ValueError: a latent is shared by the labels that are summed out.
+        """
+        for name in self._continuous:
+            value, events = self._guide[name]["value"], self._guide[name]["fn"].event_dim
+            shape = value.shape[: value.dim() - events]
+            if math.prod(shape[:-2]) != len(factor):
+                raise ValueError(f"{name!r} does not depend on the label that is summed out")
+            each = factor.reshape(shape + (1,) * events)
+            if value.requires_grad:
+                value.register_hook(each.mul)
 
     def expect(self, values: Tensor) -> Tensor:
         """Σ_y q(y|x) values, shape (K, N); where no label is summed out, the values themselves."""

@@ -144,6 +144,7 @@ def fit(
     lr: float = 1e-3,
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    max_grad_norm: float | None = None,
     validation: Images | Iterable[Any] | None = None,
     log_every: int = 100,
     progress: bool = True,
@@ -160,6 +161,7 @@ def fit(
         lr: learning rate of Adam, where no optimizer is given.
         optimizer: over `model.parameters()`; made after the last swap of a part.
         scheduler: of that optimizer, advanced once a step.
+        max_grad_norm: scale gradients down to this norm, over all parameters, where it is larger.
         validation: evaluated at every record, without gradients.
         log_every: steps between two records; each is a mean over the steps since the last.
         progress: show a progress bar.
@@ -170,8 +172,11 @@ def fit(
 
     Raises:
         NonFiniteLoss: a loss is NaN or infinite; weights and history are kept.
-        ValueError: the data hold no batch, or the optimizer does not know all parameters.
+        ValueError: the data hold no batch, the optimizer does not know all parameters, or
+            max_grad_norm is not positive.
     """
+    if max_grad_norm is not None and not max_grad_norm > 0:
+        raise ValueError(f"max_grad_norm must be positive, got {max_grad_norm}")
     bound = Bound(model, default_objective(model, data) if objective is None else objective)
     batches, total = passes(data, batch_size, steps, epochs)
     first = next(batches)
@@ -180,6 +185,7 @@ def fit(
     _check_optimizer(optimizer, parameters)
     if validation is not None:
         _try_validation(bound, validation, batch_size)
+    schedules: list[Any] = [s for s in (scheduler, bound.objective) if hasattr(s, "step")]
     check = dist.is_validation_enabled()
     with _training(model), tqdm(total=total, disable=not progress, unit="step") as bar:
         validate = None if validation is None else lambda: _validate(bound, validation, batch_size)
@@ -191,9 +197,11 @@ def fit(
                 raise NonFiniteLoss(recorder.step + 1, found, dict(recorder.history))
             optimizer.zero_grad()
             terms["loss"].backward()
+            if max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(parameters.values(), max_grad_norm)
             optimizer.step()
-            if scheduler is not None:
-                scheduler.step()
+            for schedule in schedules:
+                schedule.step()
             recorder.add(terms)
         recorder.record()
     return dict(recorder.history)

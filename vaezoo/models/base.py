@@ -116,6 +116,8 @@ class LatentVariableModel(nn.Module):
         if name in _ROLES:
             self._check_part(name, value)
         super().__setattr__(name, value)
+        if name in _ROLES:
+            self._follow()
 
     def __delattr__(self, name: str) -> None:
         if name in ("model", "guide"):
@@ -123,12 +125,20 @@ class LatentVariableModel(nn.Module):
         else:
             super().__delattr__(name)
 
+    def _follow(self, prior: Prior | None = None) -> None:
+        """Show the prior the posterior of the same latent, once there are both."""
+        prior = prior or getattr(self, "prior", None)
+        if prior is not None and hasattr(self, "posterior"):
+            prior.follow(self.posterior)
+
     def _check_part(self, role: str, part: Any) -> None:
         """Run a new part once on zeros, and compare what it returns with what the rest needs."""
         if not isinstance(part, _ROLES[role]):
             raise TypeError(f"{role} must be a {_ROLES[role].__name__}, got {_kind(part)}")
         like = next(itertools.chain(self.parameters(), part.parameters()), torch.empty(0))
         part.to(device=like.device, dtype=like.dtype)
+        if isinstance(part, Prior):
+            self._follow(part)
         x, z = like.new_zeros(2, *self.x_shape), like.new_zeros(2, self.z_dim)
         y = [torch.zeros(2, dtype=torch.long, device=like.device)] if self.classes else []
         inputs = {"prior": [], "likelihood": [z, *y], "posterior": [x, *y], "classifier": [x]}

@@ -1,0 +1,80 @@
+"""What every objective shares: one run of the pair, scalars to report, Pyro's methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro import infer
+from torch import Tensor
+
+from vaezoo.traces import Terms, run
+
+__all__ = ["Objective"]
+
+Program = Callable[..., Any]
+
+
+class Objective(infer.elbo.ELBO):
+    """A Pyro ELBO with `differentiable_loss` and per-image terms; a new one writes `bound`.
+
+    Args:
+        particles: draws K of the latents per image.
+    """
+
+    def __init__(self, particles: int = 1) -> None:
+        if particles < 1:
+            raise ValueError(f"particles must be at least 1, got {particles}")
+        super().__init__(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
+
+    def bound(self, terms: Terms) -> Tensor:
+        """The plain bound of each image, shape (N,): what is reported."""
+        raise NotImplementedError
+
+    def loss_of(self, terms: Terms) -> Tensor:
+        """What is minimised for each image, shape (N,); minus the bound unless overridden."""
+        return -self.bound(terms)
+
+    def run(self, model: Program, guide: Program, *batch: Any) -> Terms:
+        """The terms of one run of the pair."""
+        return run(model, guide, *batch, particles=self.num_particles)
+
+    def estimate(self, model: Program, guide: Program, *batch: Any) -> dict[str, Tensor]:
+        """Scalars in nats per image: `loss` to differentiate, and `bound`, `rec` and `kl`.
+
+        `kl` includes the labels' share, log q(y|x) - log p(y), so that rec - kl is the ELBO.
+        """
+        return self.report(self.run(model, guide, *batch))
+
+    def report(self, terms: Terms) -> dict[str, Tensor]:
+        """`estimate`, of terms that are there already."""
+        kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)
+        return {
+            "loss": self.loss_of(terms).mean(),
+            "rec": terms.expect(terms.rec).detach().mean(),
+            "kl": kl.detach().mean(),
+            "bound": self.bound(terms).detach().mean(),
+        }
+
+    def step(self) -> None:
+        """Tell schedules that a training step is over; `fit` calls it, other loops should."""
+
+    def differentiable_loss(self, model: Program, guide: Program, *batch: Any) -> Tensor:
+        """The loss in nats per image, for autograd."""
+        return self.estimate(model, guide, *batch)["loss"]
+
+    def loss(self, model: Program, guide: Program, *batch: Any) -> float:
+        """The loss in nats per image, a number."""
+        with torch.no_grad():
+            return self.differentiable_loss(model, guide, *batch).item()
+
+    def loss_and_grads(self, model: Program, guide: Program, *batch: Any) -> float:
+        """The loss, after a backward pass: what `SVI.step` calls."""
+        loss = self.differentiable_loss(model, guide, *batch)
+        if loss.requires_grad:
+            loss.backward(retain_graph=self.retain_graph)
+        return loss.item()
+
+    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
+        raise NotImplementedError("vaezoo's objectives read traces through vaezoo.traces.run")

@@ -1,0 +1,96 @@
+"""Weights that change in training, such as the β of an ELBO."""
+
+from __future__ import annotations
+
+__all__ = ["Cyclical", "Schedule", "WarmUp"]
+
+
+class Schedule:
+    """A number that depends on how many training steps are over, counted by `step`.
+
+    Attributes:
+        taken: steps so far.
+    """
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    @property
+    def value(self) -> float:
+        """The number for the next step."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Count one training step."""
+        self.taken += 1
+
+
+class WarmUp(Schedule):
+    """From `start` to `end` in a straight line over `steps` steps, `end` ever after.
+
+    References:
+        Bowman et al. Generating Sentences from a Continuous Space. 2016. arXiv:1511.06349,
+        section 3.1. Sønderby et al. Ladder Variational Autoencoders. 2016. arXiv:1602.02282.
+
+    Example:
+        >>> warm_up = WarmUp(4)
+        >>> for _ in range(3):
+        ...     warm_up.step()
+        >>> warm_up.value, warm_up
+        (0.75, WarmUp(4, start=0, end=1))
+    """
+
+    def __init__(self, steps: int, *, start: float = 0.0, end: float = 1.0) -> None:
+        super().__init__()
+        _check(steps, start, end)
+        self.steps, self.start, self.end = steps, start, end
+
+    @property
+    def value(self) -> float:
+        """The weight of the next step."""
+        return self.start + (self.end - self.start) * min(1.0, self.taken / self.steps)
+
+    def __repr__(self) -> str:
+        return f"WarmUp({self.steps}, start={self.start:g}, end={self.end:g})"
+
+
+class Cyclical(Schedule):
+    """A warm-up over the first `ramp` of every `steps` steps, then `end` until the next.
+
+    References:
+        Fu et al. Cyclical Annealing Schedule. 2019. arXiv:1903.10145, equation 6.
+
+    Example:
+        >>> cyclical = Cyclical(4, ramp=0.5)
+        >>> values = []
+        >>> for _ in range(6):
+        ...     values.append(cyclical.value)
+        ...     cyclical.step()
+        >>> values
+        [0.0, 0.5, 1.0, 1.0, 0.0, 0.5]
+    """
+
+    def __init__(
+        self, steps: int, *, ramp: float = 0.5, start: float = 0.0, end: float = 1.0
+    ) -> None:
+        super().__init__()
+        _check(steps, start, end)
+        if not 0 < ramp <= 1:
+            raise ValueError(f"ramp must be a share of a cycle in (0, 1], got {ramp}")
+        self.steps, self.ramp, self.start, self.end = steps, ramp, start, end
+
+    @property
+    def value(self) -> float:
+        """The weight of the next step."""
+        along = self.taken % self.steps / (self.ramp * self.steps)
+        return self.start + (self.end - self.start) * min(1.0, along)
+
+    def __repr__(self) -> str:
+        return f"Cyclical({self.steps}, ramp={self.ramp:g}, start={self.start:g}, end={self.end:g})"
+
+
+def _check(steps: int, start: float, end: float) -> None:
+    if steps < 1:
+        raise ValueError(f"a schedule needs at least 1 step, got {steps}")
+    if not (0 <= start < float("inf") and 0 <= end < float("inf")):
+        raise ValueError(f"start and end must be numbers of at least 0, got {start} and {end}")

@@ -1,0 +1,106 @@
+"""A bound where some images have labels, and the classifier's share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyro import poutine
+from torch import Tensor
+
+from vaezoo.objectives.base import Objective, Program
+from vaezoo.objectives.elbo import ELBO
+
+__all__ = ["SemiSupervised"]
+
+
+class SemiSupervised(Objective):
+    """A bound on unlabelled and labelled images, and α log q(y|x) on the labelled ones.
+
+    A batch is (x, x_labelled, y_labelled): see `data.semi_supervised`. With f the fraction of
+    labelled images in the data set,
+
+        loss = -w [ (1 - f) bound(x) + f bound(x, y) ] - α log q(y|x)
+
+    each term a mean over its images. The bounds are weighted as in the sum over all images; α
+    multiplies the mean over the labelled ones, so it is f times the α of a sum.
+
+    Args:
+        objective: the bound; `ELBO()` by default.
+        alpha: weight of the classification term.
+        generative_weight: w; 0 trains the classifier alone.
+        labelled_fraction: f; 100 labels of 60,000 images by default.
+
+    References:
+        Kingma, Rezende, Mohamed, Welling 2014. arXiv:1406.5298, equations 8 and 9.
+
+    Example:
+        >>> import torch
+        >>> from vaezoo.models import SSVAE
+        >>> ssvae, x, y = SSVAE(), torch.zeros(7, 1, 28, 28), torch.arange(7)
+        >>> terms = SemiSupervised(alpha=2.0).estimate(ssvae.model, ssvae.guide, x, x, y)
+        >>> torch.allclose(terms["loss"], -terms["bound"] - 2 * terms["log_qy"])
+        True
+    """
+
+    def __init__(
+        self,
+        objective: Objective | None = None,
+        *,
+        alpha: float = 100.0,
+        generative_weight: float = 1.0,
+        labelled_fraction: float = 100 / 60_000,
+    ) -> None:
+        self.objective = objective or ELBO()
+        super().__init__(self.objective.num_particles)
+        if min(alpha, generative_weight) < 0:
+            raise ValueError(
+                "alpha and generative_weight must be at least 0, got "
+                f"{alpha} and {generative_weight}"
+            )
+        if not 0 <= labelled_fraction <= 1:
+            raise ValueError(f"labelled_fraction must lie in [0, 1], got {labelled_fraction}")
+        self.alpha, self.generative_weight = alpha, generative_weight
+        self.labelled_fraction = labelled_fraction
+
+    def estimate(self, model: Program, guide: Program, *batch: Any) -> dict[str, Tensor]:
+        """Scalars in nats per image: loss, bound, rec, kl, and log_qy, the mean log q(y|x).
+
+        Raises:
+            ValueError: the batch is not (x, x_labelled, y_labelled).
+        """
+        x, x_labelled, y = _three(batch)
+        # conditioned on y, the guide still says log q(y|x): one run gives both labelled terms
+        given = [poutine.condition(program, data={"y": y}) for program in (model, guide)]
+        labelled = self.objective.run(*given, x_labelled)
+        if not labelled.has_given_labels:
+            raise ValueError("SemiSupervised needs a guide that infers 'y', such as an SSVAE's")
+        log_qy = labelled.log_q_given.mean()
+        terms = {"loss": -self.alpha * log_qy, "log_qy": log_qy.detach()}
+        if self.generative_weight == 0:
+            return terms
+        unlabelled = self.objective.estimate(model, guide, x)
+        labelled_terms = self.objective.report(labelled)
+        f = self.labelled_fraction
+        mixed = {k: (1 - f) * unlabelled[k] + f * labelled_terms[k] for k in labelled_terms}
+        loss = self.generative_weight * mixed.pop("loss") + terms["loss"]
+        return {"loss": loss, **mixed, "log_qy": log_qy.detach()}
+
+    def step(self) -> None:
+        """Advance the schedules of the bound inside."""
+        self.objective.step()
+
+    def __repr__(self) -> str:
+        return (
+            f"SemiSupervised({self.objective!r}, alpha={self.alpha:g}, "
+            f"generative_weight={self.generative_weight:g}, "
+            f"labelled_fraction={self.labelled_fraction:g})"
+        )
+
+
+def _three(batch: tuple[Any, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    if len(batch) != 3:
+        raise ValueError(
+            f"SemiSupervised needs batches (x, x_labelled, y_labelled), got {len(batch)} tensors: "
+            "make them with data.semi_supervised(unlabelled, labelled)"
+        )
+    return batch
