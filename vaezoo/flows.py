@@ -130,7 +130,9 @@ class _Given:
     def __init__(self, network: nn.Module, given: tuple[Tensor, ...]) -> None:
         self.network, self.given = network, given
         parameters = dict(network.named_parameters())
-        self.held = {n: p for n, p in parameters.items() if not isinstance(p, nn.Parameter)}
+        self.held: dict[str, Tensor] = {
+            n: p for n, p in parameters.items() if not isinstance(p, nn.Parameter)
+        }
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         leading = torch.broadcast_shapes(*(t.shape[:-1] for t in (x, *self.given)))

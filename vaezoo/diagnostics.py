@@ -1,0 +1,170 @@
+"""What the components of a mixture prior do: how much each is used, and which are spare.
+
+With responsibilities r_i(z) = p(component i | z) = w_i p_i(z) / p(z), the usage of component i is
+the mean of r_i over the codes of a data set. A component hardly used is dead; two components that
+overlap almost wholly have merged, and count as one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+from torch.distributions import MixtureSameFamily, Normal
+
+from vaezoo.models import LatentVariableModel
+
+__all__ = ["MixtureDiagnostics", "component_samples", "mixture_diagnostics", "responsibilities"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MixtureDiagnostics:
+    """The components of a mixture prior, as a data set uses them.
+
+    Attributes:
+        usage: mean responsibility of each component, shape (k,); it sums to 1.
+        weights: w of each component, shape (k,).
+        effective: exp of the entropy of the usage, between 1 and k: how many are in use.
+        dead: components with less than `dead_below` / k of the usage.
+        merged: groups of live components, each linked to another of its group by an overlap of
+            more than `merged_above`.
+    """
+
+    usage: Tensor
+    weights: Tensor
+    effective: float
+    dead: list[int]
+    merged: list[list[int]]
+
+    def __repr__(self) -> str:
+        k = len(self.usage)
+        spare = sum(len(group) - 1 for group in self.merged)
+        return (
+            f"{k} components: {self.effective:.1f} in effective use, {len(self.dead)} dead, "
+            f"{spare} merged into others"
+        )
+
+
+def responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:
+    """p(component | z) for codes z (*leading, z_dim), shape (*leading, k).
+
+    Example:
+        >>> from vaezoo.priors import MixtureOfGaussians
+        >>> r = responsibilities(MixtureOfGaussians(2, k=5)(), torch.zeros(7, 2))
+        >>> r.shape, torch.allclose(r.sum(-1), torch.ones(7))
+        (torch.Size([7, 5]), True)
+    """
+    _check(prior)
+    each = prior.component_distribution.log_prob(z.unsqueeze(-2))
+    return (each + prior.mixture_distribution.logits).softmax(-1)
+
+
+@torch.no_grad()
+def mixture_diagnostics(
+    model: LatentVariableModel,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    dead_below: float = 0.1,
+    merged_above: float = 0.9,
+) -> MixtureDiagnostics:
+    """Usage, dead and merged components of a model's mixture prior.
+
+    Args:
+        model: a member whose prior is a mixture: `MixtureOfGaussians` or `VampPrior`.
+        x: images (N, *x_shape); their codes are posterior means, `model.encode`.
+        y: labels (N,), for a member that is given them.
+        dead_below: a component is dead below this share of 1 / k.
+        merged_above: two components have merged above this Bhattacharyya coefficient, 1 being the
+            same distribution and 0 no overlap.
+
+    Raises:
+        TypeError: the prior is no mixture.
+
+    Example:
+        >>> from vaezoo import models
+        >>> mixture_diagnostics(models.GMVAE(k=20), torch.zeros(9, 1, 28, 28)).usage.shape
+        torch.Size([20])
+    """
+    prior = model.prior()
+    _check(prior)
+    usage = responsibilities(prior, model.encode(*([x] if y is None else [x, y]))).mean(0)
+    dead = (usage < dead_below / len(usage)).nonzero().flatten().tolist()
+    return MixtureDiagnostics(
+        usage=usage,
+        weights=prior.mixture_distribution.probs,
+        effective=torch.special.entr(usage).sum().exp().item(),
+        dead=dead,
+        merged=_groups(_overlaps(prior) > merged_above, dead),
+    )
+
+
+@torch.no_grad()
+def component_samples(
+    model: LatentVariableModel, components: list[int], n: int = 10, *, y: Tensor | None = None
+) -> Tensor:
+    """E[x|z] at n codes from each of some components of a mixture prior.
+
+    Args:
+        model: a member whose prior is a mixture.
+        components: their numbers.
+        n: images of each.
+        y: a label for each image, shape (len(components) · n,), where the member needs them.
+
+    Returns:
+        Images (len(components) · n, *x_shape), component by component: for
+        `plots.image_grid(…, rows=len(components))`.
+
+    Raises:
+        TypeError: the prior is no mixture.
+        ValueError: there is no such component.
+
+    Example:
+        >>> from vaezoo import models
+        >>> component_samples(models.GMVAE(k=20), [3, 5], n=4).shape
+        torch.Size([8, 1, 28, 28])
+    """
+    prior = model.prior()
+    _check(prior)
+    k = prior.mixture_distribution.logits.shape[-1]
+    if n < 1 or not components or min(components) < 0 or max(components) >= k:
+        raise ValueError(f"expected components of 0..{k - 1} and n ≥ 1, got {components} and {n}")
+    z = prior.component_distribution.sample((n,))[:, components]
+    return model.sample(y=y, z=z.transpose(0, 1).flatten(0, 1))
+
+
+def _overlaps(prior: MixtureSameFamily) -> Tensor:
+    """Bhattacharyya coefficients ∫ √(p_i p_j) of Normals with diagonal covariances, (k, k)."""
+    base = getattr(prior.component_distribution, "base_dist", None)
+    if not isinstance(base, Normal):
+        raise TypeError("overlaps have a closed form for Normals with diagonal covariances only")
+    loc, variance = base.loc, base.scale.square()
+    total = 0.5 * (variance[:, None] + variance)
+    distance = (loc[:, None] - loc).square() / total / 8
+    shape = 0.5 * total.log() - 0.25 * (variance.log()[:, None] + variance.log())
+    return (-(distance + shape).sum(-1)).exp()
+
+
+def _groups(linked: Tensor, dead: list[int]) -> list[list[int]]:
+    """Connected components of more than one, dead ones left out."""
+    left = set(range(len(linked))) - set(dead)
+    groups = []
+    while left:
+        group, frontier = set(), {min(left)}
+        while frontier:
+            group |= frontier
+            near = {j for i in frontier for j in linked[i].nonzero().flatten().tolist()}
+            frontier = (near & left) - group
+        left -= group
+        if len(group) > 1:
+            groups.append(sorted(group))
+    return groups
+
+
+def _check(prior: object) -> None:
+    if not isinstance(prior, MixtureSameFamily):
+        raise TypeError(
+            f"expected a mixture prior, such as MixtureOfGaussians or VampPrior, got a "
+            f"{type(prior).__name__}"
+        )
