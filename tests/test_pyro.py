@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, fit, networks, posteriors, priors
 from vaezoo.likelihoods import Bernoulli
+from vaezoo.objectives import Renyi
 from vaezoo.posteriors import Posterior
 from vaezoo.traces import run
 
@@ -89,7 +90,9 @@ def test_stale_optimizer_is_refused() -> None:
         fit(vae, [images()], optimizer=optimizer, steps=1, progress=False)
 
 
-@pytest.mark.parametrize("objective", [ELBO(4.0), IWELBO(5)], ids=repr)
+@pytest.mark.parametrize(
+    "objective", [ELBO(4.0), ELBO(free_bits=1.0), IWELBO(5), Renyi(0.5, particles=4)], ids=repr
+)
 def test_svi_optimises_our_loss(objective: Any) -> None:
     """Trap 3: loss, differentiable_loss and loss_and_grads are one, in value and gradient."""
     vae, x = member("VAE").double(), images(dtype=torch.float64)
@@ -109,11 +112,14 @@ def test_scale_never_enters_the_weights() -> None:
     vae, x, scale = member("VAE").double(), images(dtype=torch.float64), 0.1
     nn.init.normal_(next(vae.likelihood.parameters()), std=2.0)
     programs = [poutine.scale(p, scale=scale) for p in (vae.model, vae.guide)]
-    for objective in (ELBO(), IWELBO(50)):
+    estimators = [IWELBO(50, estimator=e) for e in ("stl", "dreg")]
+    beta = [ELBO(4.0), ELBO(free_bits=9.0), Renyi(0.5), Renyi(-1.0)]
+    for objective in (ELBO(), IWELBO(50), *estimators, *beta):
         torch.manual_seed(1)
-        plain = objective.loss(vae.model, vae.guide, x)
+        plain = objective.estimate(vae.model, vae.guide, x)
         torch.manual_seed(1)
-        assert objective.loss(*programs, x) == plain
+        under = objective.estimate(*programs, x)
+        assert all(torch.equal(under[name], value) for name, value in plain.items())
     renyi = infer.RenyiELBO(0, num_particles=50, vectorize_particles=True, max_plate_nesting=1)
     torch.manual_seed(1)
     unscaled = renyi.loss(vae.model, vae.guide, x) / len(x)
@@ -145,8 +151,23 @@ def test_subsampled_plate_leaves_the_unit() -> None:
     for total in (4, 4000):
         torch.manual_seed(1)
         pair = Pair(total)
-        found.append(IWELBO(5).loss(pair.model, pair.guide, torch.ones(4, 1)))
+        losses = (o.loss(pair.model, pair.guide, torch.ones(4, 1)) for o in (IWELBO(5), Renyi(0.5)))
+        found.append(list(losses))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
+def test_beta_never_enters_the_reported_numbers(beta: float) -> None:
+    """Whatever is optimised, bound, rec and kl are those of β = 1, on the same noise."""
+    vae, x = member("VAE").double(), images(dtype=torch.float64)
+    reports = []
+    for weight in (1.0, beta):
+        torch.manual_seed(1)
+        reports.append(ELBO(weight).estimate(vae.model, vae.guide, x))
+    for name in ("bound", "rec", "kl"):
+        assert torch.equal(reports[0][name], reports[1][name])
+    expected = beta * reports[0]["kl"] - reports[0]["rec"]
+    assert reports[1]["loss"].item() == pytest.approx(expected.item(), abs=1e-12)
 
 
 def test_different_scales_are_refused() -> None:
