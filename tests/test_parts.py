@@ -1,0 +1,365 @@
+"""The contract: every part of the zoo keeps to it, and one broken part per clause is refused."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vaezoo import likelihoods, networks, posteriors, priors
+from vaezoo.contract import (
+    ContractError,
+    check_likelihood,
+    check_part,
+    check_posterior,
+    check_prior,
+)
+from vaezoo.contract.proposal import Proposal
+from vaezoo.likelihoods import Likelihood
+from vaezoo.posteriors import Posterior
+from vaezoo.priors import Prior, StandardNormal
+
+X_SHAPE, CLASSES, N = (4,), 3, 4
+HIDDEN: dict[str, Any] = {"hidden": (8,)}
+POSTERIORS: dict[str, Callable[[int], Posterior]] = {
+    "diagonal": lambda c: posteriors.DiagonalNormal(X_SHAPE, 3, classes=c, **HIDDEN),
+    "full": lambda c: posteriors.FullNormal(X_SHAPE, 2, classes=c, **HIDDEN),
+    "full, 1": lambda c: posteriors.FullNormal(X_SHAPE, 1, classes=c, **HIDDEN),
+    "low rank": lambda c: posteriors.LowRankNormal(X_SHAPE, 4, rank=2, classes=c, **HIDDEN),
+    "flow": lambda c: posteriors.Flow(X_SHAPE, 2, flow_hidden=(8,), context=4, classes=c, **HIDDEN),
+}
+PRIORS: dict[str, Callable[[], Prior]] = {
+    "normal": lambda: StandardNormal(2),
+    "mixture": lambda: priors.MixtureOfGaussians(2, k=4),
+    "mixture, 1": lambda: priors.MixtureOfGaussians(1, k=4),
+    "weights, 5": lambda: priors.MixtureOfGaussians(5, k=4, learn_weights=True),
+    "flow, 2": lambda: priors.Flow(2, layers=2, hidden=(8,)),
+    "flow, 3": lambda: priors.Flow(3, layers=2, hidden=(8,)),
+}
+LIKELIHOODS: dict[str, dict[str, Any]] = {
+    "Bernoulli": {},
+    "ContinuousBernoulli": {},
+    "DiscretizedLogistic": {},
+    "DiscretizedLogistic, pixel": {"scale": "pixel"},
+    "Normal": {},
+    "Normal, shared": {"learn_variance": True},
+    "Normal, pixel": {"learn_variance": "pixel"},
+    "Categorical": {"levels": 4},
+    "Poisson": {},
+    "NegativeBinomial": {},
+}
+
+
+def inputs(shape: tuple[int, ...], classes: int = 0) -> tuple[Tensor, ...]:
+    x = torch.rand(N, *shape)
+    return (x, torch.arange(N) % classes) if classes else (x,)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_priors(name: str) -> None:
+    check_prior(PRIORS[name]())
+
+
+@pytest.mark.parametrize("classes", [0, CLASSES])
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_posteriors(name: str, classes: int) -> None:
+    check_posterior(POSTERIORS[name](classes), *inputs(X_SHAPE, classes))
+
+
+@pytest.mark.parametrize("classes", [0, CLASSES])
+@pytest.mark.parametrize("name", ["diagonal", "full", "full, 1", "flow"])
+def test_vamp_priors(name: str, classes: int) -> None:
+    posterior = POSTERIORS[name](classes)
+    prior = priors.VampPrior(X_SHAPE, posterior.z_dim, k=3, classes=classes)
+    prior.follow(posterior)
+    check_prior(prior)
+
+
+@pytest.mark.parametrize("classes", [0, CLASSES])
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_likelihoods(name: str, classes: int) -> None:
+    kind = getattr(likelihoods, name.split(",")[0])
+    part = kind(2, (2, 2), classes=classes, **HIDDEN, **LIKELIHOODS[name])
+    check_likelihood(part, *inputs((2,), classes))
+
+
+def test_every_public_part_is_here() -> None:
+    named = {n.split(",")[0] for n in LIKELIHOODS}
+    assert named == {*likelihoods.__all__} - {"Likelihood"}
+    here = {type(f(0)).__name__ for f in POSTERIORS.values()}
+    assert here == {*posteriors.__all__} - {"Posterior", "Classifier"}
+    here = {type(f()).__name__ for f in PRIORS.values()} | {"VampPrior"}
+    assert here == {*priors.__all__} - {"Prior"}
+
+
+class Broken(Prior):
+    """A Normal prior by a distribution of our own; `what` names how it is broken."""
+
+    def __init__(self, z_dim: int = 2, *, what: str = "") -> None:
+        super().__init__()
+        self.z_dim, self.what = z_dim, what
+        self.loc = nn.Parameter(torch.zeros(z_dim))
+        if what in ("unused parameter", "zero gradient"):
+            self.idle = nn.Parameter(torch.zeros(1))
+        if what == "lock":
+            self.lock = threading.Lock()
+        self.noise = torch.rand(()).item() if what == "unregistered" else 0.0
+        if what == "list":
+            self.what = ["list"]
+        if what == "forgotten":
+            del self.what
+
+    def forward(self) -> Any:
+        what, loc = getattr(self, "what", ""), self.loc
+        if what == "kept draw":
+            self.last = 2 * loc
+        if what == "kept state":
+            self.noise += 1.0
+        if what == "event shape":
+            return dist.Normal(loc, torch.ones_like(loc))
+        if what == "batch shape":
+            return dist.Normal(loc.expand(3, -1), 1.0).to_event(1)
+        if what == "float32":
+            return dist.Normal(loc.detach().float(), 1.0).to_event(1)
+        if what == "float64":
+            return dist.Normal(loc.double(), 1.0).to_event(1)
+        if what == "zero gradient":
+            loc = loc + 0 * self.idle
+        if what == "nan gradient":
+            loc = loc + loc.square().sum().sqrt()
+        return Law(loc + self.noise, what)
+
+    def __repr__(self) -> str:
+        return "Broken(\n)" if getattr(self, "what", "") == "repr" else "Broken()"
+
+
+class Law(dist.TorchDistribution):
+    """N(loc, I) that is not an Independent, right or not."""
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012
+    support = dist.constraints.real_vector
+
+    def __init__(self, loc: Tensor, what: str) -> None:
+        self.loc, self.what = loc, what
+        super().__init__(loc.shape[:-1], loc.shape[-1:])
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Law:
+        return Law(self.loc.expand(*batch_shape, -1), self.what)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        found = dist.Normal(self.loc, 1.0).to_event(1).log_prob(value)
+        return found + 0.05 if self.what == "unnormalised" else found
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            noise = torch.randn(self._extended_shape(sample_shape), dtype=self.loc.dtype)
+            if self.what == "wide draws":
+                noise = noise * 1.05
+            if self.what == "correlated draws":
+                noise = torch.cat(
+                    [noise[..., :1], 0.99 * noise[..., 1:] + 0.1 * noise[..., :1]], -1
+                )
+            return self.loc + noise
+
+
+class BrokenPosterior(Posterior):
+    def __init__(self, what: str = "") -> None:
+        super().__init__()
+        self.z_dim, self.what = 2, what
+        self.network = networks.MLP(X_SHAPE, (4,), (2,))
+
+    def __repr__(self) -> str:
+        return "BrokenPosterior()"
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Any:
+        loc = self.network(x)
+        if self.what == "neighbours":
+            loc = loc - loc.mean(0)
+        if self.what == "no particles" and x.dim() > 2:
+            loc = loc.flatten(0, -2)
+        if self.what == "mixture":
+            parts = dist.Normal(torch.stack([loc, -loc], -2), 1.0).to_event(1)
+            return dist.MixtureSameFamily(dist.Categorical(logits=torch.zeros_like(loc)), parts)
+        if self.what == "detached draw":
+            return DetachedDraw(loc, 1.0).to_event(1)
+        if self.what == "cache":
+            return dist.TransformedDistribution(dist.Normal(loc, 1.0).to_event(1), [Shift()])
+        return dist.Normal(loc, 1.0).to_event(1)
+
+
+class DetachedDraw(dist.Normal):
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return super().rsample(sample_shape).detach()
+
+
+class Shift(torch.distributions.Transform):
+    """z = ε + 1 whose inverse forgets the 1."""
+
+    domain = codomain = dist.constraints.real_vector
+    bijective = True
+
+    def __init__(self) -> None:
+        super().__init__(cache_size=1)
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x + 1
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y + 0
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[:-1])
+
+
+class BrokenLikelihood(Likelihood):
+    def __init__(self, what: str = "") -> None:
+        super().__init__(2, (3,), hidden=(4,))
+        self.what = what
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Any:
+        h = self._decode(z, y)
+        if self.what == "no normaliser":
+            return GreyBernoulli(logits=h).to_event(1)
+        if self.what == "counts":
+            return OverdrawnPoisson(h.exp()).to_event(1)
+        if self.what == "no mean":
+            return dist.Cauchy(h, 1.0).to_event(1)
+        return dist.Normal(h, 1.0).to_event(1)
+
+    def check(self, x: Tensor) -> None:
+        if self.what == "check" and (x < 0).any():
+            raise ValueError("no negative numbers")
+
+
+class GreyBernoulli(dist.ContinuousBernoulli):
+    """The error after which the continuous Bernoulli is named."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -nn.functional.binary_cross_entropy_with_logits(
+            *torch.broadcast_tensors(self.logits, value), reduction="none"
+        )
+
+
+class OverdrawnPoisson(dist.Poisson):
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return torch.poisson(1.1 * self.rate.detach().expand(self._extended_shape(sample_shape)))
+
+
+REFUSED: list[tuple[Any, str]] = [
+    (lambda: Broken(what="unnormalised"), r"normalises: expected an integral of 1 to 0\.001, got 1\.0512"),
+    (lambda: Broken(1, what="unnormalised"), r"normalises: .* got 1\.0512.*; add the log of the norm"),
+    (lambda: Broken(5, what="unnormalised"), r"normalises: expected an integral of 1, got 1\.0\d+ ± 0\.00.* importance"),
+    (lambda: Broken(1, what="wide draws"), "samples: expected a p-value above .*mend the wrong one"),
+    (lambda: Broken(2, what="wide draws"), "samples: expected a p-value"),
+    (lambda: Broken(5, what="wide draws"), "samples: expected a p-value"),
+    (lambda: Broken(2, what="correlated draws"), "samples: expected a p-value"),
+    (lambda: Broken(what="unused parameter"), "gradients: expected a gradient of the density for idle, got none; use idle, or leave it out"),
+    (lambda: Broken(what="zero gradient"), "gradients: expected a gradient of the density for idle, got none"),
+    (lambda: Broken(what="nan gradient"), "gradients: expected a gradient of the density for loc, got NaN"),
+    (lambda: Broken(what="event shape"), r"shapes: .* shape \(\(\), \(2,\)\), got \(\(2,\), \(\)\); to_event"),
+    (lambda: Broken(what="batch shape"), r"shapes: .* got \(\(3,\), \(2,\)\)"),
+    (lambda: Broken(what="float32"), "dtypes: expected a draw of torch.float64 .*got torch.float32; make constants"),
+    (lambda: Broken(what="float64"), "dtypes: expected a draw of torch.float32 .*got torch.float64"),
+    (lambda: Broken(what="forgotten"), "rebuilds: .* got no what; write self.what = what"),
+    (lambda: Broken(what="list"), r"rebuilds: expected what to be .* got \['list'\]"),
+    (lambda: Broken(what="unregistered"), "rebuilds: .*log-densities off by"),
+    (lambda: Broken(what="lock"), "copies: expected a part that deepcopy can copy, got TypeError: .*lock"),
+    (lambda: Broken(what="kept draw"), "(dtypes|copies): .*deepcopy"),
+    (lambda: Broken(what="kept state"), "leading|copies|rebuilds"),
+    (lambda: Broken(what="repr"), r"one line: .* got 'Broken\(\\n\)'; write a __repr__"),
+    (lambda: BrokenPosterior("mixture"), "rsample: expected has_rsample, got MixtureSameFamily without"),
+    (lambda: BrokenPosterior("cache"), "rsample: expected one density .* inverse of the transform"),
+    (lambda: BrokenPosterior("detached draw"), "gradients: expected a gradient of a draw, got none; .* without detach"),
+    (lambda: BrokenPosterior("neighbours"), "leading: expected the same densities for one input"),
+    (lambda: BrokenPosterior("no particles"), r"leading: expected batch shape \(3, 4\) with particles"),
+    (lambda: BrokenLikelihood("no normaliser"), r"normalises: expected an integral of 1"),
+    (lambda: BrokenLikelihood("counts"), "samples: expected a p-value"),
+    (lambda: BrokenLikelihood("check"), "outcomes: expected check to accept a draw, got ValueError: no negative"),
+    (lambda: BrokenLikelihood("no mean"), r"outcomes: expected a finite mean \(4, 3\)"),
+]  # fmt: skip
+
+
+def given(part: Any) -> tuple[Tensor, ...]:
+    if isinstance(part, Prior):
+        return ()
+    return inputs(X_SHAPE if isinstance(part, Posterior) else (2,))
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED, ids=range(len(REFUSED)))
+def test_broken_parts_are_refused(make: Callable[[], Any], message: str) -> None:
+    part = make()
+    with pytest.raises(ContractError, match=message):
+        check_part(part, *given(part))
+
+
+@pytest.mark.parametrize(
+    "part", [Broken(), Broken(1), Broken(5), BrokenPosterior(), BrokenLikelihood()], ids=repr
+)
+def test_the_same_parts_unbroken_are_accepted(part: Any) -> None:
+    """So that what is refused above is refused for what it is broken by."""
+    check_part(part, *given(part))
+
+
+def test_contract_leaves_everything_as_it_was() -> None:
+    """Weights, dtype, mode, gradients and followed posterior; generator, settings and store."""
+    posterior = POSTERIORS["diagonal"](0).train()
+    prior = priors.VampPrior(X_SHAPE, 3, k=3)
+    prior.follow(posterior)
+    for p in itertools.chain(posterior.parameters(), prior.parameters()):
+        p.grad = torch.ones_like(p)
+    x = torch.rand(2, *X_SHAPE)
+    before = copy.deepcopy((posterior.state_dict(), prior.state_dict()))
+    pyro.clear_param_store()
+    generator = torch.get_rng_state()
+    with torch.no_grad(), pyro.validation_enabled(False):
+        check_part(prior)
+        check_part(posterior, x)
+        assert not dist.is_validation_enabled()
+        assert not torch.is_grad_enabled()
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert not list(pyro.get_param_store().keys())
+    for part, state in zip((posterior, prior), before, strict=True):
+        assert part.training
+        assert all((p.grad == 1).all() and p.dtype == torch.float32 for p in part.parameters())
+        assert all(torch.equal(t, part.state_dict()[n]) for n, t in state.items())
+
+
+def test_a_seed_gives_one_verdict() -> None:
+    messages = set()
+    for _ in range(2):
+        with pytest.raises(ContractError) as caught:
+            check_prior(Broken(5, what="wide draws"), seed=3)
+        messages.add(str(caught.value))
+        torch.rand(7)
+    assert len(messages) == 1
+
+
+def test_float64_parts_and_inputs_of_either_precision() -> None:
+    check_posterior(POSTERIORS["diagonal"](0).double(), torch.rand(2, *X_SHAPE).double())
+    check_likelihood(likelihoods.Poisson(2, (3,), hidden=(4,)).double(), torch.rand(2, 2))
+
+
+def test_the_proposal_is_a_density() -> None:
+    """Its integral over the plane to 1e-3, and its draws against it: n = 20,000, |z| < 4."""
+    q = Proposal(torch.randn(500, 2).double() @ torch.tensor([[1.0, 0.5], [0.0, 2.0]]).double())
+    t = torch.linspace(-8, 8, 401).double().sinh()
+    points = torch.cartesian_prod(t, t)
+    area = torch.cartesian_prod(*2 * [(1 + t.square()).sqrt() * 16 / 400]).prod(-1)
+    assert (q.log_prob(points).exp() * area).sum().item() == pytest.approx(1, abs=1e-3)
+    draws = q.sample(20_000)
+    inside = (q.whiten(draws).square().sum(-1) < 1).double()
+    mass = (q.log_prob(points).exp() * area)[q.whiten(points).square().sum(-1) < 1].sum()
+    assert abs((inside.mean() - mass) / inside.std() * len(draws) ** 0.5) < 4
+
+
+def test_other_modules_are_no_parts() -> None:
+    with pytest.raises(TypeError, match="a Prior, Posterior or Likelihood, got a Linear"):
+        check_part(nn.Linear(1, 1))  # type: ignore[arg-type]

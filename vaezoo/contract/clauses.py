@@ -1,0 +1,195 @@
+"""The clauses that are no statistics: each takes a `Case` and raises `ContractError`."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from vaezoo.components import Component
+from vaezoo.contract.case import COPY, Case, double, followed, refuse
+from vaezoo.likelihoods import Likelihood
+from vaezoo.posteriors import Posterior
+from vaezoo.priors import Prior
+
+__all__ = ["BASIC", "FURTHER", "outcomes", "rsample"]
+
+
+def one_line(case: Case) -> None:
+    """Repr."""
+    found, name = repr(case.part), type(case.part).__name__
+    if "\n" in found or name not in found:
+        refuse("one line", f"a repr like {name}(…)", repr(found), "write a __repr__")
+
+
+def rebuilds(case: Case) -> None:
+    """From constructor arguments and state."""
+    part, value = case.part, case().sample()
+    twin = double(type(part)(**_arguments(part)))
+    twin.load_state_dict(part.state_dict())
+    if isinstance(twin, Prior):
+        for module in followed(part):
+            twin.follow(module)
+    before, after = _density(case(), value), _density(case(twin.eval()), value)
+    if repr(twin) != repr(part) or not _same(before, after):
+        what = f"{twin!r} with log-densities off by {(before - after).abs().max().item():.2g}"
+        mend = "register what is learned as a parameter or buffer, keep the rest as arguments"
+        refuse("rebuilds", f"{part!r} from its arguments and state_dict", what, mend)
+
+
+def _arguments(part: Component) -> dict[str, Any]:
+    """The constructor arguments, as the part kept them."""
+    found = {}
+    for name, parameter in inspect.signature(type(part)).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if not hasattr(part, name):
+            mend = f"write self.{name} = {name}"
+            refuse("rebuilds", "every constructor argument as an attribute", f"no {name}", mend)
+        found[name] = value = getattr(part, name)
+        if not _plain(value):
+            kinds = "None, a bool, int, float, str, tuple, class or module"
+            mend = "keep it as one of them, such as tuple(…) for a list"
+            refuse("rebuilds", f"{name} to be {kinds}", repr(value), mend)
+    return copy.deepcopy(found)
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | type | nn.Module)
+
+
+def shapes(case: Case) -> None:
+    """Of the distribution, its draws and its densities."""
+    d, mend = case(), "to_event(n) makes the last n dimensions the event"
+    found, expected = (tuple(d.batch_shape), tuple(d.event_shape)), (case.batch, case.event)
+    if found != expected:
+        refuse("shapes", f"batch and event shape {expected}", found, mend)
+    value = d.sample()
+    found = tuple(value.shape), tuple(d.log_prob(value).shape)
+    if found != (tuple(d.shape()), case.batch):
+        refuse("shapes", f"a draw {tuple(d.shape())} and a density {case.batch}", found, mend)
+
+
+def leading(case: Case) -> None:
+    """Dimensions on the left change no density."""
+    d, part, n = case(), case.part, len(case.batch)
+    value = d.sample()
+    log_p = d.log_prob(value)
+    _agree(
+        "in a plate", d.expand(torch.Size((3, *case.batch))), value, log_p.expand(3, *case.batch)
+    )
+    if not n:
+        return
+    _agree("for one input", case.first(), value[:1], log_p[:1])
+    particles = part(*(t.expand(3, *t.shape) for t in case.inputs))
+    _agree("with particles", particles, value, log_p.expand(3, -1))
+    if len(case.inputs) == 2:
+        x, y = case.inputs
+        every = torch.arange(part.classes, device=y.device)  # type: ignore[call-overload]
+        each = torch.stack([part(x, k.expand(len(y))).log_prob(value) for k in every])
+        _agree("with every label", part(x, every[:, None]), value, each)
+
+
+def _agree(where: str, d: dist.TorchDistribution, value: Tensor, expected: Tensor) -> None:
+    """A distribution of another batch shape gives the same densities, and draws of its shape."""
+    if d.batch_shape != expected.shape or d.sample().shape != d.shape():
+        got = f"{tuple(d.batch_shape)} and a draw {tuple(d.sample().shape)}"
+        mend = "accept any dimensions on the left, as vaezoo.networks do"
+        refuse("leading", f"batch shape {tuple(expected.shape)} {where}", got, mend)
+    if not _same(found := d.log_prob(value).expand(expected.shape), expected):
+        got = f"densities off by {(found - expected).abs().max().item():.2g}"
+        refuse("leading", f"the same densities {where}", got, "treat every input by itself")
+
+
+def dtypes(case: Case) -> None:
+    """The last, in float32, is a part that came out of the constructor."""
+    for dtype in (torch.float64, torch.float32):
+        part = copy.deepcopy(case.part)
+        for module in (part, *followed(part)):
+            module.to(dtype)
+        d = part(*(t.to(dtype) if t.is_floating_point() else t for t in case.inputs))
+        value = d.sample()
+        for what, found in (("a draw", value), ("a density", d.log_prob(value))):
+            if found.dtype != dtype:
+                mend = "make constants with new_zeros, or register them as buffers"
+                refuse("dtypes", f"{what} of {dtype} from a part of it", found.dtype, mend)
+
+
+def gradients(case: Case) -> None:
+    """Reach every parameter."""
+    value = case().sample(torch.Size([8])).detach()
+    sources = {"the density": lambda: case().log_prob(value).sum()}
+    if case().has_rsample and isinstance(case.part, Posterior):
+        sources["a draw"] = lambda: case().rsample(torch.Size([8])).square().sum()
+    parameters = {n: p for n, p in case.part.named_parameters() if p.requires_grad}
+    for what, source in sources.items() if parameters else ():
+        if not (total := source()).requires_grad:
+            mend = "compute it from the parameters, without detach or no_grad"
+            refuse("gradients", f"a gradient of {what}", "none", mend)
+        found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+        for name, gradient in zip(parameters, found, strict=True):
+            expected = f"a gradient of {what} for {name}"
+            if gradient is None or not gradient.any():
+                refuse("gradients", expected, "none", f"use {name}, or leave it out")
+            if not gradient.isfinite().all():
+                refuse("gradients", expected, "NaN or ∞", "bound what is divided or logged")
+
+
+def copies(case: Case) -> None:
+    """After a draw."""
+    d = case()
+    value = (d.rsample() if d.has_rsample else d.sample()).detach().clone()
+    try:
+        twin = copy.deepcopy(case.part)
+    except Exception as error:
+        refuse("copies", "a part that deepcopy can copy after a draw", error, COPY)
+    if not _same(a := _density(case(), value), b := _density(case(twin), value)):
+        got = f"log-densities off by {(a - b).abs().max().item():.2g}"
+        refuse("copies", "a copy with the same densities", got, "keep no state between calls")
+
+
+def outcomes(case: Case) -> None:
+    """Of a likelihood: draws are data, and there is a picture to show."""
+    d, part = case(), case.part
+    assert isinstance(part, Likelihood)
+    try:
+        part.check(d.sample(torch.Size([16])))
+    except ValueError as error:
+        refuse("outcomes", "check to accept a draw", error, "let check and distribution agree")
+    mean = d.mean
+    if mean.shape != d.shape() or not mean.isfinite().all():
+        got = f"{tuple(mean.shape)}, {(~mean.isfinite()).sum().item()} of it not finite"
+        refuse("outcomes", f"a finite mean {tuple(d.shape())}", got, "give it a mean")
+
+
+def rsample(case: Case) -> None:
+    """Of a posterior."""
+    d = case()
+    if not d.has_rsample:
+        mend = "draw as a differentiable function of noise; a mixture can only be a prior"
+        refuse("rsample", "has_rsample", f"{type(d).__name__} without", mend)
+    value = d.rsample()
+    claimed, fresh = d.log_prob(value), case().log_prob(value.detach().clone())
+    if not _same(claimed, fresh):
+        got = f"{(claimed - fresh).abs().max().item():.2g} between them"
+        mend = "look at the cache of the draw, or at the inverse of the transform"
+        refuse("rsample", "one density for a draw and for the same numbers", got, mend)
+
+
+def _density(d: dist.TorchDistribution, value: Tensor) -> Tensor:
+    with torch.no_grad():
+        return d.log_prob(value)
+
+
+def _same(a: Tensor, b: Tensor, tolerance: float = 1e-6) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+BASIC = (one_line, dtypes, shapes)
+FURTHER = (leading, rebuilds, gradients, copies)

@@ -1,0 +1,60 @@
+"""What every likelihood is: a network from codes to the parameters of one distribution per x."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from vaezoo.components import Component
+from vaezoo.networks import MLP
+
+__all__ = ["Likelihood"]
+
+
+class Likelihood(Component):
+    """p(x|z[, y]): `forward(z[, y])` returns a distribution with event shape x_shape.
+
+    It must accept leading dimensions in z and y. Subclasses say by `_outputs` what their network
+    puts out, where that is not x_shape.
+
+    Args:
+        z_dim: latent size.
+        x_shape: shape of one observation: (C, H, W) for images, (genes,) for counts of genes.
+        hidden: widths of the hidden layers of the default `MLP`.
+        classes: number of classes of y; 0 for p(x|z).
+        network: your own module from codes (and labels) to x_shape, or to `_outputs`.
+    """
+
+    def __init__(
+        self,
+        z_dim: int,
+        x_shape: Sequence[int],
+        *,
+        hidden: Sequence[int] = (300, 300),
+        classes: int = 0,
+        network: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.x_shape = z_dim, tuple(x_shape)
+        self.hidden, self.classes = tuple(hidden), classes
+        self.network = network or MLP((z_dim,), hidden, self._outputs(), classes=classes)
+
+    def _outputs(self) -> tuple[int, ...]:
+        """Shape of the network's output for one code."""
+        return self.x_shape
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Return p(x|z[, y]) for codes z, shape (*leading, z_dim)."""
+        raise NotImplementedError
+
+    def _decode(self, z: Tensor, y: Tensor | None) -> Tensor:
+        out: Tensor = self.network(z) if y is None else self.network(z, y)
+        return out
+
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError unless x are outcomes of this likelihood; here, any reals."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'×'.join(map(str, self.x_shape))})"

@@ -1,0 +1,91 @@
+"""Levels and categories, numbered from 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from vaezoo.likelihoods.base import Likelihood
+
+__all__ = ["Categorical"]
+
+
+class Categorical(Likelihood):
+    """Independent levels or categories 0..K-1, P(k) = softmax_k of the network's (*x_shape, K).
+
+    The mean of the distribution is the expected level Σ_k k P(k), which means something where
+    levels are ordered.
+
+    Args:
+        levels: K, at least 2.
+        network: your own module from codes (and labels) to (*x_shape, levels) logits.
+
+    Example:
+        >>> likelihood = Categorical(10, (30,), levels=4)
+        >>> likelihood(torch.zeros(7, 10)).sample().dtype
+        torch.float32
+        >>> logits = likelihood.network(torch.zeros(1, 10))
+        >>> expected = logits.softmax(-1) @ torch.arange(4.0)
+        >>> bool(torch.allclose(likelihood(torch.zeros(1, 10)).mean, expected))
+        True
+    """
+
+    levels: int
+
+    def __init__(
+        self,
+        z_dim: int,
+        x_shape: Sequence[int],
+        *,
+        hidden: Sequence[int] = (300, 300),
+        classes: int = 0,
+        network: nn.Module | None = None,
+        levels: int = 2,
+    ) -> None:
+        if levels < 2:
+            raise ValueError(f"levels must be at least 2, got {levels}")
+        self.__dict__["levels"] = levels  # before nn.Module's __init__, which _outputs is called in
+        super().__init__(z_dim, x_shape, hidden=hidden, classes=classes, network=network)
+
+    def _outputs(self) -> tuple[int, ...]:
+        return (*self.x_shape, self.levels)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Return p(x|z[, y])."""
+        return _FloatCategorical(logits=self._decode(z, y)).to_event(len(self.x_shape))
+
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError if a value is no integer in 0..levels-1."""
+        wrong = (x < 0) | (x >= self.levels) | (x != x.round())
+        if wrong.any():
+            raise ValueError(
+                f"a Categorical likelihood with levels={self.levels} needs integers in "
+                f"0..{self.levels - 1}, as floats, got {x[wrong][0].item():.4g}: number the "
+                "categories from 0, or build it with more levels"
+            )
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, levels={self.levels})"
+
+
+class _FloatCategorical(dist.Categorical):
+    """A Categorical whose outcomes are floats, so that they have a mean and fit a float batch."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Σ_k k P(k)."""
+        count = self._num_events
+        levels = torch.arange(count, dtype=self.logits.dtype, device=self.logits.device)
+        return self.probs @ levels
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw levels, in the dtype of the logits."""
+        return super().sample(torch.Size(sample_shape)).to(self.logits.dtype)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All levels along a new first dimension."""
+        return super().enumerate_support(expand=expand).to(self.logits.dtype)

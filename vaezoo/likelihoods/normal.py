@@ -1,0 +1,73 @@
+"""Real numbers with Normal noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from vaezoo.likelihoods.base import Likelihood
+
+__all__ = ["Normal"]
+
+
+class Normal(Likelihood):
+    """Independent Normal pixels around the network's output; the variance does not depend on z.
+
+    With the seed's variance of 1/10 the density of a pixel can exceed 1, so log p(x|z) may be
+    positive: its constant is -D/2 log(2π/10), +713.79 nats for 3×32×32 images.
+
+    Args:
+        variance: of each pixel; where it starts, if it is learned.
+        learn_variance: False; "shared" or True, one number for all pixels; "pixel", one for each.
+
+    Example:
+        >>> likelihood = Normal(10, (3, 32, 32))
+        >>> x = likelihood(torch.zeros(1, 10)).mean
+        >>> round(likelihood(torch.zeros(1, 10)).log_prob(x).item(), 2)
+        713.79
+        >>> Normal(10, (3, 32, 32), learn_variance="pixel").log_scale.shape
+        torch.Size([3, 32, 32])
+    """
+
+    scale: Tensor
+
+    def __init__(
+        self,
+        z_dim: int,
+        x_shape: Sequence[int],
+        *,
+        hidden: Sequence[int] = (300, 300),
+        classes: int = 0,
+        network: nn.Module | None = None,
+        variance: float = 0.1,
+        learn_variance: bool | str = False,
+    ) -> None:
+        super().__init__(z_dim, x_shape, hidden=hidden, classes=classes, network=network)
+        if not 0 < variance < math.inf:
+            raise ValueError(f"variance must be a positive number, got {variance}")
+        if learn_variance not in (False, True, "shared", "pixel"):
+            raise ValueError(
+                f"learn_variance must be False, 'shared' or 'pixel', got {learn_variance!r}"
+            )
+        self.variance = variance
+        # True, as in checkpoints from before there was "pixel"
+        self.learn_variance = True if learn_variance == "shared" else learn_variance
+        shape, start = self.x_shape if learn_variance == "pixel" else (), 0.5 * math.log(variance)
+        if learn_variance:
+            self.log_scale = nn.Parameter(torch.full(shape, start))
+        else:
+            self.register_buffer("scale", torch.tensor(math.exp(start)), persistent=False)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        """Return p(x|z[, y])."""
+        scale = self.log_scale.exp() if self.learn_variance else self.scale
+        return dist.Normal(self._decode(z, y), scale).to_event(len(self.x_shape))
+
+    def __repr__(self) -> str:
+        learned = "learned per pixel" if self.learn_variance == "pixel" else "learned"
+        variance = learned if self.learn_variance else f"{self.variance:g}"
+        return f"{super().__repr__()[:-1]}, variance={variance})"
