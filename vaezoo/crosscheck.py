@@ -92,6 +92,8 @@ def crosscheck(
     """
     if repeats < 2:
         raise ValueError(f"a z-score needs at least 2 repeats, got {repeats}")
+    if model.parts is not LatentVariableModel.parts:
+        raise ValueError(f"no closed form for {type(model).__name__}, which has parts of its own")
     model = copy.deepcopy(model).double().eval()
     batch = [x.double()] if y is None else [x.double(), y]
     cuda = range(torch.cuda.device_count())

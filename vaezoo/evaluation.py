@@ -30,7 +30,6 @@ from tqdm.auto import tqdm
 
 from vaezoo.components import outside_param_store
 from vaezoo.data import Images
-from vaezoo.models import SSVAE
 from vaezoo.traces import Terms, required_arguments, run
 
 __all__ = ["Estimate", "accuracy", "evaluate"]
@@ -68,7 +67,7 @@ def evaluate(
     Args:
         model: a member of the zoo, or any module with programs `model` and `guide`.
         data: `Images`, binarised once by `seed`, or an iterable of batches. Labels are used
-            where the model requires them (FSVAE) and left out where it can infer them (SSVAE).
+            where the model requires them (FSVAE) and left out where it can infer them.
         particles: the k of NIWAE-k; the largest is the number of draws per image.
         seed: of binarisation and draws.
         batch_size: images at a time, where data are `Images`.
@@ -77,7 +76,8 @@ def evaluate(
 
     Returns:
         "nelbo", "kl", "rec" (this one -log p(x|z), so that nelbo = rec + kl) and "niwae-k" for
-        each k, as `Estimate`; "accuracy" too for an SSVAE on labelled data.
+        each k, as `Estimate`; "accuracy" too for a member that classifies (SSVAE, M1M2, ADGM)
+        on labelled data.
 
     Raises:
         ValueError: a k below 1, or fewer than two images.
@@ -98,12 +98,12 @@ def evaluate(
             tensors = _on_device(model, batch)
             for name, each in _batch(model, tensors[:wanted], sorted(particles), max_decodes):
                 values[name].append(each.double().cpu())
-            if isinstance(model, SSVAE) and len(tensors) == 2:
+            if hasattr(model, "classify") and len(tensors) == 2:
                 values["accuracy"].append(_correct(model, *tensors))
     return {name: _estimate(torch.cat(each)) for name, each in values.items()}
 
 
-def accuracy(model: SSVAE, data: Images, *, seed: int = 0, batch_size: int = 1000) -> Estimate:
+def accuracy(model: nn.Module, data: Images, *, seed: int = 0, batch_size: int = 1000) -> Estimate:
     """The share of images whose most probable class under q(y|x) is their label.
 
     Example:
@@ -158,7 +158,7 @@ def _labels(model: Any, batch: list[Tensor]) -> int:
     return terms.log_qy.shape[0]
 
 
-def _correct(model: SSVAE, x: Tensor, y: Tensor) -> Tensor:
+def _correct(model: Any, x: Tensor, y: Tensor) -> Tensor:
     return (model.classify(x).argmax(-1) == y).double().cpu()
 
 

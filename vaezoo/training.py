@@ -33,7 +33,7 @@ from vaezoo.data import Images
 from vaezoo.data.passes import one_pass, passes
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.history import History, Mean, Recorder
-from vaezoo.models import IWAE, SSVAE, VAE, LatentVariableModel
+from vaezoo.models import IWAE, VAE, LatentVariableModel
 from vaezoo.objectives import ELBO, IWELBO, Objective, SemiSupervised
 from vaezoo.stock import stock_loss
 from vaezoo.traces import required_arguments
@@ -63,7 +63,8 @@ class NonFiniteLoss(ArithmeticError):
 def default_objective(model: nn.Module, data: Any = None) -> Objective:
     """The objective a member is trained with unless you name one.
 
-    For an SSVAE the labelled fraction is that of `data`, where they are semi-supervised batches.
+    For a member that classifies, the labelled fraction is that of `data`, where they are
+    semi-supervised batches.
 
     Example:
         >>> default_objective(IWAE(particles=50)), default_objective(VAE(beta=4))
@@ -71,7 +72,7 @@ def default_objective(model: nn.Module, data: Any = None) -> Objective:
     """
     if isinstance(model, IWAE):
         return IWELBO(model.particles)
-    if isinstance(model, SSVAE):
+    if hasattr(model, "classify"):
         if isinstance(data, SemiSupervisedBatches):
             return SemiSupervised(labelled_fraction=data.labelled_fraction)
         return SemiSupervised()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -16,17 +16,11 @@ from torch import Tensor, nn
 
 from vaezoo.components import Component, outside_param_store
 from vaezoo.likelihoods import Likelihood
+from vaezoo.models.parts import AtMeans, Given, Part, probing
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
 
 __all__ = ["LatentVariableModel"]
-
-_ROLES: dict[str, type[Component]] = {
-    "prior": Prior,
-    "likelihood": Likelihood,
-    "posterior": Posterior,
-    "classifier": Classifier,
-}
 
 
 class LatentVariableModel(nn.Module):
@@ -40,26 +34,45 @@ class LatentVariableModel(nn.Module):
     Optimisers made before a swap do not know the new parameters: make a new one, or let
     `training.fit` do so.
 
+    A member with other parts or latents says so in `parts`, and in `code` which of its latents
+    `encode` returns and `sample(z=…)` takes. Each latent's size is the attribute `<latent>_dim`.
+
     Args:
         x_shape: shape of one image.
-        z_dim: latent size.
+        z_dim: latent size, or the size of each latent by its name.
         classes: number of classes of y, 0 if the parts take no labels.
+        prior, likelihood, posterior, others: the components, by their names in `parts`.
     """
+
+    parts: ClassVar[Mapping[str, Part]] = {
+        "prior": Part(Prior, "z"),
+        "likelihood": Part(Likelihood, "x", ("z", "y")),
+        "posterior": Part(Posterior, "z", ("x", "y")),
+        "classifier": Part(Classifier, "y", ("x",)),
+    }
+    code: ClassVar[str] = "z"
 
     def __init__(
         self,
         x_shape: Sequence[int],
-        z_dim: int,
+        z_dim: int | Mapping[str, int],
         *,
         prior: Prior,
         likelihood: Likelihood,
         posterior: Posterior,
         classes: int = 0,
+        **others: Component,
     ) -> None:
         super().__init__()
-        self.x_shape, self.z_dim, self.classes = tuple(x_shape), z_dim, classes
+        sizes = {self.code: z_dim} if isinstance(z_dim, int) else z_dim
+        self.x_shape, self.z_dim, self.classes = tuple(x_shape), sizes[self.code], classes
+        for name, size in sizes.items():
+            setattr(self, f"{name}_dim", size)
         # parts follow the dtype and device of the first that has parameters
-        self.likelihood, self.posterior, self.prior = likelihood, posterior, prior
+        self.likelihood, self.posterior = likelihood, posterior
+        for name, part in others.items():
+            setattr(self, name, part)
+        self.prior = prior  # the last, as it may have one of the posteriors to follow
 
     def model(self, *batch: Any) -> Tensor:
         """The generative program: p(z) and p(x|z), with x observed."""
@@ -113,10 +126,10 @@ class LatentVariableModel(nn.Module):
         if name in ("model", "guide"):
             self._set_program(name, value)
             return
-        if name in _ROLES:
+        if name in self.parts:
             self._check_part(name, value)
         super().__setattr__(name, value)
-        if name in _ROLES:
+        if name in self.parts:
             self._follow()
 
     def __delattr__(self, name: str) -> None:
@@ -128,38 +141,50 @@ class LatentVariableModel(nn.Module):
     def _follow(self, prior: Prior | None = None) -> None:
         """Show the prior the posterior of the same latent, once there are both."""
         prior = prior or getattr(self, "prior", None)
-        if prior is not None and hasattr(self, "posterior"):
-            prior.follow(self.posterior)
+        latent = self.parts["prior"].of
+        names = (n for n, p in self.parts.items() if p.kind is Posterior and p.of == latent)
+        posterior = getattr(self, next(names, ""), None)
+        if prior is not None and posterior is not None:
+            prior.follow(posterior)
 
     def _check_part(self, role: str, part: Any) -> None:
         """Run a new part once on zeros, and compare what it returns with what the rest needs."""
-        if not isinstance(part, _ROLES[role]):
-            raise TypeError(f"{role} must be a {_ROLES[role].__name__}, got {_kind(part)}")
+        kind, of, given = self.parts[role]
+        if not isinstance(part, kind):
+            raise TypeError(f"{role} must be a {kind.__name__}, got {_kind(part)}")
         like = next(itertools.chain(self.parameters(), part.parameters()), torch.empty(0))
         part.to(device=like.device, dtype=like.dtype)
         if isinstance(part, Prior):
             self._follow(part)
-        x, z = like.new_zeros(2, *self.x_shape), like.new_zeros(2, self.z_dim)
-        y = [torch.zeros(2, dtype=torch.long, device=like.device)] if self.classes else []
-        inputs = {"prior": [], "likelihood": [z, *y], "posterior": [x, *y], "classifier": [x]}
-        events = {"likelihood": self.x_shape, "classifier": ()}
         try:
-            with _probing(part):
-                found = part(*inputs[role])
-        except (ValueError, RuntimeError, TypeError) as error:
+            with probing(part):
+                found = part(*(self._zeros(v, like) for v in given if v != "y" or self.classes))
+        except (ValueError, RuntimeError, TypeError, AttributeError) as error:
             raise ValueError(f"{role} {part!r} does not fit {self._shapes()}: {error}") from error
-        batch = () if role == "prior" else (2,)
-        expected = (batch, events.get(role, (self.z_dim,)))
+        expected = ((2,) if given else (), self._event(of))
         if (tuple(found.batch_shape), tuple(found.event_shape)) != expected:
             raise ValueError(
                 f"{role} {part!r} does not fit {self._shapes()}: expected batch and event shape "
                 f"{expected}, got {tuple(found.batch_shape), tuple(found.event_shape)}"
             )
-        if role == "posterior" and not found.has_rsample:
+        if kind is Posterior and not found.has_rsample:
             raise ValueError(
                 f"a posterior must be reparametrised (has_rsample), and {type(found).__name__} is "
                 "not: a mixture can be a prior; as a posterior use DiagonalNormal"
             )
+
+    def _event(self, variable: str) -> tuple[int, ...]:
+        """The shape of one image's value of a variable."""
+        if variable in ("x", "y"):
+            return self.x_shape if variable == "x" else ()
+        return (getattr(self, f"{variable}_dim"),)
+
+    def _zeros(self, variable: Given, like: Tensor) -> Any:
+        """A batch of two zeros of a variable, or a tuple of them."""
+        if isinstance(variable, tuple):
+            return tuple(self._zeros(v, like) for v in variable)
+        dtype = torch.long if variable == "y" else like.dtype
+        return like.new_zeros(2, *self._event(variable), dtype=dtype)
 
     def _set_program(self, name: str, value: Any) -> None:
         if name == "guide" and isinstance(value, Posterior):
@@ -191,8 +216,12 @@ class LatentVariableModel(nn.Module):
         return next(self.parameters(), torch.empty(0))
 
     def _shapes(self) -> str:
-        classes = f", classes={self.classes}" if self.classes else ""
-        return f"{type(self).__name__}(x_shape={self.x_shape}, z_dim={self.z_dim}{classes})"
+        sizes = [f"{latent}_dim={self._event(latent)[0]}" for latent in self._latents()]
+        classes = [f"classes={self.classes}"] if self.classes else []
+        return f"{type(self).__name__}({', '.join([f'x_shape={self.x_shape}', *sizes, *classes])})"
+
+    def _latents(self) -> list[str]:
+        return sorted({part.of for part in self.parts.values()} - {"x", "y"})
 
     @torch.no_grad()
     def sample(
@@ -213,10 +242,25 @@ class LatentVariableModel(nn.Module):
 
         Returns:
             Images, shape (n, *x_shape).
+
+        Raises:
+            ValueError: the member has no labels and some are given.
         """
-        n = n if n is not None else next((len(t) for t in (z, y) if isinstance(t, Tensor)), 1)
+        return self._draw(n, y, {self.code: z}, mean)
+
+    def _draw(
+        self,
+        n: int | None,
+        y: Tensor | int | None,
+        latents: Mapping[str, Tensor | None],
+        mean: bool,
+    ) -> Tensor:
+        """`sample`, given values of any latents by their names."""
+        given = {name: value for name, value in latents.items() if value is not None}
+        if n is None:
+            sized = [t for t in (*given.values(), y) if isinstance(t, Tensor) and t.dim()]
+            n = len(sized[0]) if sized else 1
         like = self._tensor_like()
-        given = {} if z is None else {"z": z}
         batch = [like.new_zeros(n, *self.x_shape)]
         if y is not None:
             if not self.classes:
@@ -235,19 +279,24 @@ class LatentVariableModel(nn.Module):
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The posterior mean E_q[z|x] of images (N, *x_shape), shape (N, z_dim).
 
-        Where the posterior has no known mean, one draw from it.
+        Where the posterior has no known mean, one draw from it. Latents that the guide draws
+        before z take their means too. A label that can be inferred is the most probable one,
+        unless it is given.
         """
-        with outside_param_store():
-            site = poutine.trace(self.guide).get_trace(*_given(x, y)).nodes["z"]
-        try:
-            mean: Tensor = site["fn"].mean
-        except NotImplementedError:
-            mean = site["value"]
-        return mean
+        batch = _given(x, self._label(x, y))
+        with outside_param_store(), AtMeans():
+            code: Tensor = poutine.trace(self.guide).get_trace(*batch).nodes[self.code]["value"]
+        return code
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """E[x|z] at z = `encode(x)`, shape (N, *x_shape)."""
+        """E[x|z] at z = `encode(x, y)`, shape (N, *x_shape); the label is as there."""
+        y = self._label(x, y)
         return self.sample(y=y, z=self.encode(x, y))
+
+    def _label(self, x: Tensor, y: Tensor | None) -> Tensor | None:
+        """y; the most probable class where none is given and the member can `classify`."""
+        classify: Callable[[Tensor], Tensor] | None = getattr(self, "classify", None)
+        return y if y is not None or classify is None else classify(x).argmax(-1)
 
     def _story(self) -> list[str]:
         bar = ", y" if self.classes else ""
@@ -262,18 +311,6 @@ class LatentVariableModel(nn.Module):
             f"{n} = {_kind(self.__dict__[n])}" for n in ("model", "guide") if n in vars(self)
         ]
         return "   ".join(self._story() + replaced)
-
-
-@contextlib.contextmanager
-def _probing(part: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients, so that a look at a part leaves no mark on it."""
-    training = part.training
-    with torch.no_grad():
-        try:
-            part.eval()
-            yield
-        finally:
-            part.train(training)
 
 
 def _given(*tensors: Tensor | None) -> list[Tensor]:

@@ -102,14 +102,6 @@ class SSVAE(LatentVariableModel):
         probabilities: Tensor = self.classifier(x).probs
         return probabilities
 
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """E_q[z|x, y], shape (N, z_dim); y is the most probable class unless given."""
-        return super().encode(x, self.classify(x).argmax(-1) if y is None else y)
-
-    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """E[x|y, z] at z = `encode(x, y)`; y is the most probable class unless given."""
-        return super().reconstruct(x, self.classify(x).argmax(-1) if y is None else y)
-
     def _story(self) -> list[str]:
         prior, likelihood, posterior = super()._story()
         label = f"p(y) = Categorical({self.classes}), uniform"
