@@ -70,9 +70,10 @@ class IWELBO(Objective):
 
     def loss_of(self, terms: Terms) -> Tensor:
         """Minus the bound, with the gradient of the estimator."""
+        loss = -self.bound(terms)
         if self.estimator == "dreg" and terms.particles > 1:
             terms.scale_gradients(terms.log_w.detach().softmax(1))
-        return -self.bound(terms)
+        return loss
 
     def __repr__(self) -> str:
         estimator = f", estimator={self.estimator!r}" if self.estimator != "iwae" else ""
