@@ -10,10 +10,9 @@ Tasks: vae, gmvae, iwae (m = 10); ssvae-0, -1, -2 (draws of the 100 labels) and 
 real crops. The VAE with another prior: weights (a mixture with learned weights), vamp (500 pseudo-
 inputs that start as training images), flow; with another posterior: full, lowrank, iaf.
 
-Adam at 1e-3, constant (fsvae: one cycle with peak 1.5e-3,
-gradients clipped to norm 300), batches of 100, seed 0. MNIST is binarised
-afresh for every batch in training, and once, by seed 0, for the test. Set VAEZOO_DATA to a folder
-with MNIST/raw.
+Adam at 1e-3, constant (fsvae: one cycle with peak 1.5e-3, gradients clipped to norm 300), batches
+of 100, seed 0. MNIST is binarised afresh for every batch in training, and once, by seed 0, for the
+test. Set VAEZOO_DATA to a folder with MNIST/raw.
 """
 
 from __future__ import annotations
