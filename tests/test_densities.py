@@ -208,6 +208,24 @@ def test_flow_inverts(z_dim: int) -> None:
         assert torch.allclose(back.inv.log_abs_det_jacobian(y, back.inv(y)), -forwards, atol=1e-9)
 
 
+@pytest.mark.parametrize("inverted", [False, True], ids=["posterior", "prior"])
+def test_flow_gives_gradients_at_what_it_sampled(inverted: bool) -> None:
+    """`d.log_prob(d.sample())`: the density of a constant, whose parameters have gradients."""
+    flow = _spread(AutoregressiveFlow(3, layers=2, hidden=(8,)))
+    base = dist.Normal(torch.zeros(3).double(), 1.0).to_event(1)
+
+    def fresh() -> dist.TorchDistribution:
+        return dist.TransformedDistribution(base, [t.inv if inverted else t for t in flow()])
+
+    found, parameters = fresh(), list(flow.parameters())
+    z = found.sample((4,))
+    ours = torch.autograd.grad(found.log_prob(z).sum(), parameters)
+    expected = torch.autograd.grad(fresh().log_prob(z.clone()).sum(), parameters)
+    for a, b in zip(ours, expected, strict=True):
+        assert torch.allclose(a, b, atol=1e-8)
+        assert b.abs().sum() > 0
+
+
 def test_labels_reach_every_posterior() -> None:
     x = images(dtype=torch.float64)
     for name in POSTERIORS:

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from vaezoo import (
     closed_form,
+    contract,
     data,
+    diagnostics,
     likelihoods,
     models,
     networks,
@@ -15,7 +17,7 @@ from vaezoo import (
 from vaezoo.checkpoints import CheckpointError, load, save
 from vaezoo.crosscheck import crosscheck
 from vaezoo.evaluation import accuracy, evaluate
-from vaezoo.objectives import ELBO, IWELBO, SemiSupervised
+from vaezoo.objectives import ELBO, IWELBO, Renyi, SemiSupervised
 from vaezoo.training import Bound, NonFiniteLoss, fit
 
 if TYPE_CHECKING:
@@ -29,11 +31,14 @@ __all__ = [
     "Bound",
     "CheckpointError",
     "NonFiniteLoss",
+    "Renyi",
     "SemiSupervised",
     "accuracy",
     "closed_form",
+    "contract",
     "crosscheck",
     "data",
+    "diagnostics",
     "evaluate",
     "fit",
     "likelihoods",

@@ -48,8 +48,24 @@ class AffineAutoregressive(Transform):
         super().__init__(cache_size=1)
         self.network = network
         self._log_scale: tuple[Tensor, Tensor] | None = None
+        self._has_gradient = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """y (*leading, z_dim) from x of the same shape."""
+        self._forget_constants()
+        return super().__call__(x)
+
+    def _inv_call(self, y: Tensor) -> Tensor:
+        self._forget_constants()
+        return super()._inv_call(y)
+
+    def _forget_constants(self) -> None:
+        """What `sample` cached without a gradient is no use where one is wanted."""
+        if torch.is_grad_enabled() and not self._has_gradient:
+            self._cached_x_y, self._log_scale = (None, None), None
 
     def _parameters(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self._has_gradient = torch.is_grad_enabled()
         shift, raw = self.network(x)
         return shift, BOUND * torch.tanh(raw / BOUND)
 
@@ -69,6 +85,7 @@ class AffineAutoregressive(Transform):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """log |dy/dx| at x (*leading, z_dim), shape (*leading)."""
+        self._forget_constants()
         if self._log_scale is None or self._log_scale[0] is not x:
             return self._parameters(x)[1].sum(-1)
         return self._log_scale[1].sum(-1)
