@@ -23,11 +23,13 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 quality: $(STAMP)  ## every result in the README, several hours on two cores
-	for task in vae gmvae iwae ssvae-0 ssvae-1 ssvae-2 classifier-0 classifier-1 classifier-2 fsvae svhn; do \
+	for task in vae gmvae iwae weights vamp flow full lowrank iaf ssvae-0 ssvae-1 ssvae-2 \
+	  classifier-0 classifier-1 classifier-2 moved-0 moved-1 moved-2 fsvae svhn; do \
 	  $(BIN)/python benchmarks/quality.py train $$task --progress && \
 	  $(BIN)/python benchmarks/quality.py evaluate $$task --progress || exit 1; \
 	done
 	$(BIN)/python benchmarks/quality.py table
+	$(BIN)/python benchmarks/gradients.py
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
