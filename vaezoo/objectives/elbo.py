@@ -73,7 +73,8 @@ class ELBO(Objective):
         """The scalars of any objective, and β where it is scheduled."""
         found = super().report(terms)
         if isinstance(self.beta, Schedule):
-            found["beta"] = found["bound"].new_tensor(self.beta.value)
+            like = found["bound"]
+            found["beta"] = torch.as_tensor(self.beta.value, dtype=like.dtype, device=like.device)
         return found
 
     def step(self) -> None:

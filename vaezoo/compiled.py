@@ -1,0 +1,246 @@
+"""The compiled bound: the traced step of each shape of batch, handed to a compiler.
+
+`torch.compile` around a Pyro loss breaks at every one of Pyro's messages. Here the loss and its
+gradients are traced to one graph (see `vaezoo.tracing`), the compiler fuses forward and backward
+passes, and one autograd function in front hands the gradients out when the loss is differentiated.
+
+Constants of a graph are watched: attributes of modules and of the objective, modes, hooks, what is
+frozen, dtypes. A change makes a new graph. A number in a closure or in a global is not seen.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from vaezoo.tracing import Trace, objectives
+
+__all__ = ["Backend", "Graphs"]
+
+SHAPES = 4  # graphs kept at a time
+COMPILES = 16  # in the life of one bound, lest it compile at every step
+
+Backend = Callable[[GraphModule, list[Tensor]], Callable[..., Sequence[Tensor]]]
+_OF_MODULES = vars(nn.Module()).keys()
+
+
+class Graphs:
+    """The compiled steps of one bound, found by batch shape and by what they were traced from.
+
+    The first batch of a kind runs eagerly, with its checks; the second is traced.
+
+    Args:
+        backend: the name of one in `torch.compiler.list_backends(())`, or a function from a graph
+            and example inputs to a callable.
+        announce: called with a word when a compilation begins and with none when it is over.
+    """
+
+    def __init__(
+        self, backend: str | Backend = "inductor", announce: Callable[[str], object] = str
+    ) -> None:
+        self.backend, self.announce = backend, announce
+        self.graphs: list[_Graph] = []
+        self.seen: set[Any] = set()
+        self.made, self.warned = 0, False
+
+    def __deepcopy__(self, memo: Any) -> Graphs:
+        return Graphs(self.backend)
+
+    def __reduce__(self) -> Any:
+        return Graphs, (self.backend,)
+
+    def __call__(self, bound: nn.Module, batch: tuple[Any, ...]) -> dict[str, Tensor]:
+        """The terms of a batch."""
+        eager: Callable[..., dict[str, Tensor]] = bound.eager  # type: ignore[assignment]
+        if not torch.is_grad_enabled() or not all(_is_data(t) for t in batch):
+            return eager(*batch)
+        kind = _kind(batch)
+        graph = self._find(kind)
+        if graph is None and (kind, _modes(bound)) in self.seen:
+            graph = self._make(bound, tuple(t.contiguous() for t in batch))
+        if graph is not None and graph.call is not None:
+            return graph.run(batch)
+        found = eager(*batch)
+        if graph is None:
+            self.seen.add((kind, _modes(bound)))  # now that it raised no error
+        return found
+
+    def _find(self, kind: Any) -> _Graph | None:
+        """The graph for a kind of batch; those of another program are forgotten."""
+        fitting = (g for g in self.graphs if g.kind in (kind, None) and g.is_in_mode())
+        graph = next(fitting, None)
+        if graph is None or graph.is_current():
+            return graph
+        self.graphs, self.seen = [g for g in self.graphs if g.is_current()], set()
+        return None
+
+    def _make(self, bound: nn.Module, batch: tuple[Tensor, ...]) -> _Graph | None:
+        self.graphs = [g for g in self.graphs if g.is_current()]
+        if len(self.graphs) >= SHAPES or self.made >= COMPILES:
+            self._warn(
+                f"{self.made} graphs have been compiled, and {len(self.graphs)} are in use for "
+                "other kinds of batches: this kind runs eagerly"
+            )
+            return None
+        self.made += 1
+        self.announce("compiling")
+        try:
+            graph = _Graph(bound, batch, self.backend)
+        except Exception as error:  # whatever goes wrong in a program or a compiler
+            reason = str(error).strip().partition("\n")[0]
+            self._warn(f"the bound runs eagerly: {type(error).__name__}: {reason}")
+            graph = _Graph(bound, None, self.backend)
+        self.announce("")
+        self.graphs.append(graph)
+        return graph
+
+    def _warn(self, text: str) -> None:
+        if not self.warned:
+            warnings.warn(f"bound.compile(): {text}", stacklevel=5)
+        self.warned = True
+
+
+class _Graph:
+    """One compiled step and all that it was traced from; without a batch, one that cannot be."""
+
+    def __init__(
+        self, bound: nn.Module, batch: tuple[Tensor, ...] | None, backend: str | Backend
+    ) -> None:
+        self.kind = None if batch is None else _kind(batch)
+        self.modes = [(m, m.training) for m in bound.modules()]
+        self.trace = None if batch is None else Trace(bound, batch)
+        self.call: Callable[..., Sequence[Tensor]] | None = None
+        self.shared: list[int] | None = None
+        if self.trace is not None and batch is not None:
+            with torch.no_grad():
+                self.call = _compile(self.trace.graph, self.trace.inputs(batch), backend)
+        leaves, held = ([], []) if self.trace is None else (self.trace.leaves, self.trace.held)
+        self.watched = [(d, len(d), list(_plain(d))) for d in _dictionaries(bound, leaves)]
+        self.facts = [(t, _facts(t)) for t in held]
+
+    def is_in_mode(self) -> bool:
+        """Whether all modules are in training or evaluation mode as they were."""
+        return all(m.training is mode for m, mode in self.modes)
+
+    def is_current(self) -> bool:
+        """Whether modules, objective and tensors are those that were traced."""
+        for dictionary, length, entries in self.watched:
+            if len(dictionary) != length:
+                return False
+            for name, value in entries:
+                if dictionary.get(name) is not value:
+                    return False
+        return all(_facts(t) == facts for t, facts in self.facts)
+
+    def run(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The terms of a batch; the loss can be differentiated."""
+        assert self.trace is not None
+        terms = _Step.apply(self, self.trace.inputs(batch), *self.trace.leaves)
+        return dict(zip(self.trace.names, terms, strict=True))
+
+    def compute(self, inputs: list[Tensor]) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+        """The terms, and the gradients, each in memory of its own as optimisers expect."""
+        assert self.call is not None
+        assert self.trace is not None
+        found, terms = list(self.call(*inputs)), len(self.trace.names)
+        if self.shared is None:  # decided when the graph was compiled: the same at every call
+            self.shared = _shared(found, inputs)
+        for i in self.shared:
+            found[i] = found[i].clone()
+        return tuple(found[:terms]), found[terms:]
+
+
+def _shared(outputs: list[Tensor], inputs: list[Tensor]) -> list[int]:
+    """The outputs that share memory with an input or with an output before them."""
+    known, found = {t.untyped_storage().data_ptr() for t in inputs}, []
+    for i, t in enumerate(outputs):
+        pointer = t.untyped_storage().data_ptr()
+        if pointer in known:
+            found.append(i)
+        known.add(pointer)
+    return found
+
+
+class _Step(torch.autograd.Function):
+    """The terms of a step, the first of them with gradients that are known already."""
+
+    @staticmethod
+    def forward(ctx: Any, graph: _Graph, inputs: list[Tensor], *_: Tensor) -> tuple[Tensor, ...]:
+        terms, ctx.gradients = graph.compute(inputs)
+        ctx.mark_non_differentiable(*terms[1:])
+        ctx.set_materialize_grads(False)
+        return terms
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError(
+                "the loss of a compiled bound was differentiated before: use "
+                "backward(retain_graph=True), or compute it again"
+            )
+        gradients: tuple[Tensor, ...] = tuple(ctx.gradients)
+        keep = torch._C._autograd._get_current_graph_task_keep_graph()
+        if not keep:
+            ctx.gradients = None
+        if outer is None:
+            return None, None, *(None for _ in gradients)
+        # on an accelerator, to ask whether it is 1 would wait for the loss
+        if keep or outer.device.type != "cpu" or outer.item() != 1:
+            gradients = torch._foreach_mul(gradients, outer)
+        return None, None, *gradients
+
+
+def _compile(
+    graph: GraphModule, inputs: list[Tensor], backend: str | Backend
+) -> Callable[..., Sequence[Tensor]]:
+    import torch._dynamo
+    import torch._inductor.config
+
+    with warnings.catch_warnings():
+        # of no concern to users: torch's compiler uses what torch deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
+        # torch's own generators rather than Inductor's: a seed gives the same noise as eagerly
+        with torch._inductor.config.patch(fallback_random=True):
+            return found(graph, inputs)
+
+
+def _dictionaries(bound: nn.Module, found: list[Tensor]) -> Iterator[dict[Any, Any]]:
+    """Where modules and objectives keep what the programs read of them."""
+    for m in bound.modules():
+        yield vars(m)
+        inside: list[Any] = [m._parameters, m._buffers, m._modules]
+        yield from [*inside, m._forward_hooks, m._forward_pre_hooks]
+    yield from map(vars, objectives(bound.objective))
+    store = pyro.get_param_store()
+    if {id(p) for p in store._params.values()} & {id(p) for p in found}:
+        yield from (vars(store), store._params)
+
+
+def _plain(dictionary: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    return ((n, v) for n, v in dictionary.items() if n not in _OF_MODULES)
+
+
+def _facts(t: Tensor) -> tuple[Any, ...]:
+    return t.requires_grad, t.dtype, t.shape, t.stride(), t.device
+
+
+def _kind(batch: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    """What a graph depends on from outside the bound."""
+    device = batch[0].device.type if batch else "cpu"
+    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+    return torch.get_default_dtype(), autocast, *((t.shape, t.dtype, t.device) for t in batch)
+
+
+def _modes(bound: nn.Module) -> tuple[bool, ...]:
+    return tuple(m.training for m in bound.modules())
+
+
+def _is_data(t: Any) -> bool:
+    return isinstance(t, Tensor) and not t.requires_grad

@@ -1,0 +1,165 @@
+"""A step of a bound as a graph of tensor operations, loss and gradients together.
+
+A Pyro program is ordinary torch once its handlers have run. The objective is run once under
+`make_fx`, which records only the tensor operations, and `torch.autograd.grad` runs inside the
+recording:
+
+    (batch, schedules, weights, buffers)  ->  (loss, bound, rec, kl, …, d loss / d weights)
+
+Whatever changes gradients on the way (tensor hooks of doubly reparametrised gradients, parameters
+held still) is then part of the graph. Every tensor that the programs read and did not make is an
+input of it, so that weights, buffers and what a program holds in a closure are read anew at each
+step. Everything else that was read is a constant of the graph.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyro
+import torch
+from pyro import infer
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from vaezoo.objectives import Schedule
+
+__all__ = ["Trace", "leaves", "objectives", "schedules"]
+
+
+class Trace:
+    """One step of a bound, recorded on one batch.
+
+    Attributes:
+        graph: from `inputs` to the terms, the loss first, and then the gradients.
+        names: of the terms.
+        leaves: what the gradients belong to; a tensor that the loss does not depend on is not one.
+        schedules: (owner, name) of the schedules that the objective reads.
+        held: the tensors that the programs read and neither made nor were given.
+    """
+
+    def __init__(self, bound: nn.Module, batch: tuple[Tensor, ...]) -> None:
+        from torch.fx.experimental.proxy_tensor import make_fx  # slow to import
+
+        self.names: list[str] = []
+        self.leaves: list[Tensor] = []
+        self.schedules = list(schedules(bound.objective))
+        self._eager: Callable[..., dict[str, Tensor]] = bound.eager  # type: ignore[assignment]
+        with _undone(bound), pyro.validation_enabled(False):
+            # a lambda, because make_fx counts the arguments of a method wrongly
+            step = make_fx(lambda batch, values: self._step(batch, values))
+            self.graph = step(list(batch), self._values(batch))
+        self.held = _lift_constants(self.graph)
+
+    def inputs(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
+        """The arguments of the graph, for a batch: also what schedules and weights are now."""
+        return [*(t.contiguous() for t in batch), *self._values(batch), *self.held]
+
+    def _step(self, batch: list[Tensor], values: list[Tensor]) -> list[Tensor]:
+        with _fixed(self.schedules, values):
+            terms = self._eager(*batch)
+        loss = terms.pop("loss")
+        self.names, ends = ["loss", *terms], leaves(loss)
+        given = torch.autograd.grad(loss, ends, allow_unused=True) if ends else ()
+        found = [(p, g) for p, g in zip(ends, given, strict=True) if g is not None]
+        self.leaves = [p for p, _ in found]
+        return [loss, *terms.values(), *(g for _, g in found)]
+
+    def _values(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
+        """What the schedules say now, as tensors."""
+        like = next((t for t in batch if t.is_floating_point()), torch.empty(0))
+        return [like.new_tensor(getattr(o, name).value) for o, name in self.schedules]
+
+
+def leaves(loss: Tensor) -> list[Tensor]:
+    """The tensors at the ends of a loss's autograd graph: all that it can be differentiated by.
+
+    Example:
+        >>> a, b = torch.zeros(2, requires_grad=True), torch.zeros(2)
+        >>> leaves((a * b).sum())[0] is a
+        True
+    """
+    found: list[Tensor] = []
+    stack, seen = [loss.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        stack += [following for following, _ in node.next_functions]
+    return found
+
+
+def _lift_constants(graph: GraphModule) -> list[Tensor]:
+    """Make inputs of all tensors that a graph holds, and return them in order."""
+    nodes = graph.graph.find_nodes(op="get_attr")
+    names = sorted({node.target for node in nodes})
+    last = graph.graph.find_nodes(op="placeholder")[-1]
+    inputs = {}
+    for name in names:
+        with graph.graph.inserting_after(last):
+            inputs[name] = last = graph.graph.placeholder(name.strip("_"))
+    for node in nodes:
+        node.replace_all_uses_with(inputs[node.target])
+        graph.graph.erase_node(node)
+    tensors = [getattr(graph, name) for name in names]
+    for name in names:
+        delattr(graph, name)
+    graph.graph.set_codegen(torch.fx.graph.CodeGen())  # flat arguments, no tree of them
+    graph.recompile()
+    return tensors
+
+
+@contextlib.contextmanager
+def _undone(bound: nn.Module) -> Iterator[None]:
+    """Put random numbers and buffers back: tracing runs the step, and the step runs after it."""
+    buffers = list(bound.buffers())
+    before = [b.clone() for b in buffers]
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        yield
+    with torch.no_grad():
+        for buffer, value in zip(buffers, before, strict=True):
+            if not torch.equal(buffer, value):
+                buffer.copy_(value)
+
+
+class _Fixed(Schedule):
+    """A schedule that says one tensor: while tracing, an input of the graph."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__()
+        self.tensor = tensor
+
+    @property
+    def value(self) -> Any:
+        return self.tensor
+
+
+@contextlib.contextmanager
+def _fixed(schedules: list[tuple[Any, str]], values: list[Tensor]) -> Iterator[None]:
+    before = [getattr(owner, name) for owner, name in schedules]
+    for (owner, name), value in zip(schedules, values, strict=True):
+        setattr(owner, name, _Fixed(value))
+    try:
+        yield
+    finally:
+        for (owner, name), schedule in zip(schedules, before, strict=True):
+            setattr(owner, name, schedule)
+
+
+def schedules(objective: Any) -> Iterator[tuple[Any, str]]:
+    """The attributes of an objective, and of those inside it, that are schedules."""
+    for owner in objectives(objective):
+        yield from ((owner, n) for n, v in vars(owner).items() if isinstance(v, Schedule))
+
+
+def objectives(objective: Any) -> Iterator[Any]:
+    """An objective and those inside it."""
+    yield objective
+    for value in vars(objective).values():
+        if isinstance(value, infer.elbo.ELBO):
+            yield from objectives(value)
