@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 import vaezoo
 from vaezoo import (
+    bound,
     checkpoints,
     data,
     evaluation,
@@ -127,9 +128,9 @@ def setup(task: str) -> tuple[models.LatentVariableModel, Any, objectives.Object
     kind = _kind(task)
     model = _member(kind)
     if kind == "fsvae":
-        return model, data.colour_digits("train", n=60_000), training.default_objective(model)
+        return model, data.colour_digits("train", n=60_000), bound.default_objective(model)
     if kind == "svhn":
-        return model, _svhn(), training.default_objective(model)
+        return model, _svhn(), bound.default_objective(model)
     images = data.mnist("train", binarisation="dynamic")
     if isinstance(model.prior, priors.VampPrior):
         model.prior.start_from(images[:500].tensors()[0])
@@ -137,7 +138,7 @@ def setup(task: str) -> tuple[models.LatentVariableModel, Any, objectives.Object
         moved = Moved(images, data.mnist("train", binarisation="none"), int(task.split("-")[1]))
         return model, moved, objectives.SemiSupervised(alpha=3.0)
     if kind not in ("ssvae", "classifier"):
-        return model, images, training.default_objective(model)
+        return model, images, bound.default_objective(model)
     labelled = images.labelled(100, seed=int(task.split("-")[1]))
     batches = data.semi_supervised(images, labelled, batch_size=100)
     objective = objectives.SemiSupervised(

@@ -12,7 +12,7 @@ from small import Z_DIM, images, labels, member
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, data, fit, priors
-from vaezoo.training import default_objective
+from vaezoo.bound import default_objective
 
 
 def test_history_is_plain_and_averages_the_steps() -> None:

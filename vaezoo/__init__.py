@@ -14,11 +14,12 @@ from vaezoo import (
     posteriors,
     priors,
 )
+from vaezoo.bound import Bound
 from vaezoo.checkpoints import CheckpointError, load, save
 from vaezoo.crosscheck import crosscheck
 from vaezoo.evaluation import accuracy, evaluate
 from vaezoo.objectives import ELBO, IWELBO, Renyi, SemiSupervised
-from vaezoo.training import Bound, NonFiniteLoss, fit
+from vaezoo.training import NonFiniteLoss, fit
 
 if TYPE_CHECKING:
     from vaezoo import plots

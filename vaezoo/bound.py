@@ -1,0 +1,149 @@
+"""A bound as a torch module: its parameters are the model's, its forward is the loss.
+
+    bound = Bound(vae, ELBO())
+    optimiser = torch.optim.Adam(bound.parameters(), lr=1e-3)
+    for (x,) in batches:
+        optimiser.zero_grad()
+        bound(x)["loss"].backward()
+        optimiser.step()
+
+It leaves Pyro's parameter store alone, unless the objective is one of Pyro's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro import infer
+from torch import Tensor, nn
+
+from vaezoo.compiled import Backend, Graphs
+from vaezoo.components import networks_in, outside_param_store
+from vaezoo.data.semi_supervised import SemiSupervisedBatches
+from vaezoo.models import IWAE, VAE, LatentVariableModel
+from vaezoo.objectives import ELBO, IWELBO, Objective, SemiSupervised
+from vaezoo.stock import stock_loss
+from vaezoo.traces import required_arguments
+
+__all__ = ["Bound", "default_objective"]
+
+PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
+
+
+def default_objective(model: nn.Module, data: Any = None) -> Objective:
+    """The objective a member is trained with unless you name one.
+
+    For a member that classifies, the labelled fraction is that of `data`, where they are
+    semi-supervised batches.
+
+    Example:
+        >>> default_objective(IWAE(particles=50)), default_objective(VAE(beta=4))
+        (IWELBO(particles=50), ELBO(beta=4, particles=1))
+    """
+    if isinstance(model, IWAE):
+        return IWELBO(model.particles)
+    if hasattr(model, "classify"):
+        if isinstance(data, SemiSupervisedBatches):
+            return SemiSupervised(labelled_fraction=data.labelled_fraction)
+        return SemiSupervised()
+    return ELBO(model.beta) if isinstance(model, VAE) else ELBO()
+
+
+class Bound(nn.Module):
+    """A model's objective on a batch, as a module.
+
+    Args:
+        model: a member of the zoo, or any module with Pyro programs `model` and `guide` of the
+            same arguments and one plate over images.
+        objective: one of `vaezoo.objectives` or a stock `pyro.infer.ELBO`; the member's own by
+            default.
+        precision: "bf16" runs networks (see `components.networks_in`) in bfloat16, with weights,
+            densities, KLs and sums in float32 as ever; it leaves a float64 model alone.
+
+    Example:
+        >>> bound = Bound(VAE())
+        >>> sorted(bound(torch.zeros(7, 1, 28, 28)))
+        ['bound', 'kl', 'loss', 'rec']
+    """
+
+    model: Any  # nn.Module's own annotations hide the programs
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: infer.elbo.ELBO | None = None,
+        *,
+        precision: str = "float32",
+    ) -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {tuple(PRECISIONS)}, got {precision!r}")
+        objective = default_objective(model) if objective is None else objective
+        if not isinstance(objective, infer.elbo.ELBO):
+            raise TypeError(
+                "objective must be one of vaezoo.objectives or a pyro.infer ELBO, got "
+                f"a {type(objective).__name__}"
+            )
+        self.model, self.objective, self.precision = model, objective, precision
+        self._graphs: Graphs | None = None
+
+    def forward(self, *batch: Tensor) -> dict[str, Tensor]:
+        """Scalars in nats per image: loss, to differentiate; bound, and rec and kl where known."""
+        return self.eager(*batch) if self._graphs is None else self._graphs(self, batch)
+
+    def eager(self, *batch: Tensor) -> dict[str, Tensor]:
+        """The same, never compiled."""
+        with networks_in(self.model, PRECISIONS[self.precision]):
+            if isinstance(self.objective, Objective):
+                with outside_param_store():
+                    return self.objective.estimate(self.model.model, self.model.guide, *batch)
+            loss = stock_loss(self.objective, self.model, *batch)
+            return {"loss": loss, "bound": -loss.detach()}
+
+    def compile(  # type: ignore[override]
+        self, backend: str | Backend = "inductor", *, announce: Callable[[str], object] = str
+    ) -> Bound:
+        """Compile training steps from now on, one graph for each shape of batch; returns self.
+
+        The first batch of a shape runs eagerly, with all checks, and the second is compiled, in
+        10 to 40 seconds, or 5 to 10 where the same graph was compiled before (Inductor keeps it in
+        its directory on disk). Four shapes are kept; others run eagerly, and so do calls under
+        `no_grad`. Swaps of parts, changes of the objective, of dtype, of mode or of what is frozen
+        make a new graph; schedules do not. The same seed gives the same noise as without.
+
+        A program that cannot be traced, because it looks at the values of tensors, runs eagerly
+        after one warning. What a program reads from closures and globals, other than tensors, is
+        read once.
+
+        Args:
+            backend: any that `torch.compile` takes.
+            announce: called with "compiling" when a compilation begins and with "" after it.
+
+        Example:
+            >>> bound, x = Bound(VAE()).compile("eager"), torch.zeros(7, 1, 28, 28)
+            >>> for _ in range(3):
+            ...     bound(x)["loss"].backward()
+        """
+        self._graphs = Graphs(backend, announce)
+        return self
+
+    def arguments(self, batch: Any) -> list[Tensor]:
+        """The tensors of a batch that the objective takes, on the model's device.
+
+        Labels that a loader yields are left out where the programs do without them; for a bound
+        given both, call it yourself: `bound(x, y)`.
+        """
+        tensors = [batch] if isinstance(batch, Tensor) else list(batch)
+        if not isinstance(self.objective, SemiSupervised):
+            tensors = tensors[: required_arguments(self.model.model)]
+        device = next((p.device for p in self.model.parameters()), None)
+        return [t.to(device, non_blocking=True) for t in tensors]
+
+    def check(self, batch: list[Tensor]) -> None:
+        """Raise ValueError if images or labels of a batch are not what the model takes."""
+        if isinstance(self.model, LatentVariableModel):
+            parts = [batch[:1], batch[1:]] if len(batch) == 3 else [batch]
+            for part in parts:
+                self.model.check(*part)
