@@ -202,12 +202,15 @@ def _compile(
     import torch._dynamo
     import torch._inductor.config
 
+    from vaezoo.bias import AddedLater
+
     with warnings.catch_warnings():
         # of no concern to users: torch's compiler uses what torch deprecates
         warnings.simplefilter("ignore", DeprecationWarning)
         found = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
         # torch's own generators rather than Inductor's: a seed gives the same noise as eagerly
-        with torch._inductor.config.patch(fallback_random=True):
+        settings = {"fallback_random": True, "post_grad_custom_post_pass": AddedLater()}
+        with torch._inductor.config.patch(settings):
             return found(graph, inputs)
 
 

@@ -71,7 +71,7 @@ def evaluate(
         particles: the k of NIWAE-k; the largest is the number of draws per image.
         seed: of binarisation and draws.
         batch_size: images at a time, where data are `Images`.
-        max_decodes: images decoded at a time, which bounds memory.
+        max_decodes: codes decoded at a time, which bounds memory.
         progress: show a progress bar.
 
     Returns:
@@ -125,12 +125,25 @@ def accuracy(model: nn.Module, data: Images, *, seed: int = 0, batch_size: int =
 def _batch(
     model: Any, batch: list[Tensor], particles: list[int], max_decodes: int
 ) -> Iterator[tuple[str, Tensor]]:
-    """Name and per-image values of every quantity, (N,)."""
+    """Name and per-image values of every quantity, (N,).
+
+    As many images at a time as all their draws are decoded at once: the encoder then runs once for
+    each image, unless one image's draws are too many.
+    """
+    labels = _labels(model, batch)
+    size = max(1, max_decodes // (particles[-1] * labels))
+    for part in zip(*(t.split(size) for t in batch), strict=True):
+        yield from _few(model, list(part), particles, max(1, max_decodes // labels))
+
+
+def _few(
+    model: Any, batch: list[Tensor], particles: list[int], at_a_time: int
+) -> Iterator[tuple[str, Tensor]]:
+    """The same for a few images, with so many draws of each at a time."""
     total, means = particles[-1], defaultdict[str, Tensor](lambda: torch.zeros(()))
     log_w = []
-    size = max(1, max_decodes // (len(batch[0]) * _labels(model, batch)))
-    for start in range(0, total, size):
-        k = min(size, total - start)
+    for start in range(0, total, at_a_time):
+        k = min(at_a_time, total - start)
         # values were checked in full when the labels were counted
         with pyro.validation_enabled(False):
             terms = run(model.model, model.guide, *batch, particles=k)

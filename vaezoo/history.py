@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -15,7 +16,7 @@ History = dict[str, list[float]]
 
 
 class Mean:
-    """Weighted means of named scalars, summed on their device.
+    """Weighted means of named scalars, which stay on their device until they are asked for.
 
     Example:
         >>> import torch
@@ -27,19 +28,25 @@ class Mean:
     """
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.weight = 0
+        self.values: defaultdict[str, list[Tensor]] = defaultdict(list)
+        self.weights: list[int] = []
 
     def add(self, terms: dict[str, Tensor], *, weight: int = 1) -> None:
-        """Take the terms of one batch in."""
+        """Take the terms of one batch in; all batches have the same ones."""
         for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + weight * value.detach().double()
-        self.weight += weight
+            self.values[name].append(value.detach())
+        self.weights.append(weight)
 
     def take(self) -> dict[str, float]:
         """The means so far; the next begin anew."""
-        means = {name: value.item() / self.weight for name, value in self.sums.items()}
-        self.sums, self.weight = {}, 0
+        weights = torch.tensor(self.weights, dtype=torch.float64)
+        weights /= weights.sum()
+        means = {
+            name: (torch.stack(each).cpu().double() @ weights).item()
+            for name, each in self.values.items()
+        }
+        self.values.clear()
+        self.weights.clear()
         return means
 
 
@@ -73,7 +80,7 @@ class Recorder:
 
     def record(self) -> None:
         """Write down the steps since the last record, if there were any."""
-        if not self.since.weight:
+        if not self.since.weights:
             return
         seconds = time.perf_counter() - self.started
         found = {"step": self.step, "seconds": seconds, **self.since.take()}

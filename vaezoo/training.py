@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from vaezoo.bound import Bound, default_objective
 from vaezoo.data import Images
 from vaezoo.data.passes import one_pass, passes
+from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.history import History, Mean, Recorder
 from vaezoo.models import LatentVariableModel
 from vaezoo.tracing import leaves
@@ -108,7 +109,7 @@ def fit(
     if validation is not None:
         _try_validation(bound, validation, batch_size)
     schedules: list[Any] = [s for s in (scheduler, bound.objective) if hasattr(s, "step")]
-    check = dist.is_validation_enabled()
+    check, once = dist.is_validation_enabled(), isinstance(data, Images | SemiSupervisedBatches)
     with _training(model), tqdm(total=total, disable=not progress, unit="step") as bar:
         validate = None if validation is None else lambda: _validate(bound, validation, batch_size)
         recorder = Recorder(bar, log_every=log_every, validate=validate)
@@ -116,6 +117,7 @@ def fit(
             bound.compile(announce=bar.set_postfix_str)
         for batch in itertools.chain([first], batches):
             terms = _terms(bound, batch, check=check, first=recorder.step == 0)
+            check = check and not once  # Images are pixels, and binarised in one way throughout
             if not torch.isfinite(terms["loss"]):
                 found = {name: value.item() for name, value in terms.items()}
                 raise NonFiniteLoss(recorder.step + 1, found, dict(recorder.history))
