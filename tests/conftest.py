@@ -34,3 +34,11 @@ def _settings() -> tuple[object, ...]:
         pyro.poutine.runtime.am_i_wrapped(),
         torch.get_num_threads(),
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests counted (`record_property("counted", …)`), which pytest would hide."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == "counted":
+                terminalreporter.write_line(str(text))

@@ -155,14 +155,19 @@ def test_what_makes_no_sense_is_refused(member: str, objective: str) -> None:
             bound(images())
 
 
-def test_the_product_is_counted() -> None:
+def test_the_product_is_counted(record_property: Callable[[str, object], None]) -> None:
     trained = len(MEMBERS) * len(PARTS) * len(OBJECTIVES)
     refused = len(LATE_LABEL) * len(PARTS) * len(WEIGHTED)
-    print(
-        f"\n{len(MEMBERS)} members × {len(PRIORS)} priors × {len(POSTERIORS)} posteriors × "
+    record_property(
+        "counted",
+        f"{len(MEMBERS)} members × {len(PRIORS)} priors × {len(POSTERIORS)} posteriors × "
         f"{len(LIKELIHOODS)} likelihoods × {len(OBJECTIVES)} objectives: {trained:,} combinations "
-        f"train, {refused:,} without labels are refused"
+        f"train, {refused:,} without labels are refused",
     )
     assert (trained, refused) == (6720, 1280)
-    for module, names in ((priors, PRIORS), (posteriors, POSTERIORS), (likelihoods, LIKELIHOODS)):
-        assert len(names) >= len(set(module.__all__) - {"Prior", "Posterior", "Likelihood"}) - 1
+    kinds = {posteriors: POSTERIORS, likelihoods: LIKELIHOODS}
+    for module, chosen in kinds.items():
+        abstract = {"Posterior", "Likelihood", "Classifier"}
+        assert {kind.__name__ for kind, _ in chosen.values()} == set(module.__all__) - abstract
+    made = {type(make(X_SHAPE, 0)).__name__ for make in PRIORS.values()}
+    assert made == set(priors.__all__) - {"Prior"}
