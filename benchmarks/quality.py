@@ -116,6 +116,7 @@ def train(task: str, *, progress: bool) -> None:
         max_grad_norm=CLIP if task == "fsvae" else None,
         log_every=1000,
         progress=progress,
+        compile=_kind(task) == "moved",
     )
     path = checkpoints.save(model, RUNS / f"{task}.safetensors")
     seconds = time.perf_counter() - started

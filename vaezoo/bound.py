@@ -107,9 +107,9 @@ class Bound(nn.Module):
     ) -> Bound:
         """Compile training steps from now on, one graph for each shape of batch; returns self.
 
-        The first batch of a shape runs eagerly, with all checks, and the second is compiled, in
-        10 to 40 seconds, or 5 to 10 where the same graph was compiled before (Inductor keeps it in
-        its directory on disk). Four shapes are kept; others run eagerly, and so do calls under
+        The first batch of a shape runs eagerly, with all checks, and the second is compiled:
+        tens of seconds, or a few where the same graph was compiled before (Inductor keeps it in its
+        directory on disk). Four shapes are kept; others run eagerly, and so do calls under
         `no_grad`. Swaps of parts, changes of the objective, of dtype, of mode or of what is frozen
         make a new graph; schedules do not. The same seed gives the same noise as without.
 

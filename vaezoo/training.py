@@ -82,10 +82,9 @@ def fit(
         validation: evaluated at every record, without gradients.
         log_every: steps between two records; each is a mean over the steps since the last.
         progress: show a progress bar.
-        compile: compile the steps (see `Bound.compile`). Off by default, because it pays only where
-            steps save more than compiling takes: on one core at batches of 100, after 12,000 steps
-            of a `VAE` or 3,000 of an `SSVAE`, and after a third of that the second time; sooner
-            with many particles, larger networks or bf16.
+        compile: compile the steps (see `Bound.compile`). Off by default: it pays where steps save
+            more than compiling takes, which is tens of seconds the first time and a few once the
+            graph is on disk. Many particles, labels that are summed out and bf16 gain the most.
         precision: "bf16" runs the networks in bfloat16 (see `Bound`).
 
     Returns:
