@@ -79,6 +79,27 @@ def test_gradients_are_clipped_over_all_parameters() -> None:
         fit(vae, [images()], max_grad_norm=0)
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_denormals_are_flushed_while_training(before: bool) -> None:
+    """In the loop 1e-40 counts as 0; afterwards as it did before, also after an error."""
+    tiny, seen = torch.full((1,), 1e-40), []
+
+    class Watching(ELBO):
+        def step(self) -> None:
+            seen.append((tiny * 1).item())
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+
+    torch.set_flush_denormal(before)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(member("VAE"), [images()], Watching(), steps=3, progress=False)
+        assert seen == [0.0, 0.0]
+        assert ((tiny * 1).item() == 0) is before
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def test_swap_in_the_middle_of_training() -> None:
     """Every old weight is kept by the swap, and the new part trains in the next `fit`."""
     vae, x = member("VAE"), images()
