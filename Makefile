@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test exact lint types quality clean
+.PHONY: demo test exact lint types quality speed clean
 
 demo: $(STAMP)  ## train the semi-supervised VAE on the built-in digits, about three minutes
 	$(BIN)/python examples/ssvae_mnist.py --data digits --steps 3000
@@ -30,6 +30,9 @@ quality: $(STAMP)  ## every result in the README, several hours on two cores
 	done
 	$(BIN)/python benchmarks/quality.py table
 	$(BIN)/python benchmarks/gradients.py
+
+speed: $(STAMP)  ## training steps, epochs, cold starts and evaluation against peers, 12 minutes
+	$(BIN)/python benchmarks/speed.py
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

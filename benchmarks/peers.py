@@ -1,0 +1,284 @@
+"""The peers of a training step: one task, the same weights, the same batches, n steps at a time.
+
+A peer is a function that takes n steps of Adam at 1e-3 and returns the last loss in nats per image.
+Stock Pyro is written as its tutorials are, around the networks of `handwritten`, with one optimiser
+for each parameter as `pyro.optim` has it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import handwritten
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import infer, poutine
+from torch import Tensor
+from torch.nn import functional
+
+from vaezoo import Bound, data, models, objectives
+from vaezoo.data.downloads import data_root
+
+Batch = tuple[Tensor, ...]
+Peer = Callable[[int], float]
+LABELLED, DATALOADER, REFERENCE = 100, "by hand, DataLoader", "by hand, in memory"
+FUSED, FLUSHED = "by hand, fused Adam", "by hand, fused Adam, denormals flushed"
+
+
+class Task(NamedTuple):
+    """A member of the zoo, the same by hand, and Pyro's objectives for it."""
+
+    member: Callable[[], Any]
+    objective: Callable[[], objectives.Objective]
+    by_hand: Callable[[], handwritten.VAE]
+    x_shape: tuple[int, ...]
+    stock: dict[str, Callable[[], Any]]
+
+
+_TRACE = {"Trace_ELBO": infer.Trace_ELBO}
+_JIT = {"JitTrace_ELBO": partial(infer.JitTrace_ELBO, ignore_jit_warnings=True)}
+_RENYI = partial(infer.RenyiELBO, alpha=0, num_particles=50, vectorize_particles=True)
+_ENUM = partial(infer.TraceEnum_ELBO, max_plate_nesting=1)
+GREY = (1, 28, 28)
+_NUMBER = itertools.count()
+TASKS = {
+    "VAE": Task(models.VAE, objectives.ELBO, handwritten.VAE, GREY, _TRACE | _JIT),
+    "GMVAE": Task(models.GMVAE, objectives.ELBO, handwritten.GMVAE, GREY, _TRACE),
+    "IWAE-50": Task(
+        partial(models.IWAE, particles=50),
+        partial(objectives.IWELBO, 50),
+        handwritten.IWAE,
+        GREY,
+        {"RenyiELBO": partial(_RENYI, max_plate_nesting=1)},
+    ),
+    "SSVAE": Task(
+        models.SSVAE,
+        objectives.SemiSupervised,
+        handwritten.SSVAE,
+        GREY,
+        {"TraceEnum_ELBO": _ENUM},
+    ),
+    "FSVAE": Task(models.FSVAE, objectives.ELBO, handwritten.FSVAE, (3, 32, 32), _TRACE),
+}
+OURS = {
+    "vaezoo, eager": (False, "float32"),
+    "vaezoo, compiled": (True, "float32"),
+    "vaezoo, eager bf16": (False, "bf16"),
+    "vaezoo, compiled bf16": (True, "bf16"),
+}
+
+
+def member(task: str, device: str = "cpu") -> Any:
+    """The task's model, the same weights every time."""
+    torch.manual_seed(0)
+    return TASKS[task].member().to(device)
+
+
+def by_hand(task: str, device: str = "cpu") -> handwritten.VAE:
+    """The task by hand, with the weights of `member`."""
+    found, model = TASKS[task].by_hand(), member(task)
+    _copy(found.enc, model.posterior.network)
+    _copy(found.dec, model.likelihood.network)
+    if isinstance(found, handwritten.SSVAE):
+        _copy(found.cls, model.classifier.network)
+    if isinstance(found, handwritten.GMVAE):
+        found.z_pre.data = torch.cat([model.prior.loc, model.prior.raw_scale]).detach()[None]
+    return found.to(device)
+
+
+@torch.no_grad()
+def _copy(to: Any, network: Any) -> None:
+    first = network.first[1]
+    labels = [] if network.label is None else [network.label.T]
+    to[0].weight.copy_(torch.cat([first.weight, *labels], 1))
+    to[0].bias.copy_(first.bias)
+    for mine, theirs in ((to[2], network.rest[1]), (to[4], network.rest[3])):
+        mine.load_state_dict(theirs.state_dict())
+
+
+def pictures(task: str) -> tuple[Tensor, Tensor]:
+    """Pixels (N, *x_shape) and labels: MNIST where it is there, else the built-in digits."""
+    if task == "FSVAE":
+        found = data.colour_digits("train", n=4000)
+        assert found.labels is not None
+        return found.pixels, found.labels
+    if (data_root() / "MNIST" / "raw").exists():
+        return handwritten.mnist(data_root(), "train")
+    digits = data.digits("train")
+    assert digits.labels is not None
+    return digits.pixels, digits.labels
+
+
+def in_memory(task: str, size: int, device: str = "cpu", *, number: int = 10) -> list[Batch]:
+    """Batches of flat float images, binarised once, as `arguments` has them."""
+    pixels, labels = pictures(task)
+    torch.manual_seed(0)
+    rows = torch.randint(len(pixels), (number, size))
+    found = []
+    for chosen in rows:
+        x = pixels[chosen].flatten(1) / 255
+        x = x if task == "FSVAE" else torch.bernoulli(x)
+        found.append(tuple(t.to(device) for t in arguments(task, x, labels[chosen])))
+    return found
+
+
+def arguments(task: str, x: Tensor, y: Tensor) -> Batch:
+    """What the task's loss takes; an SSVAE's labelled images are the first of the batch."""
+    if task == "SSVAE":
+        return x, x[:LABELLED], y[:LABELLED]
+    return (x, y) if task == "FSVAE" else (x,)
+
+
+def build(task: str, name: str, size: int, device: str = "cpu") -> Peer:
+    """A peer by its name."""
+    if name in OURS:
+        return vaezoo_peer(task, size, device, *OURS[name])
+    if name in TASKS[task].stock:
+        return stock_peer(task, TASKS[task].stock[name](), in_memory(task, size, device))
+    if name == "NumPyro":
+        import peers_numpyro
+
+        return peers_numpyro.peer(task, in_memory(task, size))
+    loss: Any = by_hand(task, device)
+    batches: Iterator[Batch] = itertools.cycle(in_memory(task, size, device))
+    if name == DATALOADER:
+        loader = handwritten.loaded(*pictures(task), size, binary=task != "FSVAE")
+        batches = (tuple(t.to(device) for t in arguments(task, *batch)) for batch in loader)
+    call = torch.compile(loss) if name == "by hand, torch.compile" else loss
+    fused = name in (FUSED, FLUSHED)
+    peer = handwritten.train(call, loss.parameters(), batches, fused=fused)
+    return flushed(peer) if name == FLUSHED else peer
+
+
+def flushed(peer: Peer) -> Peer:
+    """The same with denormal numbers taken for 0 in its turns, as `vaezoo.fit` does."""
+
+    def steps(n: int) -> float:
+        torch.set_flush_denormal(True)
+        try:
+            return peer(n)
+        finally:
+            torch.set_flush_denormal(False)
+
+    return steps
+
+
+def names(task: str, *, numpyro: bool) -> list[str]:
+    """All peers of a task."""
+    hand = [REFERENCE, DATALOADER, FUSED, FLUSHED, "by hand, torch.compile"]
+    return [*hand, *TASKS[task].stock, *(["NumPyro"] if numpyro else []), *OURS]
+
+
+def vaezoo_peer(task: str, size: int, device: str, compiled: bool, precision: str) -> Peer:
+    """A loop around `Bound`, as in its documentation, with optimiser and flushing of `fit`."""
+    bound = Bound(member(task, device), TASKS[task].objective(), precision=precision)
+    if compiled:
+        bound.compile()
+    shape = TASKS[task].x_shape
+    batches = [
+        tuple(t if t.dtype == torch.long else t.reshape(-1, *shape) for t in batch)
+        for batch in in_memory(task, size, device)
+    ]
+    parameters = bound.parameters()
+    cycle = itertools.cycle(batches)
+    return flushed(
+        handwritten.train(lambda *batch: bound(*batch)["loss"], parameters, cycle, fused=True)
+    )
+
+
+class Pair:
+    """Programs as in Pyro's tutorials, on hand-written networks; the loss is of a mean."""
+
+    def __init__(self, task: str, net: handwritten.VAE) -> None:
+        # names of their own in Pyro's one store of parameters
+        self.task, self.net, self.name = task, net, f"{task}-{next(_NUMBER)}-"
+        self.model = self._labels_model if task == "SSVAE" else self._model
+        self.guide = self._labels_guide if task == "SSVAE" else self._guide
+
+    def _model(self, x: Tensor, y: Tensor | None = None) -> None:
+        with pyro.plate("images", len(x)):
+            self._images("", x, y, self._prior())
+
+    def _guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        with pyro.plate("images", len(x)):
+            self._code("", x, y)
+
+    def _prior(self) -> Any:
+        if not isinstance(self.net, handwritten.GMVAE):
+            return dist.Normal(self.net.pm[0], self.net.pv[0]).to_event(1)
+        pyro.param(self.name + "z_pre", self.net.z_pre)
+        m, v = self.net.mixture()
+        weights = dist.Categorical(logits=m.new_zeros(len(m)))
+        return dist.MixtureSameFamily(weights, dist.Normal(m, v.sqrt()).to_event(1))
+
+    def _images(self, suffix: str, x: Tensor, y: Tensor | None, prior: Any) -> None:
+        pyro.module(self.name + "dec", self.net.dec)
+        out = self.net.dec(_joined(pyro.sample("z" + suffix, prior), y))
+        found = dist.Bernoulli(logits=out)
+        if self.task == "FSVAE":
+            found = dist.Normal(out, math.sqrt(0.1))
+        pyro.sample("x" + suffix, found.to_event(1), obs=x)
+
+    def _code(self, suffix: str, x: Tensor, y: Tensor | None) -> None:
+        pyro.module(self.name + "enc", self.net.enc)
+        m, v = handwritten.gaussian_parameters(self.net.enc(_joined(x, y)))
+        pyro.sample("z" + suffix, dist.Normal(m, v.sqrt()).to_event(1))
+
+    def _labels_model(self, x: Tensor, x_labelled: Tensor, y_labelled: Tensor) -> None:
+        net, prior = self.net, self._prior()
+        assert isinstance(net, handwritten.SSVAE)
+        uniform = dist.Categorical(logits=x.new_zeros(net.classes))
+        with pyro.plate("unlabelled", len(x)), poutine.scale(scale=1 - net.fraction):
+            self._images("", x, pyro.sample("y", uniform), prior)
+        # a sum over images is divided by their number once, by `stock_peer`
+        each = len(x) / len(x_labelled)
+        with pyro.plate("labelled", len(x_labelled)):
+            with poutine.scale(scale=net.fraction * each):
+                pyro.sample("y_labelled", uniform, obs=y_labelled)
+                self._images("_labelled", x_labelled, y_labelled, prior)
+            with poutine.scale(scale=net.alpha * each):
+                classified = dist.Categorical(logits=net.cls(x_labelled))
+                pyro.sample("class", classified, obs=y_labelled)
+
+    def _labels_guide(self, x: Tensor, x_labelled: Tensor, y_labelled: Tensor) -> None:
+        net = self.net
+        assert isinstance(net, handwritten.SSVAE)
+        pyro.module(self.name + "cls", net.cls)
+        with pyro.plate("unlabelled", len(x)), poutine.scale(scale=1 - net.fraction):
+            found = dist.Categorical(logits=net.cls(x))
+            y = pyro.sample("y", found, infer={"enumerate": "parallel"})
+            self._code("", x, y)
+        scale = net.fraction * len(x) / len(x_labelled)
+        with pyro.plate("labelled", len(x_labelled)), poutine.scale(scale=scale):
+            self._code("_labelled", x_labelled, y_labelled)
+
+
+def _joined(x: Tensor, y: Tensor | None) -> Tensor:
+    """x and one-hot y side by side, broadcast over labels and images."""
+    if y is None:
+        return x
+    one_hot = functional.one_hot(y, 10).to(x.dtype)
+    leading = torch.broadcast_shapes(x.shape[:-1], y.shape)
+    return torch.cat([x.expand(*leading, -1), one_hot.expand(*leading, -1)], -1)
+
+
+def stock_peer(task: str, objective: Any, batches: list[Batch]) -> Peer:
+    """Pyro's SVI with one of its own objectives, and its own Adam."""
+    pair = Pair(task, by_hand(task, batches[0][0].device.type))
+    svi = infer.SVI(pair.model, pair.guide, pyro.optim.Adam({"lr": 1e-3}), objective)
+    cycle = itertools.cycle(batches)
+
+    def steps(n: int) -> float:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the tracer, for JitTrace_ELBO
+            for batch in itertools.islice(cycle, n):
+                found: float = svi.step(*batch) / len(batch[0])
+        return found
+
+    return steps

@@ -1,0 +1,161 @@
+"""Measurements of `speed.py` that want a process of their own: one run, one line of JSON.
+
+    python benchmarks/speed_fresh.py '{"what": "cold", "peer": "seed", "threads": 2, ...}'
+
+Peers are "seed" (the hand-written loop with a DataLoader), which imports torch alone, and
+"eager" or "compiled" (vaezoo).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import handwritten
+import torch
+from torch import Tensor
+
+
+def main() -> None:
+    """Do what the argument says and print what was found."""
+    asked = json.loads(sys.argv[1])
+    torch.set_num_threads(asked["threads"])
+    asked.setdefault("started", time.time())
+    torch.manual_seed(asked.get("seed", 0))
+    found = {"cold": cold, "epoch": epoch, "evaluation": evaluation}[asked["what"]](asked)
+    print(json.dumps(found))
+
+
+def cold(asked: dict[str, Any]) -> dict[str, Any]:
+    """Seconds until the NELBO of held-out images is below the threshold.
+
+    `seconds` runs from `started`, before this process began: imports and data are included.
+    """
+    if asked["peer"] != "seed":
+        import vaezoo  # noqa: F401
+    before = time.time()
+    steps, bound, taken, found = *_training(asked), 0, float("inf")
+    pixels, _ = handwritten.mnist(Path(asked["data"]), "test")
+    generator = torch.Generator().manual_seed(0)
+    held_out = torch.bernoulli(pixels[:1000].flatten(1) / 255, generator=generator)
+    while found > asked["nelbo"] and taken < asked["most"]:
+        steps(asked["every"])
+        taken += asked["every"]
+        with torch.no_grad():
+            found = bound(held_out)
+    done = time.time()
+    return {
+        "seconds": done - asked["started"],
+        "training": done - before,
+        "steps": taken,
+        "nelbo": found,
+        "reached": found <= asked["nelbo"],
+    }
+
+
+def _training(asked: dict[str, Any]) -> tuple[Callable[[int], float], Callable[[Tensor], float]]:
+    """A function that takes n steps, and one for the NELBO of flat images."""
+    x, y = handwritten.mnist(Path(asked["data"]), "train")
+    if asked["peer"] == "seed":
+        net = handwritten.VAE()
+        batches = ((x,) for x, _ in handwritten.loaded(x, y, 100, binary=True))
+        return handwritten.train(net, net.parameters(), batches), lambda x: net(x).item()
+    from vaezoo import Bound, data, models
+
+    bound = Bound(models.VAE())
+    if asked["peer"] == "compiled":
+        bound.compile()
+    images = data.Images(x, binarisation="dynamic")
+
+    def for_ever() -> Iterator[tuple[Tensor, ...]]:
+        while True:
+            yield from images.batches(100)
+
+    def loss(*batch: Tensor) -> Tensor:
+        terms: dict[str, Tensor] = bound(*batch)
+        return terms["loss"]
+
+    steps = handwritten.train(loss, bound.parameters(), for_ever(), fused=True)
+    return _unchecked(steps), lambda x: -bound(x.reshape(-1, 1, 28, 28))["bound"].item()
+
+
+def _unchecked(steps: Callable[[int], float]) -> Callable[[int], float]:
+    """Validation on in the first step, off after it, as in `fit`."""
+    import pyro
+
+    steps(1)
+    pyro.enable_validation(False)
+    return steps
+
+
+def epoch(asked: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of each pass over the training images, data included, in batches of 100."""
+    x, y = handwritten.mnist(Path(asked["data"]), "train")
+    x, y = x[: asked["images"]], y[: asked["images"]]
+    each = len(x) // 100
+    if asked["peer"] == "seed":
+        net = handwritten.VAE()
+        batches = ((x,) for x, _ in handwritten.loaded(x, y, 100, binary=True))
+        steps = handwritten.train(net, net.parameters(), batches)
+        times = [time.time()]
+        for _ in range(asked["epochs"]):
+            steps(each)
+            times.append(time.time())
+        return {"epochs": _differences(times)}
+    from vaezoo import data, fit, models
+
+    history = fit(
+        models.VAE(),
+        data.Images(x, binarisation="dynamic"),
+        epochs=asked["epochs"],
+        log_every=each,
+        progress=False,
+        compile=asked["peer"] == "compiled",
+    )
+    return {"epochs": _differences([0.0, *history["seconds"]])}
+
+
+def evaluation(asked: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of NIWAE-k on some images, and the memory that it adds at its peak, in MiB."""
+    pixels, _ = handwritten.mnist(Path(asked["data"]), "test")
+    pixels, k = pixels[: asked["images"]], asked["k"]
+    if asked["peer"] == "seed":
+        net = handwritten.IWAE()
+        generator = torch.Generator().manual_seed(0)
+        x = torch.bernoulli(pixels.flatten(1) / 255, generator=generator)
+        parts = x.split(asked["tiled"])
+        measure = _peak(lambda: torch.cat([net.log_mean_weight(part, k) for part in parts]))
+        return measure | {"images": len(x)}
+    from vaezoo import data, evaluate, models
+
+    vae, images = models.VAE(), data.Images(pixels, binarisation="dynamic")
+    measure = _peak(lambda: evaluate(vae, images, particles=(k,), progress=False))
+    return measure | {"images": len(images)}
+
+
+@torch.no_grad()
+def _peak(function: Callable[[], Any]) -> dict[str, float]:
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, started = _memory("VmRSS"), time.perf_counter()
+    function()
+    return {"seconds": time.perf_counter() - started, "mib": _memory("VmHWM") - before}
+
+
+def _memory(line: str) -> float:
+    found = re.search(rf"{line}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def _differences(times: list[float]) -> list[float]:
+    return [b - a for a, b in itertools.pairwise(times)]
+
+
+if __name__ == "__main__":
+    main()
