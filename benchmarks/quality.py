@@ -66,7 +66,11 @@ STEPS = {
     **dict.fromkeys(("full", "lowrank", "iaf"), 20_000),  # posteriors
 }
 DRAWS = (0, 1, 2)
-LABELLED = {"ssvae": "SSVAE", "classifier": "its classifier alone"}
+LABELLED = {
+    "ssvae": "SSVAE",
+    "classifier": "its classifier alone",
+    "moved": "SSVAE, convolutional classifier, labelled images moved",
+}
 PEAKS = {"fsvae": 1.5e-3, "moved": 2e-3}  # of one cycle of the learning rate
 CLIP = 300.0  # of the FSVAE's gradients: its bound spikes without
 READER_EPOCHS = 3
