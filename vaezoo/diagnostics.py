@@ -2,7 +2,16 @@
 
 With responsibilities r_i(z) = p(component i | z) = w_i p_i(z) / p(z), the usage of component i is
 the mean of r_i over the codes of a data set. A component hardly used is dead; two components that
-overlap almost wholly have merged, and count as one.
+overlap almost wholly have merged, and count as one. All of it is about the latent that the prior is
+of, z2 in a member with z1 and z2.
+
+The overlap of two components is the Bhattacharyya coefficient, for Normals of any covariance
+
+    ∫ √(p_i p_j) = exp(-⅛ δᵀ Σ⁻¹ δ) |Σ_i|^¼ |Σ_j|^¼ / |Σ|^½,    δ = μ_i - μ_j,  Σ = (Σ_i + Σ_j) / 2
+
+References:
+    Kailath. The Divergence and Bhattacharyya Distance Measures in Signal Selection. 1967. IEEE
+    Transactions on Communication Technology 15(1).
 """
 
 from __future__ import annotations
@@ -11,7 +20,14 @@ import dataclasses
 
 import torch
 from torch import Tensor
-from torch.distributions import MixtureSameFamily, Normal
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+)
 
 from vaezoo.models import LatentVariableModel
 
@@ -28,21 +44,22 @@ class MixtureDiagnostics:
         effective: exp of the entropy of the usage, between 1 and k: how many are in use.
         dead: components with less than `dead_below` / k of the usage.
         merged: groups of live components, each linked to another of its group by an overlap of
-            more than `merged_above`.
+            more than `merged_above`; None where overlaps have no closed form, which is to say
+            that components are no Normals: those of a VampPrior whose posterior is a flow.
     """
 
     usage: Tensor
     weights: Tensor
     effective: float
     dead: list[int]
-    merged: list[list[int]]
+    merged: list[list[int]] | None
 
     def __repr__(self) -> str:
-        k = len(self.usage)
-        spare = sum(len(group) - 1 for group in self.merged)
+        groups = self.merged
+        spare = "unknown how many" if groups is None else sum(len(group) - 1 for group in groups)
         return (
-            f"{k} components: {self.effective:.1f} in effective use, {len(self.dead)} dead, "
-            f"{spare} merged into others"
+            f"{len(self.usage)} components: {self.effective:.1f} in effective use, "
+            f"{len(self.dead)} dead, {spare} merged into others"
         )
 
 
@@ -73,7 +90,8 @@ def mixture_diagnostics(
 
     Args:
         model: a member whose prior is a mixture: `MixtureOfGaussians` or `VampPrior`.
-        x: images (N, *x_shape); their codes are posterior means, `model.encode`.
+        x: images (N, *x_shape); their codes are posterior means, as in `model.encode`, of the
+            latent that the prior is of.
         y: labels (N,), for a member that is given them.
         dead_below: a component is dead below this share of 1 / k.
         merged_above: two components have merged above this Bhattacharyya coefficient, 1 being the
@@ -89,14 +107,16 @@ def mixture_diagnostics(
     """
     prior = model.prior()
     _check(prior)
-    usage = responsibilities(prior, model.encode(*([x] if y is None else [x, y]))).mean(0)
+    codes = model._encode(model.parts["prior"].of, x, y)
+    usage = responsibilities(prior, codes).mean(0)
+    overlaps = _overlaps(prior.component_distribution)
     dead = (usage < dead_below / len(usage)).nonzero().flatten().tolist()
     return MixtureDiagnostics(
         usage=usage,
         weights=prior.mixture_distribution.probs,
         effective=torch.special.entr(usage).sum().exp().item(),
         dead=dead,
-        merged=_groups(_overlaps(prior) > merged_above, dead),
+        merged=None if overlaps is None else _groups(overlaps > merged_above, dead),
     )
 
 
@@ -105,6 +125,8 @@ def component_samples(
     model: LatentVariableModel, components: list[int], n: int = 10, *, y: Tensor | None = None
 ) -> Tensor:
     """E[x|z] at n codes from each of some components of a mixture prior.
+
+    Latents between the prior's and the image, such as z1 below z2, are drawn.
 
     Args:
         model: a member whose prior is a mixture.
@@ -130,20 +152,42 @@ def component_samples(
     k = prior.mixture_distribution.logits.shape[-1]
     if n < 1 or not components or min(components) < 0 or max(components) >= k:
         raise ValueError(f"expected components of 0..{k - 1} and n ≥ 1, got {components} and {n}")
-    z = prior.component_distribution.sample((n,))[:, components]
-    return model.sample(y=y, z=z.transpose(0, 1).flatten(0, 1))
+    z = prior.component_distribution.sample((n,))[:, components].transpose(0, 1).flatten(0, 1)
+    return model._draw(None, y, {model.parts["prior"].of: z}, mean=True)
 
 
-def _overlaps(prior: MixtureSameFamily) -> Tensor:
-    """Bhattacharyya coefficients ∫ √(p_i p_j) of Normals with diagonal covariances, (k, k)."""
-    base = getattr(prior.component_distribution, "base_dist", None)
-    if not isinstance(base, Normal):
-        raise TypeError("overlaps have a closed form for Normals with diagonal covariances only")
-    loc, variance = base.loc, base.scale.square()
+def _overlaps(components: Distribution) -> Tensor | None:
+    """∫ √(p_i p_j) of each two, shape (k, k); None where it has no closed form."""
+    if isinstance(components, Independent) and isinstance(components.base_dist, Normal):
+        return _overlaps_of_diagonals(components.base_dist)
+    if isinstance(components, MultivariateNormal | LowRankMultivariateNormal):
+        return _overlaps_of_normals(components.loc.double(), components.covariance_matrix.double())
+    return None
+
+
+def _overlaps_of_diagonals(normal: Normal) -> Tensor:
+    loc, variance = normal.loc, normal.scale.square()
     total = 0.5 * (variance[:, None] + variance)
     distance = (loc[:, None] - loc).square() / total / 8
     shape = 0.5 * total.log() - 0.25 * (variance.log()[:, None] + variance.log())
     return (-(distance + shape).sum(-1)).exp()
+
+
+def _overlaps_of_normals(loc: Tensor, covariance: Tensor) -> Tensor:
+    """Of means (k, d) and covariances (k, d, d)."""
+    halves, rows = _half_logdet(torch.linalg.cholesky(covariance)), []
+    # a row at a time, because k² covariances take gigabytes
+    for mean, spread, half in zip(loc, covariance, halves, strict=True):
+        total = torch.linalg.cholesky(0.5 * (spread + covariance))
+        white = torch.linalg.solve_triangular(total, (mean - loc)[..., None], upper=False)
+        shape = _half_logdet(total) - 0.5 * (half + halves)
+        rows.append((-(white.square().sum((-2, -1)) / 8 + shape)).exp())
+    return torch.stack(rows)
+
+
+def _half_logdet(factor: Tensor) -> Tensor:
+    """½ log |L Lᵀ| of Cholesky factors L (k, d, d)."""
+    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def _groups(linked: Tensor, dead: list[int]) -> list[list[int]]:

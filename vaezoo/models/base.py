@@ -283,9 +283,14 @@ class LatentVariableModel(nn.Module):
         before z take their means too. A label that can be inferred is the most probable one,
         unless it is given.
         """
+        return self._encode(self.code, x, y)
+
+    @torch.no_grad()
+    def _encode(self, latent: str, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """`encode`, of any latent by its name."""
         batch = _given(x, self._label(x, y))
         with outside_param_store(), AtMeans():
-            code: Tensor = poutine.trace(self.guide).get_trace(*batch).nodes[self.code]["value"]
+            code: Tensor = poutine.trace(self.guide).get_trace(*batch).nodes[latent]["value"]
         return code
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
