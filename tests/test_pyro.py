@@ -16,7 +16,7 @@ from pyro.infer.autoguide import AutoNormal
 from small import CLASSES, MEMBERS, X_SHAPE, Z_DIM, batch_for, images, labels, member
 from torch import Tensor, nn
 
-from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, fit, networks, posteriors, priors
+from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, fit, models, networks, posteriors, priors
 from vaezoo.likelihoods import Bernoulli
 from vaezoo.objectives import Renyi
 from vaezoo.posteriors import Posterior
@@ -185,7 +185,10 @@ def test_different_scales_are_refused() -> None:
 
 
 def test_label_is_summed_out_under_importance_weights() -> None:
-    """Trap 5: every label has its own weights; Pyro's RenyiELBO samples y, and does not train q(y|x)."""
+    """Trap 5: every label has its own weights; Pyro's RenyiELBO, which samples y, is refused.
+
+    Without the check it does not train q(y|x).
+    """
     ssvae, x = member("SSVAE"), images()
     terms = run(ssvae.model, ssvae.guide, x, particles=4)
     assert terms.log_qy.shape == (CLASSES, 1, 6)
@@ -193,9 +196,98 @@ def test_label_is_summed_out_under_importance_weights() -> None:
     assert terms.log_qy.exp().sum(0).sub(1).abs().max() < 1e-6
     renyi = infer.RenyiELBO(num_particles=4, vectorize_particles=True, max_plate_nesting=1)
     before = copy.deepcopy(ssvae.state_dict())
-    with pytest.warns(UserWarning, match="TraceEnum_ELBO"):
+    with pytest.raises(ValueError, match=r"RenyiELBO would sample 'y'.* use TraceEnum_ELBO"):
+        fit(ssvae, [x], renyi, steps=2, progress=False)
+    assert not moved(ssvae, before)
+    with pyro.validation_enabled(False):
         fit(ssvae, [x], renyi, steps=2, progress=False)
     assert not {n for n in moved(ssvae, before) if n.startswith("classifier")}
+
+
+LATE = {
+    "HierarchicalVAE": "KL of 'z1' .* the model draws z2 before it",
+    "M1M2": "KL of 'z1' .* the model draws z2 before it",
+    "ADGM": "KL of 'a' .* the model draws z before it",
+}
+
+
+def deep(name: str) -> Any:
+    """A small member with several latents."""
+    sizes: dict[str, Any] = {"hidden": (8,)}
+    if name != "ADGM":
+        sizes["upper_hidden"] = (8,)
+    if name != "HierarchicalVAE":
+        sizes["classes"] = CLASSES
+    return getattr(models, name)(X_SHAPE, Z_DIM, 2, **sizes)
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_closed_forms_that_do_not_hold_are_refused(name: str) -> None:
+    """Pyro's mean-field objective, on pairs whose guide draws in another order than the model."""
+    model = deep(name)
+    batch = (images(),) if name == "HierarchicalVAE" else (images(), labels())
+    mean_field = infer.TraceMeanField_ELBO()
+    with pytest.raises(ValueError, match=rf"{LATE[name]}.*use Trace_ELBO, or vaezoo's ELBO"):
+        Bound(model, mean_field)(*batch)
+    assert torch.isfinite(Bound(model, infer.Trace_ELBO())(*batch)["loss"])
+    with pyro.validation_enabled(False):  # Pyro's own check is one of validation too
+        assert torch.isfinite(Bound(model, mean_field)(*batch)["loss"])
+
+
+def test_fit_refuses_them_before_a_step() -> None:
+    model = deep("HierarchicalVAE")
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=LATE["HierarchicalVAE"]):
+        fit(model, [images()], infer.TraceMeanField_ELBO(), steps=2, progress=False)
+    assert not moved(model, before)
+
+
+@pytest.mark.parametrize("objective", [infer.TraceMeanField_ELBO(), infer.RenyiELBO(0.5)])
+@pytest.mark.parametrize("name", ["SSVAE", "M1M2", "ADGM"])
+def test_stock_objectives_that_sample_a_label_are_refused(name: str, objective: Any) -> None:
+    model = member(name) if name == "SSVAE" else deep(name)
+    with pytest.raises(
+        ValueError, match=r"would sample 'y', which the guide marks .* give the lab"
+    ):
+        Bound(model, objective)(images())
+    if name == "SSVAE" or isinstance(objective, infer.RenyiELBO):
+        assert torch.isfinite(Bound(model, objective)(images(), labels())["loss"])
+
+
+def test_discrete_latents_are_refused_by_the_mean_field_objective() -> None:
+    class Pair(nn.Module):
+        def model(self, x: Tensor) -> None:
+            with pyro.plate("data", len(x)):
+                k = pyro.sample("k", dist.Bernoulli(0.5))
+                pyro.sample("x", dist.Normal(k[:, None], 1.0).to_event(1), obs=x)
+
+        def guide(self, x: Tensor) -> None:
+            with pyro.plate("data", len(x)):
+                pyro.sample("k", dist.Bernoulli(torch.full((len(x),), 0.3)))
+
+    with pytest.raises(ValueError, match="needs latents that are reparametrised, and 'k' is not"):
+        Bound(Pair(), infer.TraceMeanField_ELBO())(torch.zeros(5, 3))
+
+
+def test_the_check_of_stock_objectives_leaves_no_trace() -> None:
+    """The same noise with validation and without, and nothing in the store that was not there."""
+    vae, x, found = member("VAE"), images(), []
+    for check in (True, False):
+        torch.manual_seed(1)
+        with pyro.validation_enabled(check):
+            found.append(Bound(vae, infer.TraceMeanField_ELBO())(x)["loss"])
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_no_other_bound_is_called_the_bound(alpha: float) -> None:
+    """Pyro's RenyiELBO reports a bound for α = 0 alone, and `fit` records what there is."""
+    renyi = infer.RenyiELBO(alpha=alpha, num_particles=3)
+    history = fit(member("VAE"), [images()], renyi, steps=2, log_every=1, progress=False)
+    assert ("bound" in history) == (alpha == 0)
+    assert history.get("bound", history["loss"]) == [
+        (-1) ** (not alpha) * v for v in history["loss"]
+    ]
 
 
 def test_no_gradients_means_no_training() -> None:

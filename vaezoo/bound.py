@@ -24,7 +24,7 @@ from vaezoo.components import networks_in, outside_param_store
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.models import IWAE, VAE, LatentVariableModel
 from vaezoo.objectives import ELBO, IWELBO, Objective, SemiSupervised
-from vaezoo.stock import stock_loss
+from vaezoo.stock import is_plain, stock_loss
 from vaezoo.traces import required_arguments
 
 __all__ = ["Bound", "default_objective"]
@@ -90,7 +90,10 @@ class Bound(nn.Module):
         self._graphs: Graphs | None = None
 
     def forward(self, *batch: Tensor) -> dict[str, Tensor]:
-        """Scalars in nats per image: loss, to differentiate; bound, and rec and kl where known."""
+        """Scalars in nats per image: loss, to differentiate; bound, and rec and kl where known.
+
+        Pyro's RenyiELBO reports no bound unless its α is 0: its loss is minus another one.
+        """
         return self.eager(*batch) if self._graphs is None else self._graphs(self, batch)
 
     def eager(self, *batch: Tensor) -> dict[str, Tensor]:
@@ -100,7 +103,8 @@ class Bound(nn.Module):
                 with outside_param_store():
                     return self.objective.estimate(self.model.model, self.model.guide, *batch)
             loss = stock_loss(self.objective, self.model, *batch)
-            return {"loss": loss, "bound": -loss.detach()}
+            bound = {"bound": -loss.detach()} if is_plain(self.objective) else {}
+            return {"loss": loss, **bound}
 
     def compile(  # type: ignore[override]
         self, backend: str | Backend = "inductor", *, announce: Callable[[str], object] = str

@@ -3,17 +3,30 @@
 `Trace_ELBO`, `TraceMeanField_ELBO` and `TraceEnum_ELBO` have `differentiable_loss`. `RenyiELBO`
 and `TraceGraph_ELBO` only have `loss_and_grads`, which runs its own backward pass: the gradients
 it leaves are collected, and handed on when the loss is differentiated.
+
+Two of them give wrong numbers without an error on some pairs. While Pyro's validation is on, they
+are refused by this rule:
+
+    TraceMeanField_ELBO   needs every latent reparametrised, and a guide that draws, before each
+                          latent, all that the model draws before it
+    RenyiELBO             needs labels that are summed out to be given: it samples them, and with
+                          α = 0 does not train q(y|x)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import pyro.distributions as dist
 import torch
-from pyro import infer
+from pyro import infer, poutine
 from torch import Tensor, nn
 
-__all__ = ["stock_loss"]
+from vaezoo.components import outside_param_store
+from vaezoo.traces import drawn_before, is_label, sample_sites
+
+__all__ = ["is_plain", "stock_loss"]
 
 
 def stock_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tensor:
@@ -24,6 +37,9 @@ def stock_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tens
         pair: a module with programs `model` and `guide`.
         batch: the arguments of both; the first holds the images.
 
+    Raises:
+        ValueError: the objective makes no sense for this pair, by the rule above.
+
     Example:
         >>> from vaezoo.models import VAE
         >>> loss = stock_loss(infer.RenyiELBO(num_particles=2), VAE(), torch.zeros(7, 1, 28, 28))
@@ -31,6 +47,8 @@ def stock_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tens
         (torch.Size([]), True)
     """
     x, programs = batch[0], (pair.model, pair.guide)
+    if dist.is_validation_enabled():
+        _check(objective, pair, *batch)
     if not torch.is_grad_enabled():
         return x.new_tensor(objective.loss(*programs, *batch)) / len(x)
     if hasattr(objective, "differentiable_loss"):
@@ -50,6 +68,53 @@ def stock_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tens
     for p, grad in zip(parameters, kept, strict=True):
         p.grad = grad
     return _WithGradients.apply(x.new_tensor(value), gradients, *parameters) / len(x)
+
+
+def is_plain(objective: infer.elbo.ELBO) -> bool:
+    """Whether minus the loss is the plain bound: that of RenyiELBO is another, unless α is 0.
+
+    Example:
+        >>> is_plain(infer.Trace_ELBO()), is_plain(infer.RenyiELBO(alpha=0.5))
+        (True, False)
+    """
+    return not isinstance(objective, infer.RenyiELBO) or objective.alpha == 0
+
+
+def _check(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> None:
+    """Refuse what makes no sense, after one more run of the pair that leaves no trace."""
+    if not isinstance(objective, infer.TraceMeanField_ELBO | infer.RenyiELBO):
+        return
+    with (
+        torch.no_grad(),
+        torch.random.fork_rng(range(torch.cuda.device_count())),
+        outside_param_store(),
+    ):
+        guide = poutine.trace(pair.guide).get_trace(*batch)
+        model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*batch)
+    drawn = {n: s for n, s in sample_sites(guide).items() if not s["is_observed"]}
+    for name, site in drawn.items():
+        if is_label(site):
+            raise ValueError(
+                f"{type(objective).__name__} would sample {name!r}, which the guide marks to be "
+                "summed out: use TraceEnum_ELBO or an objective of vaezoo's, or give the labels"
+            )
+    if isinstance(objective, infer.TraceMeanField_ELBO):
+        _check_mean_field(drawn, sample_sites(guide), sample_sites(model))
+
+
+def _check_mean_field(latents: Iterable[str], guide: dict[str, Any], model: dict[str, Any]) -> None:
+    for name in latents:
+        if not guide[name]["fn"].has_rsample:
+            raise ValueError(
+                f"TraceMeanField_ELBO needs latents that are reparametrised, and {name!r} is not: "
+                "use TraceEnum_ELBO or Trace_ELBO"
+            )
+        if name in model and (late := drawn_before(name, model) - drawn_before(name, guide)):
+            raise ValueError(
+                f"TraceMeanField_ELBO takes the KL of {name!r} in closed form, which does not hold "
+                f"here: the model draws {', '.join(sorted(late))} before it, the guide after it; use "
+                "Trace_ELBO, or vaezoo's ELBO, which samples such a KL"
+            )
 
 
 class _WithGradients(torch.autograd.Function):

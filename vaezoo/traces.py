@@ -38,7 +38,7 @@ from torch.distributions import kl_divergence
 
 from vaezoo.components import held_parameters
 
-__all__ = ["Terms", "required_arguments", "run"]
+__all__ = ["Terms", "drawn_before", "is_label", "required_arguments", "run", "sample_sites"]
 
 Site = dict[str, Any]
 
@@ -83,14 +83,14 @@ def run(
             held = _held(guide, guide_trace, *batch)
         replayed = poutine.replay(model, trace=guide_trace)
         model_trace = poutine.trace(replayed).get_trace(*batch)
-    return Terms(_sites(model_trace), _sites(guide_trace) | held, particles)
+    return Terms(sample_sites(model_trace), sample_sites(guide_trace) | held, particles)
 
 
 def _revalued(trace: poutine.Trace, function: Callable[[Tensor], Tensor]) -> poutine.Trace:
     """The same trace with `function` of each continuous latent in its place."""
     changed = trace.copy()
-    for name, site in _sites(trace).items():
-        if not site["is_observed"] and not _is_label(site):
+    for name, site in sample_sites(trace).items():
+        if not site["is_observed"] and not is_label(site):
             changed.nodes[name] = {**site, "value": function(site["value"])}
     return changed
 
@@ -107,16 +107,16 @@ def _branch(value: Tensor) -> Tensor:
 def _held(guide: Callable[..., Any], trace: poutine.Trace, *batch: Any) -> dict[str, Site]:
     """The guide's continuous sites, run again at the same values with parameters detached."""
     with held_parameters():
-        again = _sites(poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*batch))
+        again = sample_sites(poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*batch))
         if dist.is_validation_enabled():
             _check_held(guide, trace, *batch)
-    return {n: s for n, s in again.items() if not s["is_observed"] and not _is_label(s)}
+    return {n: s for n, s in again.items() if not s["is_observed"] and not is_label(s)}
 
 
 def _check_held(guide: Callable[..., Any], trace: poutine.Trace, *batch: Any) -> None:
     detached = _revalued(trace, Tensor.detach)
-    found = _sites(poutine.trace(poutine.replay(guide, trace=detached)).get_trace(*batch))
-    loose = [n for n, s in found.items() if not _is_label(s) and _log_prob(s).requires_grad]
+    found = sample_sites(poutine.trace(poutine.replay(guide, trace=detached)).get_trace(*batch))
+    loose = [n for n, s in found.items() if not is_label(s) and _log_prob(s).requires_grad]
     if loose:
         raise ValueError(
             f"the guide draws {', '.join(loose)} with parameters that belong to no component of "
@@ -151,14 +151,14 @@ class Terms:
     ) -> None:
         self._model, self._guide, self.particles = model_sites, guide_sites, particles
         self._latent = [n for n, s in guide_sites.items() if not s["is_observed"]]
-        self._summed = [n for n in self._latent if _is_label(guide_sites[n])]
+        self._summed = [n for n in self._latent if is_label(guide_sites[n])]
         self._check()
 
     @functools.cached_property
     def rec(self) -> Tensor:
         """log p of the observed sites, labels apart."""
         return self._sum(
-            _log_prob(s) for s in self._model.values() if s["is_observed"] and not _is_label(s)
+            _log_prob(s) for s in self._model.values() if s["is_observed"] and not is_label(s)
         )
 
     @functools.cached_property
@@ -179,7 +179,7 @@ class Terms:
     @functools.cached_property
     def log_py(self) -> Tensor:
         """log p(y) of the labels, summed out or given."""
-        return self._sum(_log_prob(s) for s in self._model.values() if _is_label(s))
+        return self._sum(_log_prob(s) for s in self._model.values() if is_label(s))
 
     @functools.cached_property
     def log_qy(self) -> Tensor:
@@ -239,7 +239,7 @@ class Terms:
         return log_q - _log_prob(self._model[name]) if name in self._model else log_q
 
     def _closed_form_holds(self, name: str) -> bool:
-        return _before(name, self._model) <= _before(name, self._guide)
+        return drawn_before(name, self._model) <= drawn_before(name, self._guide)
 
     def _sum(self, terms: Iterator[Tensor]) -> Tensor:
         """Add terms of shapes (*enumerated, K, N) up, as (L, K, N)."""
@@ -273,7 +273,14 @@ class Terms:
             )
 
 
-def _sites(trace: poutine.Trace) -> dict[str, Site]:
+def sample_sites(trace: poutine.Trace) -> dict[str, Site]:
+    """Its sample sites by name, in the order they ran.
+
+    Example:
+        >>> from vaezoo.models import SSVAE
+        >>> list(sample_sites(poutine.trace(SSVAE().guide).get_trace(torch.zeros(7, 1, 28, 28))))
+        ['y', 'z']
+    """
     return {
         name: site
         for name, site in trace.nodes.items()
@@ -304,11 +311,12 @@ def _is_delta(found: Any) -> bool:
     return isinstance(found, dist.Delta)
 
 
-def _is_label(site: Site) -> bool:
+def is_label(site: Site) -> bool:
+    """Whether a site is marked to be summed out, by `infer={"enumerate": "parallel"}`."""
     return site["infer"].get("enumerate") == "parallel"
 
 
-def _before(name: str, sites: dict[str, Site]) -> set[str]:
+def drawn_before(name: str, sites: dict[str, Site]) -> set[str]:
     """The latents drawn before `name`."""
     names = list(sites)
     return {n for n in names[: names.index(name)] if not sites[n]["is_observed"]}
