@@ -110,10 +110,11 @@ def _check_mean_field(latents: Iterable[str], guide: dict[str, Any], model: dict
                 "use TraceEnum_ELBO or Trace_ELBO"
             )
         if name in model and (late := drawn_before(name, model) - drawn_before(name, guide)):
+            others = ", ".join(sorted(late))
             raise ValueError(
                 f"TraceMeanField_ELBO takes the KL of {name!r} in closed form, which does not hold "
-                f"here: the model draws {', '.join(sorted(late))} before it, the guide after it; use "
-                "Trace_ELBO, or vaezoo's ELBO, which samples such a KL"
+                f"here: the model draws {others} before it, the guide after it; "
+                "use Trace_ELBO, or vaezoo's ELBO, which samples such a KL"
             )
 
 
