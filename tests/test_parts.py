@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vaezoo import likelihoods, networks, posteriors, priors
 from vaezoo.contract import (
     ContractError,
+    check_classifier,
     check_likelihood,
     check_part,
     check_posterior,
@@ -24,7 +25,7 @@ from vaezoo.contract import (
 )
 from vaezoo.contract.proposal import Proposal
 from vaezoo.likelihoods import Likelihood
-from vaezoo.posteriors import Posterior
+from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior, StandardNormal
 
 X_SHAPE, CLASSES, N = (4,), 3, 4
@@ -91,11 +92,16 @@ def test_likelihoods(name: str, classes: int) -> None:
     check_likelihood(part, *inputs((2,), classes))
 
 
+@pytest.mark.parametrize("classes", [2, 5])
+def test_classifiers(classes: int) -> None:
+    check_classifier(Classifier(X_SHAPE, classes, **HIDDEN), *inputs(X_SHAPE))
+
+
 def test_every_public_part_is_here() -> None:
     named = {n.split(",")[0] for n in LIKELIHOODS}
     assert named == {*likelihoods.__all__} - {"Likelihood"}
     here = {type(f(0)).__name__ for f in POSTERIORS.values()}
-    assert here == {*posteriors.__all__} - {"Posterior", "Classifier"}
+    assert here | {"Classifier"} == {*posteriors.__all__} - {"Posterior"}
     here = {type(f()).__name__ for f in PRIORS.values()} | {"VampPrior"}
     assert here == {*priors.__all__} - {"Prior"}
 
@@ -253,6 +259,52 @@ class OverdrawnPoisson(dist.Poisson):
         return torch.poisson(1.1 * self.rate.detach().expand(self._extended_shape(sample_shape)))
 
 
+class BrokenClassifier(Classifier):
+    def __init__(self, what: str = "") -> None:
+        super().__init__(X_SHAPE, 3, hidden=(4,))
+        self.what = what
+        self.register_buffer("idle", torch.zeros(1), persistent=False)
+        if what == "unsaved":
+            self.idle = torch.randn(3)
+
+    def __repr__(self) -> str:
+        return "BrokenClassifier()"
+
+    def forward(self, x: Tensor) -> Any:
+        logits = self.network(x)
+        if self.what == "unsaved":
+            logits = logits + self.idle
+        if self.what == "one-hot":
+            return dist.OneHotCategorical(logits=logits)
+        if self.what == "classes":
+            return dist.Categorical(logits=logits[..., :2])
+        if self.what in ("unnormalised", "drawn", "floats"):
+            return BrokenLabels(logits, self.what)
+        if self.what == "neighbours":
+            logits = logits - logits.mean(0)
+        return dist.Categorical(logits=logits.detach() if self.what == "detached" else logits)
+
+
+class BrokenLabels(dist.Categorical):
+    def __init__(self, logits: Tensor, what: str) -> None:
+        self.what = what
+        super().__init__(logits=logits)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        return BrokenLabels(self.logits.expand(*batch_shape, 3), self.what)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return super().log_prob(value.long()) + (0.01 if self.what == "unnormalised" else 0.0)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        if self.what == "floats":
+            return super().sample(sample_shape).to(self.logits.dtype)
+        warmer = dist.Categorical(
+            logits=self.logits.detach() * (0.5 if self.what == "drawn" else 1)
+        )
+        return warmer.sample(sample_shape)
+
+
 REFUSED: list[tuple[Any, str]] = [
     (lambda: Broken(what="unnormalised"), r"normalises: expected an integral of 1 to 0\.001, got 1\.0512"),
     (lambda: Broken(1, what="unnormalised"), r"normalises: .* got 1\.0512.*; add the log of the norm"),
@@ -284,13 +336,21 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda: BrokenLikelihood("counts"), "samples: expected a p-value"),
     (lambda: BrokenLikelihood("check"), "outcomes: expected check to accept a draw, got ValueError: no negative"),
     (lambda: BrokenLikelihood("no mean"), r"outcomes: expected a finite mean \(4, 3\)"),
+    (lambda: BrokenClassifier("one-hot"), r"dtypes: expected a draw of torch.int64 from a part of torch.float64"),
+    (lambda: BrokenClassifier("floats"), r"dtypes: expected a draw of torch.int64 .*, got torch.float64"),
+    (lambda: BrokenClassifier("classes"), r"labels: expected all of 0\.\.2 by enumerate_support, got Categorical"),
+    (lambda: BrokenClassifier("unnormalised"), r"labels: expected probs \(4, 3\) that log_prob agrees with, got"),
+    (lambda: BrokenClassifier("drawn"), "samples: expected a p-value above .* mend the wrong one"),
+    (lambda: BrokenClassifier("detached"), "gradients: expected a gradient of the density, got none"),
+    (lambda: BrokenClassifier("neighbours"), "leading: expected the same densities for one input"),
+    (lambda: BrokenClassifier("unsaved"), "rebuilds: .* a file of its state, got .*log-densities off by"),
 ]  # fmt: skip
 
 
 def given(part: Any) -> tuple[Tensor, ...]:
     if isinstance(part, Prior):
         return ()
-    return inputs(X_SHAPE if isinstance(part, Posterior) else (2,))
+    return inputs(X_SHAPE if isinstance(part, Posterior | Classifier) else (2,))
 
 
 @pytest.mark.parametrize(("make", "message"), REFUSED, ids=range(len(REFUSED)))
@@ -301,7 +361,9 @@ def test_broken_parts_are_refused(make: Callable[[], Any], message: str) -> None
 
 
 @pytest.mark.parametrize(
-    "part", [Broken(), Broken(1), Broken(5), BrokenPosterior(), BrokenLikelihood()], ids=repr
+    "part",
+    [Broken(), Broken(1), Broken(5), BrokenPosterior(), BrokenLikelihood(), BrokenClassifier()],
+    ids=repr,
 )
 def test_the_same_parts_unbroken_are_accepted(part: Any) -> None:
     """So that what is refused above is refused for what it is broken by."""
@@ -361,5 +423,7 @@ def test_the_proposal_is_a_density() -> None:
 
 
 def test_other_modules_are_no_parts() -> None:
-    with pytest.raises(TypeError, match="a Prior, Posterior or Likelihood, got a Linear"):
+    with pytest.raises(
+        TypeError, match="a Prior, Posterior, Likelihood or Classifier, got a Linear"
+    ):
         check_part(nn.Linear(1, 1))  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
     check_prior(MyPrior(2))
     check_posterior(MyPosterior((12,), 2), x)
     check_likelihood(MyLikelihood(2, (12,), classes=3), z, y)
+    check_classifier(MyClassifier((12,), 3), x)
 
 Each raises `ContractError`, an AssertionError that says which clause is broken, what was expected,
 what came and how to mend it. All is done to copies, and with a seed of its own: the part, the
@@ -14,8 +15,10 @@ generator and every setting are as before. The clauses:
     shapes       event and batch shapes, of draws and densities too
     rsample      a posterior is reparametrised, and its draws have the density they claim
     outcomes     a likelihood's `check` takes its own draws, and the distribution has a mean
+    labels       a classifier's probabilities are of 0, 1, …, as `log_prob` has them
     leading      plates, particles and every label on the left; no input changes another's density
-    rebuilds     from the constructor arguments, kept as attributes, and the state: `vaezoo.save`
+    rebuilds     from the constructor arguments, kept as attributes, and the state in a safetensors
+                 file, as by `vaezoo.save`
     gradients    reach every parameter: of the density, and of a posterior's draw
     normalises   the density integrates (or sums) to 1
     samples      draws are distributed as the density says
@@ -43,10 +46,17 @@ from vaezoo.contract.case import COPY, Case, ContractError, double, refuse
 from vaezoo.contract.draws import samples
 from vaezoo.contract.integrals import normalises
 from vaezoo.likelihoods import Likelihood
-from vaezoo.posteriors import Posterior
+from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
 
-__all__ = ["ContractError", "check_likelihood", "check_part", "check_posterior", "check_prior"]
+__all__ = [
+    "ContractError",
+    "check_classifier",
+    "check_likelihood",
+    "check_part",
+    "check_posterior",
+    "check_prior",
+]
 
 
 def check_prior(prior: Prior, *, seed: int = 0) -> None:
@@ -83,8 +93,18 @@ def check_likelihood(
     _check(likelihood, _given(z, y), tuple(likelihood.x_shape), seed, clauses.outcomes)
 
 
+def check_classifier(classifier: Classifier, x: Tensor, *, seed: int = 0) -> None:
+    """Hold a classifier to the contract at images x (N, *x_shape).
+
+    Example:
+        >>> from vaezoo.posteriors import Classifier
+        >>> check_classifier(Classifier((12,), 3, hidden=(8,)), torch.rand(4, 12))
+    """
+    _check(classifier, (x,), (), seed, clauses.labels)
+
+
 def check_part(part: Component, *inputs: Tensor, seed: int = 0) -> None:
-    """Whichever of the three checks a part is for.
+    """Whichever of the four checks a part is for.
 
     Raises:
         TypeError: it is none of them.
@@ -95,8 +115,12 @@ def check_part(part: Component, *inputs: Tensor, seed: int = 0) -> None:
         check_posterior(part, *inputs, seed=seed)
     elif isinstance(part, Likelihood):
         check_likelihood(part, *inputs, seed=seed)
+    elif isinstance(part, Classifier):
+        check_classifier(part, *inputs, seed=seed)
     else:
-        raise TypeError(f"expected a Prior, Posterior or Likelihood, got a {type(part).__name__}")
+        raise TypeError(
+            f"expected a Prior, Posterior, Likelihood or Classifier, got a {type(part).__name__}"
+        )
 
 
 def _check(

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import copy
 import inspect
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pyro.distributions as dist
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from vaezoo.components import Component
 from vaezoo.contract.case import COPY, Case, double, followed, refuse
 from vaezoo.likelihoods import Likelihood
-from vaezoo.posteriors import Posterior
+from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
 
-__all__ = ["BASIC", "FURTHER", "outcomes", "rsample"]
+__all__ = ["BASIC", "FURTHER", "labels", "outcomes", "rsample"]
 
 
 def one_line(case: Case) -> None:
@@ -27,10 +30,10 @@ def one_line(case: Case) -> None:
 
 
 def rebuilds(case: Case) -> None:
-    """From constructor arguments and state."""
+    """From constructor arguments and a file of the state."""
     part, value = case.part, case().sample()
     twin = double(type(part)(**_arguments(part)))
-    twin.load_state_dict(part.state_dict())
+    twin.load_state_dict(_through_a_file(part.state_dict()))
     if isinstance(twin, Prior):
         for module in followed(part):
             twin.follow(module)
@@ -38,7 +41,17 @@ def rebuilds(case: Case) -> None:
     if repr(twin) != repr(part) or not _same(before, after):
         what = f"{twin!r} with log-densities off by {(before - after).abs().max().item():.2g}"
         mend = "register what is learned as a parameter or buffer, keep the rest as arguments"
-        refuse("rebuilds", f"{part!r} from its arguments and state_dict", what, mend)
+        refuse("rebuilds", f"{part!r} from its arguments and a file of its state", what, mend)
+
+
+def _through_a_file(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Saved and loaded as `vaezoo.save` and `load` do."""
+    # copies, because tied weights share memory, and a file cannot
+    weights = {name: t.detach().clone().contiguous() for name, t in state.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "part.safetensors"
+        safetensors.torch.save_file(weights, path)
+        return safetensors.torch.load(path.read_bytes())
 
 
 def _arguments(part: Component) -> dict[str, Any]:
@@ -115,10 +128,14 @@ def dtypes(case: Case) -> None:
             module.to(dtype)
         d = part(*(t.to(dtype) if t.is_floating_point() else t for t in case.inputs))
         value = d.sample()
-        for what, found in (("a draw", value), ("a density", d.log_prob(value))):
-            if found.dtype != dtype:
+        drawn = torch.long if isinstance(part, Classifier) else dtype
+        for what, found, expected in (
+            ("a draw", value.dtype, drawn),
+            ("a density", d.log_prob(value).dtype, dtype),
+        ):
+            if found != expected:
                 mend = "make constants with new_zeros, or register them as buffers"
-                refuse("dtypes", f"{what} of {dtype} from a part of it", found.dtype, mend)
+                refuse("dtypes", f"{what} of {expected} from a part of {dtype}", found, mend)
 
 
 def gradients(case: Case) -> None:
@@ -166,6 +183,21 @@ def outcomes(case: Case) -> None:
     if mean.shape != d.shape() or not mean.isfinite().all():
         got = f"{tuple(mean.shape)}, {(~mean.isfinite()).sum().item()} of it not finite"
         refuse("outcomes", f"a finite mean {tuple(d.shape())}", got, "give it a mean")
+
+
+def labels(case: Case) -> None:
+    """Of a classifier."""
+    d, part = case(), case.part
+    assert isinstance(part, Classifier)
+    every = torch.arange(part.classes)[:, None].expand(-1, *case.batch)
+    if not d.has_enumerate_support or not torch.equal(d.enumerate_support(), every):
+        mend = "return a Categorical, so that labels can be summed out"
+        refuse("labels", f"all of 0..{part.classes - 1} by enumerate_support", d, mend)
+    expected = d.log_prob(every).exp().T
+    if not _same(found := d.probs, expected):
+        got = f"{tuple(found.shape)} of sums {found.sum(-1).tolist()}"
+        mend = "let probs be normalised, and log_prob be of them"
+        refuse("labels", f"probs {tuple(expected.shape)} that log_prob agrees with", got, mend)
 
 
 def rsample(case: Case) -> None:

@@ -39,7 +39,9 @@ def normalises(case: Case) -> None:
 
 
 def scalars(d: Any) -> Any:
-    """The distribution of each number, where they are independent, else None."""
+    """The distribution of each number, where they are independent or labels, else None."""
+    if not d.event_shape:
+        return d
     independent = isinstance(d, torch.distributions.Independent)
     return d.base_dist if independent and not d.base_dist.event_shape else None
 
