@@ -272,18 +272,15 @@ TABLES: dict[str, dict[str, str]] = {
         "gmvae": "GMVAE, k = 500",
         "iwae": "IWAE, m = 10",
     },
-    "the VAE with another prior": {
-        "vae": "N(0, I)",
-        "gmvae": "mixture of 500 Gaussians",
-        "weights": "the same, weights learned",
-        "vamp": "VampPrior, k = 500",
-        "flow": "autoregressive flow",
-    },
-    "the VAE with another posterior": {
-        "vae": "diagonal Normal",
-        "lowrank": "low-rank Normal, rank 2",
-        "full": "full Normal",
-        "iaf": "inverse autoregressive flow",
+    "the VAE with another prior; posterior": {
+        "vae": "N(0, I); diagonal Normal",
+        "gmvae": "mixture of 500 Gaussians; diagonal Normal",
+        "weights": "the same, weights learned; diagonal Normal",
+        "vamp": "VampPrior, k = 500; diagonal Normal",
+        "flow": "autoregressive flow; diagonal Normal",
+        "lowrank": "N(0, I); low-rank Normal, rank 2",
+        "full": "N(0, I); full Normal",
+        "iaf": "N(0, I); inverse autoregressive flow",
     },
 }
 BOUNDS = ("nelbo", "kl", "rec", "niwae-1", "niwae-10", "niwae-100", "niwae-1000")
