@@ -156,6 +156,57 @@ def test_subsampled_plate_leaves_the_unit() -> None:
     assert found[0] == found[1]
 
 
+def subsampled(vae: Any, total: int) -> list[Any]:
+    """The VAE's programs for a batch from a data set of `total` images."""
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", total, subsample=torch.arange(len(x))):
+            z = pyro.sample("z", vae.prior())
+            pyro.sample("x", vae.likelihood(z), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", total, subsample=torch.arange(len(x))):
+            pyro.sample("z", vae.posterior(x))
+
+    return [model, guide]
+
+
+def even_noise(shape: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """In place of N(0, 1), so that numbers do not depend on a generator."""
+    return (2.3 * torch.arange(torch.Size(shape).numel())).sin().reshape(shape).to(device, dtype)
+
+
+def test_scale_of_100_in_miniature(monkeypatch: pytest.MonkeyPatch) -> None:
+    """6 images of 600, or scaled by 100: ours are what they were, value and gradient, to the bit.
+
+    Pyro's RenyiELBO, asked for the same importance-weighted bound, says -29.777 instead of -32.041:
+    with the scale in its log-weights it is close to the best particle's weight, not to their mean.
+    """
+    monkeypatch.setattr(torch.distributions.normal, "_standard_normal", even_noise)
+    vae, x = member("VAE").double(), torch.ones(6, *X_SHAPE).double()
+    for n, p in enumerate(vae.parameters()):
+        p.data = torch.arange(p.numel()).add(n).mul(1.7).cos().reshape(p.shape).to(p)
+    pairs = [subsampled(vae, 6), subsampled(vae, 600)]
+    pairs.append([poutine.scale(program, scale=100.0) for program in pairs[0]])
+    weighted = [IWELBO(50, estimator=e) for e in ("iwae", "stl", "dreg")]
+    others = [ELBO(), ELBO(4.0), ELBO(free_bits=0.5), Renyi(0.5), Renyi(-1.0)]
+    for objective in (*weighted, *others):
+        found = []
+        for pair in pairs:
+            terms = objective.estimate(*pair, x)
+            found.append([*terms.values(), *torch.autograd.grad(terms["loss"], vae.parameters())])
+        for plain, *scaled in zip(*found, strict=True):
+            assert all(torch.equal(plain, each) for each in scaled), objective
+    renyi = infer.RenyiELBO(0, num_particles=50, vectorize_particles=True, max_plate_nesting=1)
+    plain, subsample, scale = (renyi.loss(*pair, x) / len(x) for pair in pairs)
+    assert subsample == pytest.approx(scale, abs=1e-9)
+    ours = IWELBO(50).loss(*pairs[1], x)
+    assert (ours, plain, subsample / 100) == pytest.approx((32.041, 32.041, 29.777), abs=1e-3)
+    log_w = run(*pairs[1], x, particles=50).log_w[0].detach()
+    wrong = ((100 * log_w).logsumexp(0) - math.log(50)) / 100
+    assert -wrong.mean().item() == pytest.approx(subsample / 100, abs=1e-9)
+
+
 @pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
 def test_beta_never_enters_the_reported_numbers(beta: float) -> None:
     """Whatever is optimised, bound, rec and kl are those of β = 1, on the same noise."""
