@@ -329,26 +329,52 @@ def test_schedule_inside_semi_supervised_and_across_fits() -> None:
     assert SSVAE(x_shape=(1, 4, 4), classes=CLASSES).classes == CLASSES
 
 
-@pytest.mark.parametrize("part", ["prior", "posterior", "objective"])
-def test_swapping_in_the_middle_of_training(part: str) -> None:
-    """`fit`, swap, `fit`: old weights go on from where they were, and new ones move."""
-    vae, batches = member("VAE"), [images()]
-    fit(vae, batches, steps=3, progress=False)
-    kept = {n: p.clone() for n, p in vae.named_parameters() if not n.startswith(part)}
-    objective = None
+SWAPS = ("prior", "posterior", "objective")
+
+
+def _swap(model: Any, part: str) -> Objective | None:
+    """Another prior, posterior or objective."""
+    classes = model.classes
     if part == "prior":
-        vae.prior = priors.VampPrior((1, 4, 4), 3, k=4)
+        model.prior = priors.VampPrior((1, 4, 4), 3, k=4, classes=classes)
     elif part == "posterior":
-        vae.posterior = type(vae.posterior)((1, 4, 4), 3, hidden=(5,))
+        sizes: dict[str, Any] = {"hidden": (5,), "layers": 1, "flow_hidden": (4,), "context": 2}
+        model.posterior = Flow((1, 4, 4), 3, classes=classes, **sizes)
     else:
-        objective = IWELBO(4, estimator="dreg")
-    for name, parameter in vae.named_parameters():
+        return IWELBO(4, estimator="dreg")
+    return None
+
+
+def _check_swap(model: Any, part: str, batches: list[Any], wrap: Any) -> None:
+    """Old weights go on from where they were, and new ones move."""
+    fit(model, batches, wrap(None), steps=3, progress=False)
+    kept = {n: p.clone() for n, p in model.named_parameters() if not n.startswith(part)}
+    objective = _swap(model, part)
+    for name, parameter in model.named_parameters():
         assert name not in kept or torch.equal(parameter, kept[name])
-    before = {n: p.clone() for n, p in vae.named_parameters()}
-    fit(vae, batches, objective, steps=1, progress=False)
-    for name, parameter in vae.named_parameters():
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    fit(model, batches, wrap(objective), steps=1, progress=False)
+    for name, parameter in model.named_parameters():
         moved = (parameter - before[name]).abs().max().item()
         assert 0 < moved < 2e-3, name  # one step of Adam at 1e-3, from where it was
+
+
+@pytest.mark.parametrize("part", SWAPS)
+def test_swapping_in_the_middle_of_training(part: str) -> None:
+    """`fit`, swap, `fit`, with a VampPrior, a flow as the posterior, and DReG."""
+    _check_swap(member("VAE"), part, [images()], lambda objective: objective)
+
+
+@pytest.mark.parametrize("part", SWAPS)
+def test_swapping_in_the_middle_of_semi_supervised_training(part: str) -> None:
+    """The same with labels: the objective is the one inside SemiSupervised."""
+    batches = [(images(), images(3), labels(3))]
+    _check_swap(
+        member("SSVAE"),
+        part,
+        batches,
+        lambda objective: SemiSupervised(objective, labelled_fraction=0.5),
+    )
 
 
 BAD = [
