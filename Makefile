@@ -33,6 +33,7 @@ quality: $(STAMP)  ## every result in the README, several hours on two cores
 
 speed: $(STAMP)  ## training steps, epochs, cold starts and evaluation against peers, 12 minutes
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/flows.py
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

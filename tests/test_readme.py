@@ -40,6 +40,24 @@ def test_tables_are_the_committed_ones() -> None:
         assert table.strip() in README
 
 
+def test_flows_are_as_fast_as_it_says() -> None:
+    """The sentence on flows, and their table, from the JSON."""
+    results = ROOT / "benchmarks/results"
+    rows = json.loads((results / "flows.json").read_text())["rows"]
+    runs = runpy.run_path(str(ROOT / "benchmarks/flows.py"))
+    assert (results / "flows.md").read_text() == runs["table"](rows)
+    assert [row["batch"] for row in rows] == [100, 1000]
+    zuko, pyro = ([f"{row['ratio'][name]:.2f}" for row in rows] for name in ("zuko", "Pyro"))
+    said = f"zuko's takes {zuko[0]} and {zuko[1]} of its time, Pyro's {pyro[0]} and {pyro[1]}"
+    assert said in " ".join(README.split())
+
+
+def test_flows_of_all_libraries_are_one_size() -> None:
+    runs = runpy.run_path(str(ROOT / "benchmarks/flows.py"))
+    sizes = {sum(p.numel() for p in m.parameters()) for m in runs["flows"]().values()}
+    assert sizes == {82_000}
+
+
 def test_results_meet_the_targets() -> None:
     """What the project promises of the seed's recipe, read from the committed results."""
 
