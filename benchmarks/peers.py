@@ -22,7 +22,7 @@ from pyro import infer, poutine
 from torch import Tensor
 from torch.nn import functional
 
-from vaezoo import Bound, data, models, objectives
+from vaezoo import Bound, Step, data, models, objectives
 from vaezoo.data.downloads import data_root
 
 Batch = tuple[Tensor, ...]
@@ -176,20 +176,24 @@ def names(task: str, *, numpyro: bool) -> list[str]:
 
 
 def vaezoo_peer(task: str, size: int, device: str, compiled: bool, precision: str) -> Peer:
-    """A loop around `Bound`, as in its documentation, with optimiser and flushing of `fit`."""
+    """A loop around `Step`, as in its documentation, with optimiser and flushing of `fit`."""
     bound = Bound(member(task, device), TASKS[task].objective(), precision=precision)
+    step = Step(bound, torch.optim.Adam(bound.parameters(), lr=1e-3, fused=True))
     if compiled:
-        bound.compile()
+        step.compile()
     shape = TASKS[task].x_shape
     batches = [
         tuple(t if t.dtype == torch.long else t.reshape(-1, *shape) for t in batch)
         for batch in in_memory(task, size, device)
     ]
-    parameters = bound.parameters()
     cycle = itertools.cycle(batches)
-    return flushed(
-        handwritten.train(lambda *batch: bound(*batch)["loss"], parameters, cycle, fused=True)
-    )
+
+    def steps(n: int) -> float:
+        for batch in itertools.islice(cycle, n):
+            terms = step(*batch)
+        return terms["loss"].item()
+
+    return flushed(steps)
 
 
 class Pair:

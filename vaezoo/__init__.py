@@ -19,6 +19,7 @@ from vaezoo.checkpoints import CheckpointError, load, save
 from vaezoo.crosscheck import crosscheck
 from vaezoo.evaluation import accuracy, evaluate
 from vaezoo.objectives import ELBO, IWELBO, Renyi, SemiSupervised
+from vaezoo.steps import Step
 from vaezoo.training import NonFiniteLoss, fit
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "NonFiniteLoss",
     "Renyi",
     "SemiSupervised",
+    "Step",
     "accuracy",
     "closed_form",
     "contract",

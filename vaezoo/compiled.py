@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from vaezoo.tracing import Trace, objectives
+from vaezoo.updates import AdamUpdate, Moments
 
 __all__ = ["Backend", "Graphs"]
 
@@ -39,12 +40,20 @@ class Graphs:
         backend: the name of one in `torch.compiler.list_backends(())`, or a function from a graph
             and example inputs to a callable.
         announce: called with a word when a compilation begins and with none when it is over.
+        update: what the graphs do to the weights, if they are to do it.
+
+    Attributes:
+        updated: whether the last call has taken the step, weights included.
     """
 
     def __init__(
-        self, backend: str | Backend = "inductor", announce: Callable[[str], object] = str
+        self,
+        backend: str | Backend = "inductor",
+        announce: Callable[[str], object] = str,
+        update: AdamUpdate | None = None,
     ) -> None:
-        self.backend, self.announce = backend, announce
+        self.backend, self.announce, self.update = backend, announce, update
+        self.updated = False
         self.graphs: list[_Graph] = []
         self.seen: set[Any] = set()
         self.made, self.warned = 0, False
@@ -58,6 +67,7 @@ class Graphs:
     def __call__(self, bound: nn.Module, batch: tuple[Any, ...]) -> dict[str, Tensor]:
         """The terms of a batch."""
         eager: Callable[..., dict[str, Tensor]] = bound.eager  # type: ignore[assignment]
+        self.updated = False
         if not torch.is_grad_enabled() or not all(_is_data(t) for t in batch):
             return eager(*batch)
         kind = _kind(batch)
@@ -65,6 +75,7 @@ class Graphs:
         if graph is None and (kind, _modes(bound)) in self.seen:
             graph = self._make(bound, tuple(t.contiguous() for t in batch))
         if graph is not None and graph.call is not None:
+            self.updated = graph.moments is not None
             return graph.run(batch)
         found = eager(*batch)
         if graph is None:
@@ -91,7 +102,7 @@ class Graphs:
         self.made += 1
         self.announce("compiling")
         try:
-            graph = _Graph(bound, batch, self.backend)
+            graph = _Graph(bound, batch, self.backend, self.update)
         except Exception as error:  # whatever goes wrong in a program or a compiler
             reason = str(error).strip().partition("\n")[0]
             self._warn(f"the bound runs eagerly: {type(error).__name__}: {reason}")
@@ -110,16 +121,25 @@ class _Graph:
     """One compiled step and all that it was traced from; without a batch, one that cannot be."""
 
     def __init__(
-        self, bound: nn.Module, batch: tuple[Tensor, ...] | None, backend: str | Backend
+        self,
+        bound: nn.Module,
+        batch: tuple[Tensor, ...] | None,
+        backend: str | Backend,
+        update: AdamUpdate | None = None,
     ) -> None:
         self.kind = None if batch is None else _kind(batch)
         self.modes = [(m, m.training) for m in bound.modules()]
         self.trace = None if batch is None else Trace(bound, batch)
         self.call: Callable[..., Sequence[Tensor]] | None = None
         self.shared: list[int] | None = None
+        self.moments: Moments | None = None
         if self.trace is not None and batch is not None:
+            graph, inputs = self.trace.graph, self.trace.inputs(batch)
+            if update is not None:
+                graph, self.moments = update.extend(self.trace, inputs)
+                inputs += self.moments.inputs()
             with torch.no_grad():
-                self.call = _compile(self.trace.graph, self.trace.inputs(batch), backend)
+                self.call = _compile(graph, inputs, backend)
         leaves, held = ([], []) if self.trace is None else (self.trace.leaves, self.trace.held)
         self.watched = [(d, len(d), list(_plain(d))) for d in _dictionaries(bound, leaves)]
         self.facts = [(t, _facts(t)) for t in held]
@@ -139,10 +159,23 @@ class _Graph:
         return all(_facts(t) == facts for t, facts in self.facts)
 
     def run(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """The terms of a batch; the loss can be differentiated."""
+        """The terms of a batch; the loss can be differentiated, or the weights are updated."""
         assert self.trace is not None
-        terms = _Step.apply(self, self.trace.inputs(batch), *self.trace.leaves)
+        inputs = self.trace.inputs(batch)
+        if self.moments is None:
+            terms = _Step.apply(self, inputs, *self.trace.leaves)
+        else:
+            terms = self.update(inputs, self.moments)
         return dict(zip(self.trace.names, terms, strict=True))
+
+    @torch.no_grad()
+    def update(self, inputs: list[Tensor], moments: Moments) -> Sequence[Tensor]:
+        """The terms, weights being changed in place."""
+        assert self.call is not None
+        terms = self.call(*inputs, *moments.inputs())
+        if torch.isfinite(terms[0]):
+            moments.count()
+        return terms
 
     def compute(self, inputs: list[Tensor]) -> tuple[tuple[Tensor, ...], list[Tensor]]:
         """The terms, and the gradients, each in memory of its own as optimisers expect."""
@@ -202,14 +235,14 @@ def _compile(
     import torch._dynamo
     import torch._inductor.config
 
-    from vaezoo.bias import AddedLater
+    from vaezoo.products import Products
 
     with warnings.catch_warnings():
         # of no concern to users: torch's compiler uses what torch deprecates
         warnings.simplefilter("ignore", DeprecationWarning)
         found = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
         # torch's own generators rather than Inductor's: a seed gives the same noise as eagerly
-        settings = {"fallback_random": True, "post_grad_custom_post_pass": AddedLater()}
+        settings = {"fallback_random": True, "post_grad_custom_post_pass": Products()}
         with torch._inductor.config.patch(settings):
             return found(graph, inputs)
 

@@ -24,6 +24,7 @@ from vaezoo.data.passes import one_pass, passes
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.history import History, Mean, Recorder
 from vaezoo.models import LatentVariableModel
+from vaezoo.steps import Step
 from vaezoo.tracing import leaves
 
 __all__ = ["NonFiniteLoss", "fit"]
@@ -82,22 +83,21 @@ def fit(
         validation: evaluated at every record, without gradients.
         log_every: steps between two records; each is a mean over the steps since the last.
         progress: show a progress bar.
-        compile: compile the steps (see `Bound.compile`). Off by default: it pays where steps save
+        compile: compile the steps (see `Step.compile`). Off by default: it pays where steps save
             more than compiling takes, which is tens of seconds the first time and a few once the
             graph is on disk. Many particles, labels that are summed out and bf16 gain the most.
         precision: "bf16" runs the networks in bfloat16 (see `Bound`).
 
     Returns:
-        Lists of equal length: step, seconds, loss, bound, rec, kl (the last two with vaezoo's
-        objectives only) and validation_loss, … where there are validation data. Nats per image.
+        Lists of equal length: step, seconds, loss, bound (unless the objective is a `RenyiELBO`
+        with α ≠ 0), rec, kl (these two with vaezoo's objectives only), and
+        validation_loss, … where there are validation data. Nats per image.
 
     Raises:
         NonFiniteLoss: a loss is NaN or infinite; weights and history are kept.
         ValueError: the data hold no batch, the optimizer does not know all parameters, or
             max_grad_norm is not positive.
     """
-    if max_grad_norm is not None and not max_grad_norm > 0:
-        raise ValueError(f"max_grad_norm must be positive, got {max_grad_norm}")
     objective = default_objective(model, data) if objective is None else objective
     bound = Bound(model, objective, precision=precision)
     batches, total = passes(data, batch_size, steps, epochs)
@@ -105,6 +105,7 @@ def fit(
     parameters = _trainable(bound, first)
     optimizer = optimizer or torch.optim.Adam(parameters.values(), lr=lr, fused=True)
     _check_optimizer(optimizer, parameters)
+    step = Step(bound, optimizer, max_grad_norm=max_grad_norm)
     if validation is not None:
         _try_validation(bound, validation, batch_size)
     schedules: list[Any] = [s for s in (scheduler, bound.objective) if hasattr(s, "step")]
@@ -113,18 +114,13 @@ def fit(
         validate = None if validation is None else lambda: _validate(bound, validation, batch_size)
         recorder = Recorder(bar, log_every=log_every, validate=validate)
         if compile:
-            bound.compile(announce=bar.set_postfix_str)
+            step.compile(announce=bar.set_postfix_str)
         for batch in itertools.chain([first], batches):
-            terms = _terms(bound, batch, check=check, first=recorder.step == 0)
+            terms = _taken(step, batch, check=check, first=recorder.step == 0)
             check = check and not once  # Images are pixels, and binarised in one way throughout
             if not torch.isfinite(terms["loss"]):
                 found = {name: value.item() for name, value in terms.items()}
                 raise NonFiniteLoss(recorder.step + 1, found, dict(recorder.history))
-            optimizer.zero_grad()
-            terms["loss"].backward()
-            if max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(parameters.values(), max_grad_norm)
-            optimizer.step()
             for schedule in schedules:
                 schedule.step()
             recorder.add(terms)
@@ -132,13 +128,13 @@ def fit(
     return dict(recorder.history)
 
 
-def _terms(bound: Bound, batch: Any, *, check: bool, first: bool) -> dict[str, Tensor]:
-    arguments = bound.arguments(batch)
+def _taken(step: Step, batch: Any, *, check: bool, first: bool) -> dict[str, Tensor]:
+    arguments = step.bound.arguments(batch)
     if check:
-        bound.check(arguments)
+        step.bound.check(arguments)
     # Pyro's own checks, of programs rather than data, are made once
     with pyro.validation_enabled(check and first):
-        return bound(*arguments)
+        return step(*arguments)
 
 
 def _trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:

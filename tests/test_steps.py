@@ -1,0 +1,191 @@
+"""`Step`: compiled with Adam behind the gradients, it goes where the optimizer itself would."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from small import Z_DIM, batch_for, images, labels, member
+from torch import Tensor, nn
+
+from vaezoo import ELBO, Bound, SemiSupervised, fit, priors
+from vaezoo.steps import Step
+
+Optimizer = Callable[[Any], torch.optim.Optimizer]
+OPTIMIZERS: dict[str, tuple[Optimizer, bool]] = {
+    "adam": (lambda p: torch.optim.Adam(p, lr=1e-2), True),
+    "betas": (lambda p: torch.optim.Adam(p, lr=1e-2, betas=(0.8, 0.99), eps=1e-3), True),
+    "fused": (lambda p: torch.optim.Adam(p, lr=1e-2, fused=True), True),
+    "amsgrad": (lambda p: torch.optim.Adam(p, lr=1e-2, amsgrad=True), False),
+    "decay": (lambda p: torch.optim.AdamW(p, lr=1e-2), False),
+    "sgd": (lambda p: torch.optim.SGD(p, lr=1e-2, momentum=0.9), False),
+}
+DOUBLE = {"dtype": torch.float64}
+
+
+def twins(name: str = "VAE", optimizer: str = "adam") -> list[Step]:
+    """The same member in float64 twice, to be stepped eagerly and compiled."""
+    model = member(name).double()
+    found = []
+    for each in (model, copy.deepcopy(model)):
+        bound = Bound(each)
+        found.append(Step(bound, OPTIMIZERS[optimizer][0](bound.parameters())))
+    found[1].compile("eager")
+    return found
+
+
+def take(step: Step, batches: list[tuple[Tensor, ...]]) -> list[dict[str, Tensor]]:
+    torch.manual_seed(1)
+    return [step(*batch) for batch in batches]
+
+
+def assert_same(a: Step, b: Step) -> None:
+    """Weights and the optimizers' states, to 1e-10 in float64."""
+    for p, q in zip(a.bound.parameters(), b.bound.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-10, atol=1e-10)
+        states = a.optimizer.state[p], b.optimizer.state[q]
+        assert states[0].keys() == states[1].keys()
+        for key, value in states[0].items():
+            torch.testing.assert_close(value, states[1][key], rtol=1e-10, atol=1e-10)
+
+
+MEMBERS = ("GMVAE", "IWAE", "SSVAE", "FSVAE")
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"), [*(("VAE", o) for o in OPTIMIZERS), *((m, "adam") for m in MEMBERS)]
+)
+def test_compiled_steps_go_where_the_optimizer_goes(name: str, optimizer: str) -> None:
+    """Eight steps; among them a short batch that comes once, and so runs eagerly."""
+    eager, compiled = twins(name, optimizer)
+    batches = [batch_for(name, n, **DOUBLE) for n in (6, 6, 6, 4, 6, 5, 5, 5)]
+    if name == "SSVAE":
+        batches = [(x, images(4, **DOUBLE), labels(4)) for (x,) in batches]
+    found = [take(step, batches) for step in (eager, compiled)]
+    for a, b in zip(*found, strict=True):
+        assert a.keys() == b.keys()
+        for key, value in a.items():
+            assert b[key].item() == pytest.approx(value.item(), rel=1e-10, abs=1e-10)
+    assert_same(eager, compiled)
+    assert (compiled._graphs is not None) == OPTIMIZERS[optimizer][1]
+    if compiled._graphs is not None:
+        assert sum(g.moments is not None for g in compiled._graphs.graphs) == 2
+
+
+def test_schedules_of_the_optimizer_are_read_at_each_step() -> None:
+    """One cycle moves the rate and β1."""
+    pair = twins()
+    schedulers = [
+        torch.optim.lr_scheduler.OneCycleLR(step.optimizer, 0.05, total_steps=12) for step in pair
+    ]
+    (x,) = batch_for("VAE", **DOUBLE)
+    for step, scheduler in zip(pair, schedulers, strict=True):
+        torch.manual_seed(1)
+        for _ in range(10):
+            step(x)
+            scheduler.step()
+    assert pair[0].optimizer.param_groups[0]["betas"][0] != 0.9
+    assert_same(*pair)
+
+
+def test_an_optimizer_goes_on_where_the_graph_stops_and_the_other_way_round() -> None:
+    eager, compiled = twins()
+    batches = [batch_for("VAE", **DOUBLE)] * 4
+    take(eager, batches), take(compiled, batches)
+    state = copy.deepcopy(compiled.optimizer.state_dict())
+    compiled = Step(compiled.bound, torch.optim.Adam(compiled.bound.parameters(), lr=0.5))
+    compiled.optimizer.load_state_dict(state)
+    take(eager, batches), take(compiled, batches)
+    assert_same(eager, compiled)
+    compiled.compile("eager")
+    take(eager, batches), take(compiled, batches)
+    assert_same(eager, compiled)
+
+
+def test_swaps_make_a_new_graph_with_the_same_optimizer() -> None:
+    """What is frozen is not updated, and what is thawed goes on with its own number of steps."""
+    eager, compiled = twins()
+    batches = [batch_for("VAE", **DOUBLE)] * 3
+    for frozen in (False, True, False):
+        for step in (eager, compiled):
+            step.bound.model.likelihood.requires_grad_(not frozen)
+            step.optimizer.zero_grad()
+            take(step, batches)
+    assert_same(eager, compiled)
+    steps = [s["step"].item() for s in compiled.optimizer.state.values()]
+    assert sorted(set(steps)) == [6, 9]
+
+
+def test_nothing_is_updated_where_the_loss_is_not_finite() -> None:
+    _, compiled = twins()
+    (x,) = batch_for("VAE", **DOUBLE)
+    for _ in range(3):
+        compiled(x)
+    before = copy.deepcopy([compiled.bound.state_dict(), compiled.optimizer.state_dict()])
+    terms = compiled(torch.full_like(x, torch.nan))
+    assert not torch.isfinite(terms["loss"])
+    after = [compiled.bound.state_dict(), compiled.optimizer.state_dict()]
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+
+def test_inductor_updates_too() -> None:
+    """Through `fit`, in float32: weights and moments after 12 steps to 1e-5, a short batch last."""
+    torch.manual_seed(0)
+    batches, found = [*(images(6) for _ in range(11)), images(4)], []
+    model = member("GMVAE")
+    for compiling in (False, True):
+        each = copy.deepcopy(model)
+        optimizer = torch.optim.Adam(each.parameters(), lr=1e-3)
+        torch.manual_seed(1)
+        fit(each, batches, steps=12, optimizer=optimizer, compile=compiling, progress=False)
+        found.append((list(each.parameters()), list(optimizer.state.values())))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_are_clipped_by_the_ordinary_step() -> None:
+    found = []
+    for compiling in (False, True):
+        step = twins()[0]
+        step = Step(step.bound, step.optimizer, max_grad_norm=1e-3)
+        if compiling:
+            step.compile("eager")
+        take(step, [batch_for("VAE", **DOUBLE)] * 3)
+        norms = [p.grad.norm() for p in step.bound.parameters() if p.grad is not None]
+        found.append(torch.stack(norms).norm().item())
+    assert found == pytest.approx([1e-3, 1e-3], rel=1e-4)
+
+
+def test_a_prior_swapped_under_an_old_optimizer_is_read_and_not_updated() -> None:
+    """`fit` refuses such an optimizer; a step of one's own does what the optimizer would."""
+    eager, compiled = twins()
+    torch.manual_seed(2)
+    prior = priors.MixtureOfGaussians(Z_DIM, k=4).double()
+    batches = [batch_for("VAE", **DOUBLE)] * 4
+    for step in (eager, compiled):
+        step.bound.model.prior = copy.deepcopy(prior)
+        take(step, batches)
+    assert torch.equal(compiled.bound.model.prior.loc, prior.loc)
+    torch.testing.assert_close(
+        list(eager.bound.model.posterior.parameters()),
+        list(compiled.bound.model.posterior.parameters()),
+    )
+
+
+@pytest.mark.parametrize("norm", [0.0, -1.0])
+def test_bad_input(norm: float) -> None:
+    bound = Bound(member("VAE"), ELBO())
+    with pytest.raises(ValueError, match=f"max_grad_norm must be positive, got {norm}"):
+        Step(bound, torch.optim.Adam(bound.parameters()), max_grad_norm=norm)
+
+
+def test_a_step_serves_semi_supervised_loops() -> None:
+    bound = Bound(member("SSVAE"), SemiSupervised())
+    step = Step(bound, torch.optim.Adam(bound.parameters())).compile("eager")
+    before = [p.clone() for p in bound.parameters()]
+    for _ in range(3):
+        assert {"loss", "bound", "rec", "kl", "log_qy"} == set(step(images(), images(4), labels(4)))
+    assert all(not torch.equal(p, q) for p, q in zip(before, bound.parameters(), strict=True))
+    assert isinstance(bound, nn.Module)
