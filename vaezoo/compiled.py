@@ -10,6 +10,7 @@ frozen, dtypes. A change makes a new graph. A number in a closure or in a global
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ COMPILES = 16  # in the life of one bound, lest it compile at every step
 
 Backend = Callable[[GraphModule, list[Tensor]], Callable[..., Sequence[Tensor]]]
 _OF_MODULES = vars(nn.Module()).keys()
+_FACTS = operator.attrgetter("requires_grad", "dtype", "shape", "device")
 
 
 class Graphs:
@@ -141,8 +143,11 @@ class _Graph:
             with torch.no_grad():
                 self.call = _compile(graph, inputs, backend)
         leaves, held = ([], []) if self.trace is None else (self.trace.leaves, self.trace.held)
-        self.watched = [(d, len(d), list(_plain(d))) for d in _dictionaries(bound, leaves)]
-        self.facts = [(t, _facts(t)) for t in held]
+        self.watched = list(_dictionaries(bound, leaves))
+        self.lengths = list(map(len, self.watched))
+        entries = [(d, name, value) for d in self.watched for name, value in _plain(d)]
+        self.entries = list(zip(*entries, strict=True))
+        self.held, self.facts = held, _facts(held)
 
     def is_in_mode(self) -> bool:
         """Whether all modules are in training or evaluation mode as they were."""
@@ -150,13 +155,13 @@ class _Graph:
 
     def is_current(self) -> bool:
         """Whether modules, objective and tensors are those that were traced."""
-        for dictionary, length, entries in self.watched:
-            if len(dictionary) != length:
-                return False
-            for name, value in entries:
-                if dictionary.get(name) is not value:
-                    return False
-        return all(_facts(t) == facts for t, facts in self.facts)
+        # hundreds of looks before every step: maps, because loops take several times as long
+        if list(map(len, self.watched)) != self.lengths:
+            return False
+        dictionaries, names, values = self.entries
+        if not all(map(operator.is_, map(dict.get, dictionaries, names), values)):
+            return False
+        return _facts(self.held) == self.facts
 
     def run(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The terms of a batch; the loss can be differentiated, or the weights are updated."""
@@ -263,8 +268,8 @@ def _plain(dictionary: dict[str, Any]) -> Iterable[tuple[str, Any]]:
     return ((n, v) for n, v in dictionary.items() if n not in _OF_MODULES)
 
 
-def _facts(t: Tensor) -> tuple[Any, ...]:
-    return t.requires_grad, t.dtype, t.shape, t.stride(), t.device
+def _facts(tensors: list[Tensor]) -> tuple[list[Any], list[Any]]:
+    return list(map(_FACTS, tensors)), list(map(Tensor.stride, tensors))
 
 
 def _kind(batch: tuple[Tensor, ...]) -> tuple[Any, ...]:

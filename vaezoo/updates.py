@@ -37,13 +37,28 @@ class AdamUpdate:
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.group: dict[str, Any] = optimizer.param_groups[0]
         self.states = {p: optimizer.state[p] for p in self.group["params"]}
-        self.steps = torch.zeros(len(self.states))
+        self.steps, self.version = torch.zeros(len(self.states)), -1
+        self.numbers: list[float] = []
         for i, (p, state) in enumerate(self.states.items()):
             if state:
                 self.steps[i] = state["step"]
             else:
                 state.update(exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
             state["step"] = self.steps[i]  # a view: the optimizer and this count together
+
+    def taken(self) -> list[float]:
+        """The number of steps of each parameter, read anew if the optimizer has made one."""
+        if self.steps._version != self.version:
+            self.numbers, self.version = self.steps.tolist(), self.steps._version
+        return self.numbers
+
+    def count(self, rows: list[int]) -> None:
+        """One more step of some of the parameters."""
+        self.taken()
+        for i in rows:
+            self.numbers[i] += 1
+        self.steps.copy_(torch.tensor(self.numbers))
+        self.version = self.steps._version
 
     @staticmethod
     def fits(optimizer: torch.optim.Optimizer) -> bool:
@@ -112,7 +127,7 @@ class Moments:
         self.update = update
         numbers = {p: i for i, p in enumerate(update.states)}
         known = [p for p in leaves if p in numbers]
-        self.rows = torch.tensor([numbers[p] for p in known])
+        self.rows = [numbers[p] for p in known]
         self.like = known[0]
         self.averages = [update.states[p][n] for p in known for n in ("exp_avg", "exp_avg_sq")]
 
@@ -122,13 +137,15 @@ class Moments:
 
     def sizes(self) -> Tensor:
         """Rows of what `_adam` reads, one for each parameter: rates, betas and steps as now."""
-        group, found = self.update.group, []
+        group, found = self.update.group, list[float]()
         (beta1, beta2), lr, eps = group["betas"], float(group["lr"]), group["eps"]
-        for step in (self.update.steps[self.rows] + 1).tolist():
+        taken = self.update.taken()
+        for i in self.rows:
+            step = taken[i] + 1
             rate, correction = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
-            found.append((rate, correction, eps, 1 - beta1, beta2, 1 - beta2))
-        return self.like.new_tensor(found)
+            found += [rate, correction, eps, 1 - beta1, beta2, 1 - beta2]
+        return torch.tensor(found, dtype=self.like.dtype).view(-1, 6)
 
     def count(self) -> None:
         """One more step was taken."""
-        self.update.steps[self.rows] += 1
+        self.update.count(self.rows)
