@@ -24,6 +24,7 @@ from vaezoo.data import (
     svhn,
 )
 from vaezoo.data._torchvision import _declare_missing, datasets
+from vaezoo.data.bernoulli import bernoulli
 from vaezoo.data.colour_digits import CONTRAST, LUMINANCE
 from vaezoo.data.downloads import data_root
 from vaezoo.data.idx import read_idx
@@ -112,6 +113,22 @@ def test_binarisation_is_bernoulli(binarisation):
     for weight in (torch.ones_like(p), p - 0.5):  # the mean, and that it rises with the pixel
         z = (weight * (x - p)).sum() / (weight**2 * p * (1 - p)).sum().sqrt()
         assert abs(z) < 4
+
+
+def test_every_pixel_value_is_drawn_with_its_own_probability():
+    """n = 20,000 draws of each of 256 values: χ² of 254 degrees, |z| < 4.5, two-sided 7e-6."""
+    torch.manual_seed(0)
+    levels, n = torch.arange(256, dtype=torch.uint8), 20_000
+    x = bernoulli(levels.expand(n, 256).contiguous(), None, dtype=torch.float64)
+    assert x[:, 0].sum() == 0
+    assert x[:, 255].sum() == n
+    p = levels[1:-1].double() / 255
+    chi2 = ((x[:, 1:-1].mean(0) - p) ** 2 / (p * (1 - p) / n)).sum()
+    assert abs(chi2 - 254) / (2 * 254) ** 0.5 < 4.5
+    neighbours = x[:, 100:110] - levels[100:110] / 255  # eight bytes of one number
+    covariance = neighbours.T @ neighbours / n
+    off = covariance - torch.diag(covariance.diagonal())
+    assert off.abs().max() < 5 * 0.25 / n**0.5  # 45 pairs, each |z| < 5
 
 
 def test_dynamic_draws_afresh_and_static_never():

@@ -26,6 +26,8 @@ from copy import copy
 import torch
 from torch import Generator, Tensor
 
+from vaezoo.data.bernoulli import bernoulli
+
 BINARISATIONS = ("dynamic", "static", "threshold", "none")
 
 
@@ -65,7 +67,7 @@ class Images:
         _check_labels(labels, len(pixels))
         check_binarisation(binarisation)
         if binarisation == "static":
-            pixels = 255 * _bernoulli(pixels, Generator().manual_seed(seed)).byte()
+            pixels = 255 * bernoulli(pixels, Generator().manual_seed(seed), dtype=torch.uint8)
         self.pixels = pixels
         self.labels = labels
         self.binarisation = binarisation
@@ -202,9 +204,13 @@ class Images:
         return images
 
     def _tensors(self, index: slice | Tensor, generator: Generator | None) -> tuple[Tensor, ...]:
-        pixels, dtype = self.pixels[index], torch.get_default_dtype()
+        if isinstance(index, Tensor):  # several times as fast as by brackets
+            pixels = self.pixels.index_select(0, index)
+        else:
+            pixels = self.pixels[index]
+        dtype = torch.get_default_dtype()
         if self.binarisation == "dynamic":
-            x = _bernoulli(pixels, generator).to(dtype)
+            x = bernoulli(pixels, generator, dtype=dtype)
         elif self.binarisation == "threshold":
             x = (pixels >= 128).to(dtype)
         else:
@@ -218,13 +224,6 @@ def check_binarisation(binarisation: str) -> None:
         raise ValueError(
             f"binarisation must be one of {', '.join(BINARISATIONS)}; got {binarisation!r}"
         )
-
-
-def _bernoulli(pixels: Tensor, generator: Generator | None) -> Tensor:
-    # A uniform u in {0, …, 254} is below p with probability p / 255 exactly, and fits in a byte.
-    device = generator.device if generator else pixels.device
-    u = torch.randint(255, pixels.shape, dtype=torch.uint8, device=device, generator=generator)
-    return u.to(pixels.device) < pixels
 
 
 def _check_pixels(pixels: Tensor) -> None:
