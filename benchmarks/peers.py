@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import handwritten
@@ -142,9 +145,7 @@ def build(task: str, name: str, size: int, device: str = "cpu") -> Peer:
     if name in TASKS[task].stock:
         return stock_peer(task, TASKS[task].stock[name](), in_memory(task, size, device))
     if name == "NumPyro":
-        import peers_numpyro
-
-        return peers_numpyro.peer(task, in_memory(task, size))
+        return Elsewhere([str(Path(__file__).with_name("peers_numpyro.py")), task, str(size)])
     loss: Any = by_hand(task, device)
     batches: Iterator[Batch] = itertools.cycle(in_memory(task, size, device))
     if name == DATALOADER:
@@ -154,6 +155,26 @@ def build(task: str, name: str, size: int, device: str = "cpu") -> Peer:
     fused = name in (FUSED, FLUSHED)
     peer = handwritten.train(call, loss.parameters(), batches, fused=fused)
     return flushed(peer) if name == FLUSHED else peer
+
+
+class Elsewhere:
+    """A peer in a process of its own: JAX's threads take time from torch's while they idle."""
+
+    def __init__(self, command: list[str]) -> None:
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen([sys.executable, *command], **pipes)
+
+    def __call__(self, n: int) -> float:
+        """Take n steps there."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{n}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def __del__(self) -> None:
+        self.process.kill()
+        self.process.communicate()
 
 
 def flushed(peer: Peer) -> Peer:

@@ -1,6 +1,8 @@
 # mypy: disable-error-code="import-untyped,import-not-found"
 """The tasks in NumPyro: many steps in one jitted scan over batches that lie in memory.
 
+    python benchmarks/peers_numpyro.py VAE 100     # n, n, … come in, a line each; losses go out
+
 The same networks, weights and objectives as `peers`, closed-form KLs where vaezoo has them
 (TraceMeanField_ELBO). NumPyro sums labels out by way of a third package, funsor: here the sum over
 an SSVAE's labels is written out, each label's terms scaled by q(y|x), and first layers split so
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -140,3 +143,9 @@ def peer(task: str, batches: list[peers.Batch]) -> peers.Peer:
         return float(losses[-1]) / len(batches[0][0])
 
     return steps
+
+
+if __name__ == "__main__":
+    taking = peer(sys.argv[1], peers.in_memory(sys.argv[1], int(sys.argv[2])))
+    for line in sys.stdin:
+        print(taking(int(line)), flush=True)

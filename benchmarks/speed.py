@@ -28,9 +28,10 @@ The same for all peers: network, weights at the start, batches of images (binari
 the seed, or the fused one where named; vaezoo uses the fused one, and takes denormal numbers for 0,
 as `fit` does, and as the peer does that says so. Validation is off, also in stock Pyro. Trace_ELBO
 draws the KL, where the others of VAE and FSVAE know it. By hand under torch.compile, the loss is
-compiled and the optimiser is not. NumPyro runs all n steps in one jitted scan (pip install
-numpyro). MNIST is read from VAEZOO_DATA; the steps use the built-in digits without it, and epoch,
-cold and evaluation are left out.
+compiled and the optimiser is not; vaezoo's compiled step holds the update. NumPyro runs all n steps
+in one jitted scan (pip install numpyro), in a process of its own that waits between its turns.
+MNIST is read from VAEZOO_DATA; the steps use the built-in digits without it, and epoch, cold and
+evaluation are left out.
 """
 
 from __future__ import annotations

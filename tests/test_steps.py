@@ -72,7 +72,7 @@ def test_compiled_steps_go_where_the_optimizer_goes(name: str, optimizer: str) -
     assert_same(eager, compiled)
     assert (compiled._graphs is not None) == OPTIMIZERS[optimizer][1]
     if compiled._graphs is not None:
-        assert sum(g.moments is not None for g in compiled._graphs.graphs) == 2
+        assert sum(g.update is not None for g in compiled._graphs.graphs) == 2
 
 
 def test_schedules_of_the_optimizer_are_read_at_each_step() -> None:

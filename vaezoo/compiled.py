@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from vaezoo.tracing import Trace, objectives
-from vaezoo.updates import AdamUpdate, Moments
+from vaezoo.updates import AdamUpdate
 
 __all__ = ["Backend", "Graphs"]
 
@@ -30,6 +30,7 @@ COMPILES = 16  # in the life of one bound, lest it compile at every step
 
 Backend = Callable[[GraphModule, list[Tensor]], Callable[..., Sequence[Tensor]]]
 _OF_MODULES = vars(nn.Module()).keys()
+_TRAINING = operator.attrgetter("training")
 _FACTS = operator.attrgetter("requires_grad", "dtype", "shape", "device")
 
 
@@ -74,14 +75,14 @@ class Graphs:
             return eager(*batch)
         kind = _kind(batch)
         graph = self._find(kind)
-        if graph is None and (kind, _modes(bound)) in self.seen:
+        if graph is None and (kind, *_modes(bound)) in self.seen:
             graph = self._make(bound, tuple(t.contiguous() for t in batch))
         if graph is not None and graph.call is not None:
-            self.updated = graph.moments is not None
+            self.updated = graph.update is not None
             return graph.run(batch)
         found = eager(*batch)
         if graph is None:
-            self.seen.add((kind, _modes(bound)))  # now that it raised no error
+            self.seen.add((kind, *_modes(bound)))  # now that it raised no error
         return found
 
     def _find(self, kind: Any) -> _Graph | None:
@@ -130,16 +131,17 @@ class _Graph:
         update: AdamUpdate | None = None,
     ) -> None:
         self.kind = None if batch is None else _kind(batch)
-        self.modes = [(m, m.training) for m in bound.modules()]
+        self.modules, self.modes = list(bound.modules()), _modes(bound)
         self.trace = None if batch is None else Trace(bound, batch)
         self.call: Callable[..., Sequence[Tensor]] | None = None
         self.shared: list[int] | None = None
-        self.moments: Moments | None = None
+        self.update: AdamUpdate | None = None
+        self.updated: list[Tensor] = []
         if self.trace is not None and batch is not None:
             graph, inputs = self.trace.graph, self.trace.inputs(batch)
             if update is not None:
-                graph, self.moments = update.extend(self.trace, inputs)
-                inputs += self.moments.inputs()
+                self.update, (graph, self.updated) = update, update.extend(self.trace, inputs)
+                inputs += update.inputs(self.updated)
             with torch.no_grad():
                 self.call = _compile(graph, inputs, backend)
         leaves, held = ([], []) if self.trace is None else (self.trace.leaves, self.trace.held)
@@ -151,7 +153,7 @@ class _Graph:
 
     def is_in_mode(self) -> bool:
         """Whether all modules are in training or evaluation mode as they were."""
-        return all(m.training is mode for m, mode in self.modes)
+        return [*map(_TRAINING, self.modules)] == self.modes
 
     def is_current(self) -> bool:
         """Whether modules, objective and tensors are those that were traced."""
@@ -167,20 +169,13 @@ class _Graph:
         """The terms of a batch; the loss can be differentiated, or the weights are updated."""
         assert self.trace is not None
         inputs = self.trace.inputs(batch)
-        if self.moments is None:
+        if self.update is None:
             terms = _Step.apply(self, inputs, *self.trace.leaves)
         else:
-            terms = self.update(inputs, self.moments)
+            assert self.call is not None
+            with torch.no_grad():
+                terms = self.call(*inputs, *self.update.inputs(self.updated))
         return dict(zip(self.trace.names, terms, strict=True))
-
-    @torch.no_grad()
-    def update(self, inputs: list[Tensor], moments: Moments) -> Sequence[Tensor]:
-        """The terms, weights being changed in place."""
-        assert self.call is not None
-        terms = self.call(*inputs, *moments.inputs())
-        if torch.isfinite(terms[0]):
-            moments.count()
-        return terms
 
     def compute(self, inputs: list[Tensor]) -> tuple[tuple[Tensor, ...], list[Tensor]]:
         """The terms, and the gradients, each in memory of its own as optimisers expect."""
@@ -279,8 +274,8 @@ def _kind(batch: tuple[Tensor, ...]) -> tuple[Any, ...]:
     return torch.get_default_dtype(), autocast, *((t.shape, t.dtype, t.device) for t in batch)
 
 
-def _modes(bound: nn.Module) -> tuple[bool, ...]:
-    return tuple(m.training for m in bound.modules())
+def _modes(bound: nn.Module) -> list[bool]:
+    return [*map(_TRAINING, bound.modules())]
 
 
 def _is_data(t: Any) -> bool:

@@ -11,6 +11,7 @@ optimizer's own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -73,7 +74,7 @@ class Step:
             terms = self._graphs(self.bound, batch)
             if self._graphs.updated:
                 return terms
-        if torch.isfinite(terms["loss"]):
+        if math.isfinite(terms["loss"].item()):
             self._update(terms["loss"])
         return terms
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -118,7 +119,7 @@ def fit(
         for batch in itertools.chain([first], batches):
             terms = _taken(step, batch, check=check, first=recorder.step == 0)
             check = check and not once  # Images are pixels, and binarised in one way throughout
-            if not torch.isfinite(terms["loss"]):
+            if not math.isfinite(terms["loss"].item()):
                 found = {name: value.item() for name, value in terms.items()}
                 raise NonFiniteLoss(recorder.step + 1, found, dict(recorder.history))
             for schedule in schedules:

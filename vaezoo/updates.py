@@ -1,10 +1,10 @@
 """Adam's update behind the traced loss and gradients, so that a whole step is one graph.
 
-    (batch, schedules, weights, buffers, moments, sizes)  ->  (loss, bound, rec, kl, …)
+    (batch, schedules, weights, buffers, rates, steps, moments)  ->  (loss, bound, rec, kl, …)
 
-Weights and moments are written in place. One kernel updates them all, right after the gradients
-were computed, and no Python stands between. Moments and numbers of steps are those of a
-`torch.optim.Adam`, which may take any step in between.
+Weights, moments and numbers of steps are written in place: one kernel updates them all, and no
+Python stands between it and the gradients. Moments and steps are those of a `torch.optim.Adam`,
+which may take any step in between.
 
 References:
     Kingma, Ba. Adam: A Method for Stochastic Optimization. 2015. arXiv:1412.6980, algorithm 1.
@@ -12,7 +12,6 @@ References:
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -37,35 +36,21 @@ class AdamUpdate:
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.group: dict[str, Any] = optimizer.param_groups[0]
         self.states = {p: optimizer.state[p] for p in self.group["params"]}
-        self.steps, self.version = torch.zeros(len(self.states)), -1
-        self.numbers: list[float] = []
+        self.steps = torch.zeros(len(self.states))
+        self._key: tuple[Any, ...] = ()
+        self._rates = torch.empty(0)
         for i, (p, state) in enumerate(self.states.items()):
             if state:
                 self.steps[i] = state["step"]
             else:
                 state.update(exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
-            state["step"] = self.steps[i]  # a view: the optimizer and this count together
-
-    def taken(self) -> list[float]:
-        """The number of steps of each parameter, read anew if the optimizer has made one."""
-        if self.steps._version != self.version:
-            self.numbers, self.version = self.steps.tolist(), self.steps._version
-        return self.numbers
-
-    def count(self, rows: list[int]) -> None:
-        """One more step of some of the parameters."""
-        self.taken()
-        for i in rows:
-            self.numbers[i] += 1
-        self.steps.copy_(torch.tensor(self.numbers))
-        self.version = self.steps._version
+            state["step"] = self.steps[i]  # a view: the optimizer and the graphs count together
 
     @staticmethod
     def fits(optimizer: torch.optim.Optimizer) -> bool:
         """Whether it is Adam without further options, one group of parameters, on a CPU.
 
-        On other devices torch's fused Adam is one kernel too, and its numbers of steps, which are
-        read here for each step, lie there.
+        On other devices torch's fused Adam is one kernel too.
 
         Example:
             >>> p = torch.zeros(2, requires_grad=True)
@@ -79,27 +64,51 @@ class AdamUpdate:
         plain = all(group[name] == value for name, value in _PLAIN.items())
         return plain and len(kinds) == 1 and next(iter(kinds))[0] == "cpu"
 
-    def extend(self, trace: Trace, inputs: list[Tensor]) -> tuple[GraphModule, Moments]:
-        """The graph of a trace with the update behind it, from `inputs` and those of `Moments`."""
+    def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
+        """The arguments of `extend`'s graph behind those of the trace, for the next step."""
+        averages = (self.states[p][name] for p in leaves for name in ("exp_avg", "exp_avg_sq"))
+        return [self.rates(), self.steps, *averages]
+
+    def rates(self) -> Tensor:
+        """Learning rate, β1, β2 and ε, as the optimizer has them now."""
+        key = (self.group["lr"], *self.group["betas"], self.group["eps"])
+        if key != self._key:
+            self._key, self._rates = key, torch.tensor([float(k) for k in key], dtype=torch.float64)
+        return self._rates
+
+    def extend(self, trace: Trace, inputs: list[Tensor]) -> tuple[GraphModule, list[Tensor]]:
+        """The graph of a trace with the update behind it, and the leaves that it updates."""
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        moments, terms = Moments(self, trace.leaves), len(trace.names)
-        places = {id(t): i for i, t in enumerate(inputs)}
-        rows = [(i, places[id(p)]) for i, p in enumerate(trace.leaves) if p in self.states]
+        terms, places = len(trace.names), {id(t): i for i, t in enumerate(inputs)}
+        numbers = {p: i for i, p in enumerate(self.states)}
+        known = [(i, p) for i, p in enumerate(trace.leaves) if p in numbers]
+        leaves, rows = [p for _, p in known], [numbers[p] for _, p in known]
 
-        def step(inputs: list[Tensor], averages: list[Tensor], sizes: Tensor) -> list[Tensor]:
+        def step(inputs: list[Tensor], more: list[Tensor]) -> list[Tensor]:
             found: list[Tensor] = list(trace.graph(*inputs))
             finite = torch.isfinite(found[0])
-            for (i, at), m, v, size in zip(rows, averages[::2], averages[1::2], sizes, strict=True):
-                _adam(inputs[at], found[terms + i], m, v, size, finite)
+            rates, steps, *averages = more
+            sizes = _sizes(rates, steps[rows], leaves[0].dtype)
+            for (i, p), m, v, size in zip(known, averages[::2], averages[1::2], sizes, strict=True):
+                _adam(inputs[places[id(p)]], found[terms + i], m, v, size, finite)
+            steps.copy_(steps.index_add(0, torch.tensor(rows), finite.to(steps).expand(len(rows))))
             return found[:terms]
 
         # traced on fake tensors, which leaves the true ones as they are
         made = make_fx(lambda *a: step(*a), tracing_mode="fake")
-        graph: GraphModule = made([t.detach() for t in inputs], moments.averages, moments.sizes())
+        graph: GraphModule = made([t.detach() for t in inputs], self.inputs(leaves))
         graph.graph.set_codegen(CodeGen())  # flat arguments, no tree of them
         graph.recompile()
-        return graph, moments
+        return graph, leaves
+
+
+def _sizes(rates: Tensor, steps: Tensor, dtype: torch.dtype) -> Tensor:
+    """What `_adam` reads of each parameter: α / (1 - β1ᵗ), 1 / sqrt(1 - β2ᵗ), ε, β1, β2."""
+    lr, beta1, beta2, eps = rates.unbind()
+    t = steps.double() + 1
+    each = [lr / (1 - beta1**t), (1 - beta2**t).rsqrt(), eps, 1 - beta1, beta2, 1 - beta2]
+    return torch.stack([size.expand_as(t) for size in each], 1).to(dtype)
 
 
 def _adam(p: Tensor, grad: Tensor, m: Tensor, v: Tensor, size: Tensor, finite: Tensor) -> None:
@@ -110,42 +119,3 @@ def _adam(p: Tensor, grad: Tensor, m: Tensor, v: Tensor, size: Tensor, finite: T
     new = p - rate * mean / (square.sqrt() * correction + eps)
     for old, value in ((p, new), (m, mean), (v, square)):
         old.copy_(torch.where(finite, value, old))
-
-
-class Moments:
-    """What the graph of one trace reads and writes besides the trace's own inputs.
-
-    Args:
-        update: whose optimizer they belong to.
-        leaves: what the trace has gradients of; those that the optimizer has are updated.
-
-    Attributes:
-        averages: of gradients and of squared gradients, by turns.
-    """
-
-    def __init__(self, update: AdamUpdate, leaves: list[Tensor]) -> None:
-        self.update = update
-        numbers = {p: i for i, p in enumerate(update.states)}
-        known = [p for p in leaves if p in numbers]
-        self.rows = [numbers[p] for p in known]
-        self.like = known[0]
-        self.averages = [update.states[p][n] for p in known for n in ("exp_avg", "exp_avg_sq")]
-
-    def inputs(self) -> list[Tensor]:
-        """The last arguments of the graph for the next step."""
-        return [*self.averages, self.sizes()]
-
-    def sizes(self) -> Tensor:
-        """Rows of what `_adam` reads, one for each parameter: rates, betas and steps as now."""
-        group, found = self.update.group, list[float]()
-        (beta1, beta2), lr, eps = group["betas"], float(group["lr"]), group["eps"]
-        taken = self.update.taken()
-        for i in self.rows:
-            step = taken[i] + 1
-            rate, correction = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
-            found += [rate, correction, eps, 1 - beta1, beta2, 1 - beta2]
-        return torch.tensor(found, dtype=self.like.dtype).view(-1, 6)
-
-    def count(self) -> None:
-        """One more step was taken."""
-        self.update.count(self.rows)
