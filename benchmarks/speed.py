@@ -20,6 +20,8 @@ Sections, each of which replaces its own part of the JSON:
                 is empty, or (again) as the run before has left it.
     evaluation  NIWAE of 5,000 importance samples: images per second, and memory at the peak above
                 that before, in processes of their own. By hand images are tiled, 20 at a time.
+    growth      seconds and memory of a step as particles, batch and latent size grow by factors of
+                four, up to where a process may take no more memory (benchmarks/speed_growth.py).
     floor       floating-point operations of the matrix products of a step, over the machine's rate
                 for products of 2,048 × 2,048 matrices: what no implementation can go below.
 
@@ -49,12 +51,14 @@ import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import peers
 import pyro
+import speed_growth
 import speed_report
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -64,7 +68,7 @@ from vaezoo.data.downloads import data_root
 
 HERE = Path(__file__).parent
 QUICK = ["VAE", "IWAE-50", "SSVAE"]
-SECTIONS = ("steps", "epoch", "cold", "evaluation", "floor")
+SECTIONS = ("steps", "epoch", "cold", "evaluation", "growth", "floor")
 BURST, BUDGET = 0.15, 10.0  # seconds of a turn of the reference, and of all turns of a setting
 
 
@@ -87,6 +91,8 @@ def main() -> None:
         print(f"{section}: {taken} s", flush=True)
     (out / "speed.md").write_text(speed_report.table(record))
     speed_report.figure(record).savefig(out / "speed.png", dpi=100)
+    if "growth" in record:
+        speed_growth.figure(record["growth"]).savefig(out / "speed_growth.png", dpi=100)
 
 
 def _arguments() -> argparse.Namespace:
@@ -257,6 +263,12 @@ def evaluation(arguments: argparse.Namespace, record: dict[str, Any]) -> dict[st
     return found
 
 
+def growth(arguments: argparse.Namespace, record: dict[str, Any]) -> dict[str, Any]:
+    """Curves of seconds and memory, by what grows and by peer."""
+    points = 2 if arguments.quick else speed_growth.POINTS
+    return speed_growth.sweep(partial(fresh, arguments), points=points)
+
+
 def _has_mnist() -> bool:
     return (data_root() / "MNIST" / "raw").exists()
 
@@ -295,7 +307,7 @@ def _operations(task: str, size: int) -> dict[str, int]:
     return found
 
 
-MEASURES = dict(zip(SECTIONS, (steps, epoch, cold, evaluation, floor), strict=True))
+MEASURES = dict(zip(SECTIONS, (steps, epoch, cold, evaluation, growth, floor), strict=True))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,13 @@ def main() -> None:
     torch.set_num_threads(asked["threads"])
     asked.setdefault("started", time.time())
     torch.manual_seed(asked.get("seed", 0))
-    found = {"cold": cold, "epoch": epoch, "evaluation": evaluation}[asked["what"]](asked)
+    measures = {
+        "cold": cold,
+        "epoch": epoch,
+        "evaluation": evaluation,
+        "growth": growth,
+    }
+    found = measures[asked["what"]](asked)
     print(json.dumps(found))
 
 
@@ -137,6 +143,13 @@ def evaluation(asked: dict[str, Any]) -> dict[str, Any]:
     vae, images = models.VAE(), data.Images(pixels, binarisation="dynamic")
     measure = _peak(lambda: evaluate(vae, images, particles=(k,), progress=False))
     return measure | {"images": len(images)}
+
+
+def growth(asked: dict[str, Any]) -> dict[str, Any]:
+    """A point of a curve of `speed_growth`."""
+    import speed_growth  # matplotlib is in it
+
+    return speed_growth.measure(asked)
 
 
 @torch.no_grad()

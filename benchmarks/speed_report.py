@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
+import speed_growth
 from matplotlib.figure import Figure
 
 REFERENCE, COMPILED, BF16 = "by hand, in memory", "vaezoo, compiled", "vaezoo, compiled bf16"
@@ -44,6 +45,8 @@ def table(record: Record) -> str:
     """The results as Markdown."""
     parts = [_machine(record), _targets(record), _steps(record), _floor(record)]
     parts += [_epoch(record), _cold(record), _evaluation(record)]
+    if "growth" in record:
+        parts.append(speed_growth.table(record["growth"]))
     return "\n\n".join(parts) + "\n"
 
 
