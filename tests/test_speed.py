@@ -121,6 +121,16 @@ def test_the_loader_yields_what_images_hold(peers):
     assert sorted(x.unique().tolist()) == [0, 1]
 
 
+@pytest.mark.parametrize(("value", "ends"), [(3, False), (10**7, True)])
+def test_growth_ends_where_memory_does(value: int, ends: bool) -> None:
+    """Ten million particles of a hundred images do not fit in two GiB."""
+    asked = {"what": "growth", "axis": "particles", "value": value, "peer": "seed", "gib": 2}
+    command = [sys.executable, str(FOLDER / "speed_fresh.py"), json.dumps(asked | {"threads": 1})]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert found == {"ended": True} if ends else found["seconds"] > 0 and found["mib"] > 0
+
+
 def test_the_command_writes_json_table_and_figure(tmp_path):
     asked = ["steps", "floor", "epoch", "--tasks", "VAE", "--batches", "20", "--rounds", "2"]
     asked += ["--peers", "vaezoo, eager", "--threads", "1", "--out", str(tmp_path)]

@@ -123,7 +123,7 @@ class Bound(nn.Module):
 
         Args:
             backend: any that `torch.compile` takes.
-            announce: called with "compiling" when a compilation begins and with "" after it.
+            announce: called with "compiling" when a compilation begins, and with its time after it.
 
         Example:
             >>> bound, x = Bound(VAE()).compile("eager"), torch.zeros(7, 1, 28, 28)

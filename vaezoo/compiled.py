@@ -11,6 +11,7 @@ frozen, dtypes. A change makes a new graph. A number in a closure or in a global
 from __future__ import annotations
 
 import operator
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -42,7 +43,7 @@ class Graphs:
     Args:
         backend: the name of one in `torch.compiler.list_backends(())`, or a function from a graph
             and example inputs to a callable.
-        announce: called with a word when a compilation begins and with none when it is over.
+        announce: called with a word when a compilation begins, and with its time when it is over.
         update: what the graphs do to the weights, if they are to do it.
 
     Attributes:
@@ -104,13 +105,14 @@ class Graphs:
             return None
         self.made += 1
         self.announce("compiling")
+        started = time.perf_counter()
         try:
             graph = _Graph(bound, batch, self.backend, self.update)
         except Exception as error:  # whatever goes wrong in a program or a compiler
             reason = str(error).strip().partition("\n")[0]
             self._warn(f"the bound runs eagerly: {type(error).__name__}: {reason}")
             graph = _Graph(bound, None, self.backend)
-        self.announce("")
+        self.announce(f"compiled in {time.perf_counter() - started:.1f} s" if graph.call else "")
         self.graphs.append(graph)
         return graph
 
