@@ -131,6 +131,15 @@ def in_memory(task: str, size: int, device: str = "cpu", *, number: int = 10) ->
     return found
 
 
+def shaped(task: str, size: int, device: str = "cpu") -> list[Batch]:
+    """The same batches in the shape of images, as members take them."""
+    shape = TASKS[task].x_shape
+    return [
+        tuple(t if t.dtype == torch.long else t.reshape(-1, *shape) for t in batch)
+        for batch in in_memory(task, size, device)
+    ]
+
+
 def arguments(task: str, x: Tensor, y: Tensor) -> Batch:
     """What the task's loss takes; an SSVAE's labelled images are the first of the batch."""
     if task == "SSVAE":
@@ -202,12 +211,7 @@ def vaezoo_peer(task: str, size: int, device: str, compiled: bool, precision: st
     step = Step(bound, torch.optim.Adam(bound.parameters(), lr=1e-3, fused=True))
     if compiled:
         step.compile()
-    shape = TASKS[task].x_shape
-    batches = [
-        tuple(t if t.dtype == torch.long else t.reshape(-1, *shape) for t in batch)
-        for batch in in_memory(task, size, device)
-    ]
-    cycle = itertools.cycle(batches)
+    cycle = itertools.cycle(shaped(task, size, device))
 
     def steps(n: int) -> float:
         for batch in itertools.islice(cycle, n):

@@ -59,6 +59,7 @@ from typing import Any
 import peers
 import pyro
 import speed_growth
+import speed_profile
 import speed_report
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -274,13 +275,19 @@ def _has_mnist() -> bool:
 
 
 def floor(arguments: argparse.Namespace, record: dict[str, Any]) -> dict[str, Any]:
-    """Operations of a step by hand and of vaezoo's, and the machine's rate, per second."""
+    """Operations of a step by hand and of vaezoo's, the machine's rate, and profiles of steps."""
     rates = {n: _rate(t) for n, t in (("float32", torch.float32), ("bf16", torch.bfloat16))}
     operations = {
         f"{task}, {size}": _operations(task, size)
         for task, size in itertools.product(arguments.tasks, arguments.batches)
     }
-    return {"rates": rates, "operations": operations}
+    profiles = {
+        f"{task}, {size}, {precision}": speed_profile.measure(task, size, precision)
+        for task, size in itertools.product(arguments.tasks, arguments.batches[:1])
+        for precision, peer in (("float32", "vaezoo, compiled"), ("bf16", "vaezoo, compiled bf16"))
+        if peer in (arguments.peers or [peer])
+    }
+    return {"rates": rates, "operations": operations, "profiles": profiles}
 
 
 def _rate(dtype: torch.dtype, n: int = 2048) -> float:

@@ -7,6 +7,7 @@ from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 import speed_growth
+import speed_profile
 from matplotlib.figure import Figure
 
 REFERENCE, COMPILED, BF16 = "by hand, in memory", "vaezoo, compiled", "vaezoo, compiled bf16"
@@ -41,9 +42,14 @@ def ratio(values: Sequence[float], reference: Sequence[float]) -> Ratio:
     return Ratio(median(found), low, high)
 
 
+def summary(record: Record) -> str:
+    """Machine and targets, as the README has them."""
+    return f"{_machine(record)}\n\n{_targets(record)}"
+
+
 def table(record: Record) -> str:
     """The results as Markdown."""
-    parts = [_machine(record), _targets(record), _steps(record), _floor(record)]
+    parts = [summary(record), _steps(record), _floor(record)]
     parts += [_epoch(record), _cold(record), _evaluation(record)]
     if "growth" in record:
         parts.append(speed_growth.table(record["growth"]))
@@ -165,7 +171,8 @@ def _floor(record: Record) -> str:
         "bf16, ms | share of compiled |"
     )
     measured = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in rates.items())
-    return f"{_rows(header, rows)}\n\nMeasured rates: {measured}."
+    profiles = speed_profile.table(record["floor"]["profiles"])
+    return f"{_rows(header, rows)}\n\nMeasured rates: {measured}.\n\n{profiles}"
 
 
 def _epoch(record: Record) -> str:

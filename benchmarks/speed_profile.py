@@ -1,0 +1,73 @@
+"""Where a compiled step of vaezoo's spends its time: products, other kernels, Python."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from statistics import median
+from typing import Any
+
+import peers
+import pyro
+import torch
+from torch.profiler import profile
+
+from vaezoo import Bound, Step
+
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "mkldnn::_linear_pointwise")
+STEPS = 50
+
+
+def measure(task: str, size: int, precision: str) -> dict[str, float]:
+    """Milliseconds of a step: all of it, in products, and in the graph.
+
+    The graph is timed by calling it alone; products by torch's profiler, as shares of a step.
+    """
+    bound = Bound(peers.member(task), peers.TASKS[task].objective(), precision=precision)
+    optimizer = torch.optim.Adam(bound.parameters(), lr=1e-3, fused=True)
+    step, batches = Step(bound, optimizer).compile(), peers.shaped(task, size)
+    torch.set_flush_denormal(True)
+    with pyro.validation_enabled(False):
+        for batch in batches:
+            step(*batch)
+        whole = median(_timed(step, batch) for batch in _repeated(batches))
+        alone = _graph(step, batches)
+        with profile() as found:
+            for batch in _repeated(batches):
+                step(*batch)
+    torch.set_flush_denormal(False)
+    events = found.key_averages()
+    products = sum(e.self_cpu_time_total for e in events if e.key in PRODUCTS) / STEPS / 1e3
+    return {"step": whole, "graph": alone, "products": products}
+
+
+def _graph(step: Any, batches: list[Any]) -> float:
+    """Calls of the compiled graph, weights going on being trained."""
+    (graph,) = step._graphs.graphs
+    more = graph.update.inputs(graph.updated)
+    with torch.no_grad():
+        return median(
+            _timed(graph.call, (*graph.trace.inputs(batch), *more)) for batch in _repeated(batches)
+        )
+
+
+def _repeated(batches: list[Any]) -> Any:
+    return itertools.islice(itertools.cycle(batches), STEPS)
+
+
+def _timed(function: Any, arguments: Any) -> float:
+    started = time.perf_counter()
+    function(*arguments)
+    return 1e3 * (time.perf_counter() - started)
+
+
+def table(record: dict[str, dict[str, float]]) -> str:
+    """Milliseconds and shares, as Markdown."""
+    lines = ["| where a compiled step goes | ms | products | other kernels | Python |"]
+    lines += ["|---|---|---|---|---|"]
+    for name, found in record.items():
+        whole, graph, products = (found[k] for k in ("step", "graph", "products"))
+        parts = (products, graph - products, whole - graph)
+        shares = " | ".join(f"{part / whole:.0%}" for part in parts)
+        lines.append(f"| {name} | {whole:.2f} | {shares} |")
+    return "\n".join(lines)
