@@ -299,10 +299,8 @@ class BrokenLabels(dist.Categorical):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         if self.what == "floats":
             return super().sample(sample_shape).to(self.logits.dtype)
-        warmer = dist.Categorical(
-            logits=self.logits.detach() * (0.5 if self.what == "drawn" else 1)
-        )
-        return warmer.sample(sample_shape)
+        others = dist.Categorical(logits=self.logits.detach() * (-3 if self.what == "drawn" else 1))
+        return others.sample(sample_shape)
 
 
 REFUSED: list[tuple[Any, str]] = [
