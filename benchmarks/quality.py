@@ -59,7 +59,7 @@ STEPS = {
     "iwae": 20_000,
     "ssvae": 30_000,
     "classifier": 2_000,
-    "moved": 20_000,
+    "moved": 30_000,
     "fsvae": 30_000,
     "svhn": 1_500,
     **dict.fromkeys(("weights", "vamp", "flow"), 20_000),  # priors
@@ -141,7 +141,7 @@ def setup(task: str) -> tuple[models.LatentVariableModel, Any, objectives.Object
         model.prior.start_from(images[:500].tensors()[0])
     if kind == "moved":
         moved = Moved(images, data.mnist("train", binarisation="none"), int(task.split("-")[1]))
-        return model, moved, objectives.SemiSupervised(alpha=3.0)
+        return model, moved, objectives.SemiSupervised(alpha=10.0)
     if kind not in ("ssvae", "classifier"):
         return model, images, bound.default_objective(model)
     labelled = images.labelled(100, seed=int(task.split("-")[1]))
