@@ -72,22 +72,26 @@ def _training(asked: dict[str, Any]) -> tuple[Callable[[int], float], Callable[[
         net = handwritten.VAE()
         batches = ((x,) for x, _ in handwritten.loaded(x, y, 100, binary=True))
         return handwritten.train(net, net.parameters(), batches), lambda x: net(x).item()
-    from vaezoo import Bound, data, models
+    from vaezoo import Bound, Step, data, models
 
+    torch.set_flush_denormal(True)  # as fit does
     bound = Bound(models.VAE())
+    step = Step(bound, torch.optim.Adam(bound.parameters(), lr=1e-3, fused=True))
     if asked["peer"] == "compiled":
-        bound.compile()
+        step.compile()
     images = data.Images(x, binarisation="dynamic")
 
     def for_ever() -> Iterator[tuple[Tensor, ...]]:
         while True:
             yield from images.batches(100)
 
-    def loss(*batch: Tensor) -> Tensor:
-        terms: dict[str, Tensor] = bound(*batch)
-        return terms["loss"]
+    batches = for_ever()
 
-    steps = handwritten.train(loss, bound.parameters(), for_ever(), fused=True)
+    def steps(n: int) -> float:
+        for batch in itertools.islice(batches, n):
+            terms = step(*batch)
+        return terms["loss"].item()
+
     return _unchecked(steps), lambda x: -bound(x.reshape(-1, 1, 28, 28))["bound"].item()
 
 

@@ -58,6 +58,21 @@ def test_flows_of_all_libraries_are_one_size() -> None:
     assert sizes == {82_000}
 
 
+def test_speed_is_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """speed.md and agreement.md say what their JSON says, and the README what speed.md says."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import agreement
+    import speed_report
+
+    results = ROOT / "benchmarks/results"
+    record = json.loads((results / "speed.json").read_text())
+    assert (results / "speed.md").read_text() == speed_report.table(record)
+    assert speed_report.summary(record) in README
+    compared = json.loads((results / "agreement.json").read_text())
+    assert (results / "agreement.md").read_text() == agreement.table(compared)
+    assert agreement.table(compared).strip() in README
+
+
 def test_results_meet_the_targets() -> None:
     """What the project promises of the seed's recipe, read from the committed results."""
 
@@ -77,5 +92,5 @@ def test_results_meet_the_targets() -> None:
     assert max(best["vamp"], best["flow"]) < best["vae"] - 1
     for styles in ("styles of real scenes", "styles from the prior"):
         assert metric("fsvae", f"read as asked, {styles}") >= 0.9
-    for kind, target in (("ssvae", 0.92), ("moved", 0.96)):
+    for kind, target in (("ssvae", 0.92), ("moved", 0.97)):
         assert sum(metric(f"{kind}-{draw}", "accuracy") for draw in range(3)) / 3 >= target
