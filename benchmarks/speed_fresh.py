@@ -85,10 +85,10 @@ def _training(asked: dict[str, Any]) -> tuple[Callable[[int], float], Callable[[
         while True:
             yield from images.batches(100)
 
-    batches = for_ever()
+    endless = for_ever()
 
     def steps(n: int) -> float:
-        for batch in itertools.islice(batches, n):
+        for batch in itertools.islice(endless, n):
             terms = step(*batch)
         return terms["loss"].item()
 
