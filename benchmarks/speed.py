@@ -1,7 +1,7 @@
 """Speed: a training step, an epoch, a cold start and an evaluation, against peers on the same work.
 
     python benchmarks/speed.py                  # all of it, benchmarks/results/speed.{json,md,png}
-    python benchmarks/speed.py --quick          # a minute or two, into benchmarks/runs/quick
+    python benchmarks/speed.py --quick          # some minutes, into benchmarks/runs/quick
     python benchmarks/speed.py steps --tasks VAE --batches 100   # a part, merged into the JSON
     python benchmarks/speed.py table            # table and figure again, from the JSON
 
