@@ -104,7 +104,7 @@ class AdamUpdate:
 
 
 def _sizes(rates: Tensor, steps: Tensor, dtype: torch.dtype) -> Tensor:
-    """What `_adam` reads of each parameter: α / (1 - β1ᵗ), 1 / sqrt(1 - β2ᵗ), ε, 1 - β1, β2, 1 - β2."""
+    """For each parameter α / (1 - β1ᵗ), 1 / sqrt(1 - β2ᵗ), ε, 1 - β1, β2, 1 - β2, shape (n, 6)."""
     lr, beta1, beta2, eps = rates.unbind()
     t = steps.double() + 1
     each = [lr / (1 - beta1**t), (1 - beta2**t).rsqrt(), eps, 1 - beta1, beta2, 1 - beta2]
