@@ -19,13 +19,14 @@ import torch
 from pyro import infer
 from torch import Tensor, nn
 
-from vaezoo.compiled import Backend, Graphs
+from vaezoo.compiled import Graphs
 from vaezoo.components import networks_in, outside_param_store
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.models import IWAE, VAE, LatentVariableModel
 from vaezoo.objectives import ELBO, IWELBO, Objective, SemiSupervised
 from vaezoo.stock import is_plain, stock_loss
 from vaezoo.traces import required_arguments
+from vaezoo.tracing import Backend
 
 __all__ = ["Bound", "default_objective"]
 
@@ -107,7 +108,11 @@ class Bound(nn.Module):
             return {"loss": loss, **bound}
 
     def compile(  # type: ignore[override]
-        self, backend: str | Backend = "inductor", *, announce: Callable[[str], object] = str
+        self,
+        backend: str | Backend = "inductor",
+        *,
+        announce: Callable[[str], object] = str,
+        gradients: bool = True,
     ) -> Bound:
         """Compile training steps from now on, one graph for each shape of batch; returns self.
 
@@ -124,13 +129,14 @@ class Bound(nn.Module):
         Args:
             backend: any that `torch.compile` takes.
             announce: called with "compiling" when a compilation begins, and with its time after it.
+            gradients: False compiles calls under `no_grad`, and leaves the others eager.
 
         Example:
             >>> bound, x = Bound(VAE()).compile("eager"), torch.zeros(7, 1, 28, 28)
             >>> for _ in range(3):
             ...     bound(x)["loss"].backward()
         """
-        self._graphs = Graphs(backend, announce)
+        self._graphs = Graphs(backend, announce, gradients=gradients)
         return self
 
     def arguments(self, batch: Any) -> list[Tensor]:

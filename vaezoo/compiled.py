@@ -10,6 +10,7 @@ frozen, dtypes. A change makes a new graph. A number in a closure or in a global
 
 from __future__ import annotations
 
+import functools
 import operator
 import time
 import warnings
@@ -19,9 +20,8 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
 
-from vaezoo.tracing import Trace, objectives
+from vaezoo.tracing import Backend, Trace, objectives
 from vaezoo.updates import AdamUpdate
 
 __all__ = ["Backend", "Graphs"]
@@ -29,7 +29,6 @@ __all__ = ["Backend", "Graphs"]
 SHAPES = 4  # graphs kept at a time
 COMPILES = 16  # in the life of one bound, lest it compile at every step
 
-Backend = Callable[[GraphModule, list[Tensor]], Callable[..., Sequence[Tensor]]]
 _OF_MODULES = vars(nn.Module()).keys()
 _TRAINING = operator.attrgetter("training")
 _FACTS = operator.attrgetter("requires_grad", "dtype", "shape", "device")
@@ -45,6 +44,7 @@ class Graphs:
             and example inputs to a callable.
         announce: called with a word when a compilation begins, and with its time when it is over.
         update: what the graphs do to the weights, if they are to do it.
+        gradients: whether it is calls with gradients that are compiled, or those under `no_grad`.
 
     Attributes:
         updated: whether the last call has taken the step, weights included.
@@ -55,24 +55,26 @@ class Graphs:
         backend: str | Backend = "inductor",
         announce: Callable[[str], object] = str,
         update: AdamUpdate | None = None,
+        *,
+        gradients: bool = True,
     ) -> None:
         self.backend, self.announce, self.update = backend, announce, update
-        self.updated = False
+        self.gradients, self.updated = gradients, False
         self.graphs: list[_Graph] = []
         self.seen: set[Any] = set()
         self.made, self.warned = 0, False
 
     def __deepcopy__(self, memo: Any) -> Graphs:
-        return Graphs(self.backend)
+        return Graphs(self.backend, gradients=self.gradients)
 
     def __reduce__(self) -> Any:
-        return Graphs, (self.backend,)
+        return functools.partial(Graphs, self.backend, gradients=self.gradients), ()
 
     def __call__(self, bound: nn.Module, batch: tuple[Any, ...]) -> dict[str, Tensor]:
         """The terms of a batch."""
         eager: Callable[..., dict[str, Tensor]] = bound.eager  # type: ignore[assignment]
         self.updated = False
-        if not torch.is_grad_enabled() or not all(_is_data(t) for t in batch):
+        if torch.is_grad_enabled() is not self.gradients or not all(_is_data(t) for t in batch):
             return eager(*batch)
         kind = _kind(batch)
         graph = self._find(kind)
@@ -144,8 +146,10 @@ class _Graph:
             if update is not None:
                 self.update, (graph, self.updated) = update, update.extend(self.trace, inputs)
                 inputs += update.inputs(self.updated)
+            from vaezoo.inductor import compiled  # slow to import
+
             with torch.no_grad():
-                self.call = _compile(graph, inputs, backend)
+                self.call = compiled(graph, inputs, backend)
         leaves, held = ([], []) if self.trace is None else (self.trace.leaves, self.trace.held)
         self.watched = list(_dictionaries(bound, leaves))
         self.lengths = list(map(len, self.watched))
@@ -229,24 +233,6 @@ class _Step(torch.autograd.Function):
         if keep or outer.device.type != "cpu" or outer.item() != 1:
             gradients = torch._foreach_mul(gradients, outer)
         return None, None, *gradients
-
-
-def _compile(
-    graph: GraphModule, inputs: list[Tensor], backend: str | Backend
-) -> Callable[..., Sequence[Tensor]]:
-    import torch._dynamo
-    import torch._inductor.config
-
-    from vaezoo.products import Products
-
-    with warnings.catch_warnings():
-        # of no concern to users: torch's compiler uses what torch deprecates
-        warnings.simplefilter("ignore", DeprecationWarning)
-        found = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
-        # torch's own generators rather than Inductor's: a seed gives the same noise as eagerly
-        settings = {"fallback_random": True, "post_grad_custom_post_pass": Products()}
-        with torch._inductor.config.patch(settings):
-            return found(graph, inputs)
 
 
 def _dictionaries(bound: nn.Module, found: list[Tensor]) -> Iterator[dict[Any, Any]]:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.bound import Bound
-from vaezoo.compiled import Backend, Graphs
+from vaezoo.compiled import Graphs
+from vaezoo.tracing import Backend
 from vaezoo.updates import AdamUpdate
 
 __all__ = ["Step"]

@@ -15,7 +15,7 @@ step. Everything else that was read is a constant of the graph.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyro
@@ -26,14 +26,16 @@ from torch.fx import GraphModule
 
 from vaezoo.objectives import Schedule
 
-__all__ = ["Trace", "leaves", "objectives", "schedules"]
+__all__ = ["Backend", "Trace", "leaves", "objectives", "schedules"]
+
+Backend = Callable[[GraphModule, list[Tensor]], Callable[..., Sequence[Tensor]]]
 
 
 class Trace:
     """One step of a bound, recorded on one batch.
 
     Attributes:
-        graph: from `inputs` to the terms, the loss first, and then the gradients.
+        graph: from `inputs` to the terms, the loss first, and then its gradients, if there are any.
         names: of the terms.
         leaves: what the gradients belong to; a tensor that the loss does not depend on is not one.
         schedules: (owner, name) of the schedules that the objective reads.
@@ -60,12 +62,12 @@ class Trace:
     def _step(self, batch: list[Tensor], values: list[Tensor]) -> list[Tensor]:
         with _fixed(self.schedules, values):
             terms = self._eager(*batch)
-        loss = terms.pop("loss")
-        self.names, ends = ["loss", *terms], leaves(loss)
-        given = torch.autograd.grad(loss, ends, allow_unused=True) if ends else ()
+        self.names = sorted(terms, key="loss".__ne__)
+        values, ends = [terms[name] for name in self.names], leaves(terms.get("loss"))
+        given = torch.autograd.grad(values[0], ends, allow_unused=True) if ends else ()
         found = [(p, g) for p, g in zip(ends, given, strict=True) if g is not None]
         self.leaves = [p for p, _ in found]
-        return [loss, *terms.values(), *(g for _, g in found)]
+        return [*values, *(g for _, g in found)]
 
     def _values(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
         """What the schedules say now, as tensors."""
@@ -73,7 +75,7 @@ class Trace:
         return [like.new_tensor(getattr(o, name).value) for o, name in self.schedules]
 
 
-def leaves(loss: Tensor) -> list[Tensor]:
+def leaves(loss: Tensor | None) -> list[Tensor]:
     """The tensors at the ends of a loss's autograd graph: all that it can be differentiated by.
 
     Example:
@@ -82,7 +84,7 @@ def leaves(loss: Tensor) -> list[Tensor]:
         True
     """
     found: list[Tensor] = []
-    stack, seen = [loss.grad_fn], set()
+    stack, seen = [None if loss is None else loss.grad_fn], set()
     while stack:
         node = stack.pop()
         if node is None or node in seen:

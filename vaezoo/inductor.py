@@ -1,0 +1,56 @@
+"""How a graph is handed to Inductor, and what is rewritten in it on the way.
+
+Inductor fuses what is done to each number; which routine multiplies matrices, and with which
+formula a logarithm is taken, it leaves as it finds it. On a CPU the passes of `vaezoo.products` and
+`vaezoo.logarithms` choose those by size and range.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, fx
+from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
+from torch.fx import GraphModule
+
+from vaezoo import logarithms, products
+from vaezoo.tracing import Backend
+
+__all__ = ["Rewrites", "compiled"]
+
+
+class Rewrites(CustomGraphPass):
+    """All passes over a graph, in place."""
+
+    def __call__(self, graph: fx.Graph) -> None:
+        """Rewrite the graph."""
+        logarithms.shorten_logarithms(graph)
+        products.part_biases(graph)
+        products.choose_routines(graph)
+
+    def uuid(self) -> bytes | None:
+        """What Inductor's cache on disk knows these passes by."""
+        return get_hash_for_files((__file__, logarithms.__file__, products.__file__))
+
+
+def compiled(
+    graph: GraphModule, inputs: list[Tensor], backend: str | Backend
+) -> Callable[..., Sequence[Tensor]]:
+    """The graph by a backend, with torch's own generators: a seed gives the same noise as eagerly.
+
+    Args:
+        graph: of flat arguments.
+        inputs: examples of them.
+        backend: the name of one in `torch.compiler.list_backends(())`, or a function.
+    """
+    import torch._dynamo
+    import torch._inductor.config
+
+    with warnings.catch_warnings():
+        # of no concern to users: torch's compiler uses what torch deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
+        settings = {"fallback_random": True, "post_grad_custom_post_pass": Rewrites()}
+        with torch._inductor.config.patch(settings):
+            return found(graph, inputs)
