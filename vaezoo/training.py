@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vaezoo.bound import Bound, default_objective
+from vaezoo.cpu import tuned
 from vaezoo.data import Images
 from vaezoo.data.passes import one_pass, passes
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
@@ -169,18 +170,13 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, parameters: dict[str, Ten
 
 @contextlib.contextmanager
 def _training(model: nn.Module) -> Iterator[None]:
-    """Training mode, and numbers below 1e-38 taken for 0: a CPU is many times slower on them.
-
-    They abound once a decoder is sure of its pixels, whose gradients are that small.
-    """
+    """Training mode, on a tuned CPU."""
     mode = model.training
-    flushed = bool(torch.full((1,), 1e-40, dtype=torch.float32, device="cpu").mul(1) == 0)
     model.train()
-    torch.set_flush_denormal(True)
     try:
-        yield
+        with tuned():
+            yield
     finally:
-        torch.set_flush_denormal(flushed)
         model.train(mode)
 
 

@@ -1,0 +1,70 @@
+"""Settings of the process: made inside a block, undone after it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import resource
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from vaezoo.cpu import tuned
+
+GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim")
+STEPS, MEGABYTES = 20, 40
+PAGE = 4096
+
+
+def faults() -> int:
+    """Pages that the system hands out while blocks are taken and freed."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(STEPS):
+        torch.ones(MEGABYTES * 2**18).sum()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def denormals() -> bool:
+    return torch.full((1,), 1e-40).mul(1).item() != 0
+
+
+@contextlib.contextmanager
+def flushed() -> Iterator[None]:
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_denormals_are_0_inside() -> None:
+    assert denormals()
+    with tuned():
+        with tuned():
+            assert not denormals()
+        assert not denormals()
+    assert denormals()
+    with flushed():
+        with tuned():
+            pass
+        assert not denormals()
+
+
+@pytest.mark.skipif(not GLIBC, reason="memory is left alone without glibc")
+def test_memory_is_kept_inside() -> None:
+    """Blocks of 40 MiB, which glibc would take from the system each time, are taken once."""
+    pages = MEGABYTES * 2**20 // PAGE
+    with tuned():
+        with tuned():
+            torch.ones(MEGABYTES * 2**18).sum()
+            assert faults() < STEPS * pages / 4
+        assert faults() < STEPS * pages / 4  # the inner block has changed nothing
+    assert faults() > STEPS * pages / 2
+
+
+def test_errors_pass_through() -> None:
+    with pytest.raises(KeyError), tuned():
+        raise KeyError
+    assert denormals()
