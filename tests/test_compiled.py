@@ -19,9 +19,11 @@ import torch
 from pyro.infer import Trace_ELBO, autoguide
 from small import CLASSES, X_SHAPE, Z_DIM, batch_for, images, labels, member
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, data, fit, models, posteriors, priors, save
 from vaezoo.components import Component, networks_in
+from vaezoo.evaluation import evaluate
 from vaezoo.objectives import Objective, Renyi, WarmUp
 
 TWO_LAYERS: dict[str, dict[str, Any]] = {
@@ -545,3 +547,51 @@ def test_only_networks_are_lowered() -> None:
     with pytest.raises(ValueError, match="precision must be one of"):
         Bound(vae, precision="fp8")
     assert isinstance(vae.prior, Component)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_evaluation_is_the_same(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Same draws, same estimates to 1e-9: 7 draws at a time of 28, or 5 of 13 and a rest of 3."""
+    model = build(name).double()
+    x, *y = batch_for(name, 3, dtype=torch.float64)
+    batches = [(x, *y), (x.flip(0), *y)]
+    each = CLASSES if hasattr(model, "classify") else 1
+    traced: list[str] = []
+
+    def compile_(bound: Bound, **options: Any) -> Bound:
+        return compiling(bound, lambda g, _: traced.append(name) or g.forward, **options)
+
+    compiling = Bound.compile
+    monkeypatch.setattr(Bound, "compile", compile_)
+    for k, at_a_time, graphs in ((28, 8, 1), (13, 5, 2)):
+        asked = {"particles": (1, k), "max_decodes": at_a_time * each, "progress": False}
+        eager = evaluate(model, batches, **asked)
+        traced.clear()
+        found = evaluate(model, batches, **asked, compile=True)
+        assert len(traced) == graphs
+        for quantity, estimate in eager.items():
+            assert found[quantity] == pytest.approx(estimate, rel=1e-9)
+
+
+def test_evaluation_by_inductor() -> None:
+    """float32, to 1e-5; models and the number of graphs are left as they were."""
+    model, x = member("GMVAE"), images(4)
+    asked = {"particles": (1, 200), "max_decodes": 100, "progress": False}
+    eager = evaluate(model, [x, x.flip(0)], **asked)
+    found = evaluate(model, [x, x.flip(0)], **asked, compile=True)
+    for quantity, estimate in eager.items():
+        assert found[quantity].mean == pytest.approx(estimate.mean, rel=1e-5)
+    assert model.training
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_with_or_without_gradients(gradients: bool) -> None:
+    """A bound compiled for one of them runs the other eagerly."""
+    calls: list[GraphModule] = []
+    bound, x = Bound(member("VAE")), images()
+    bound.compile(lambda g, _: lambda *a: calls.append(g) or g(*a), gradients=gradients)
+    for enabled in (True, False):
+        with torch.set_grad_enabled(enabled):
+            for _ in range(3):
+                assert bound(x)["loss"].requires_grad == enabled
+        assert len(calls) == (2 if gradients or not enabled else 0)

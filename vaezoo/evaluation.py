@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import pyro
@@ -28,8 +28,11 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from vaezoo.bound import Bound
 from vaezoo.components import outside_param_store
+from vaezoo.cpu import tuned
 from vaezoo.data import Images
+from vaezoo.objectives import Objective
 from vaezoo.traces import Terms, required_arguments, run
 
 __all__ = ["Estimate", "accuracy", "evaluate"]
@@ -61,6 +64,7 @@ def evaluate(
     batch_size: int = 100,
     max_decodes: int = 2000,
     progress: bool = True,
+    compile: bool = False,  # noqa: A002
 ) -> dict[str, Estimate]:
     """NELBO, KL, rec and NIWAE-k of a model on held-out data.
 
@@ -73,6 +77,8 @@ def evaluate(
         batch_size: images at a time, where data are `Images`.
         max_decodes: codes decoded at a time, which bounds memory.
         progress: show a progress bar.
+        compile: compile what is done for a few codes (see `Bound.compile`): the same estimates
+            from the same draws. It takes some seconds, and pays for thousands of images or draws.
 
     Returns:
         "nelbo", "kl", "rec" (this one -log p(x|z), so that nelbo = rec + kl) and "niwae-k" for
@@ -93,10 +99,12 @@ def evaluate(
         raise ValueError(f"particles must be one or more k of at least 1, got {tuple(particles)}")
     values: defaultdict[str, list[Tensor]] = defaultdict(list)
     wanted = required_arguments(cast(Any, model).model)
-    with _evaluating(model, seed):
-        for batch in tqdm(_batches(data, seed, batch_size), disable=not progress, unit="batch"):
+    batches = _batches(data, seed, batch_size)
+    with _evaluating(model, seed), tqdm(batches, disable=not progress, unit="batch") as bar:
+        draws = _Drawing(model, bar.set_postfix_str if compile else None)
+        for batch in bar:
             tensors = _on_device(model, batch)
-            for name, each in _batch(model, tensors[:wanted], sorted(particles), max_decodes):
+            for name, each in _batch(draws, tensors[:wanted], sorted(particles), max_decodes):
                 values[name].append(each.double().cpu())
             if hasattr(model, "classify") and len(tensors) == 2:
                 values["accuracy"].append(_correct(model, *tensors))
@@ -122,40 +130,69 @@ def accuracy(model: nn.Module, data: Images, *, seed: int = 0, batch_size: int =
     return _estimate(torch.cat(correct))
 
 
+class _Draws(Objective):
+    """What evaluation keeps of some draws: sums of rec and kl (N,), and log weights (L, K, N)."""
+
+    def report(self, terms: Terms) -> dict[str, Tensor]:
+        kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)
+        each = {"rec": -terms.expect(terms.rec), "kl": kl}
+        sums = {name: t.expand(terms.particles, -1).sum(0) for name, t in each.items()}
+        return {**sums, "log_w": terms.log_w + terms.log_py}
+
+
+class _Drawing(dict[int, Bound]):
+    """For each number of draws, a module that makes so many; compiled if there is `announce`."""
+
+    def __init__(self, model: nn.Module, announce: Callable[[str], object] | None) -> None:
+        self.model, self.announce = model, announce
+
+    def __missing__(self, particles: int) -> Bound:
+        self[particles] = bound = Bound(self.model, _Draws(particles))
+        if self.announce is not None:
+            bound.compile(announce=self.announce, gradients=False)
+        return bound
+
+
 def _batch(
-    model: Any, batch: list[Tensor], particles: list[int], max_decodes: int
+    draws: _Drawing, batch: list[Tensor], particles: list[int], max_decodes: int
 ) -> Iterator[tuple[str, Tensor]]:
     """Name and per-image values of every quantity, (N,).
 
     As many images at a time as all their draws are decoded at once: the encoder then runs once for
     each image, unless one image's draws are too many.
     """
-    labels = _labels(model, batch)
+    labels = _labels(draws.model, batch)
     size = max(1, max_decodes // (particles[-1] * labels))
     for part in zip(*(t.split(size) for t in batch), strict=True):
-        yield from _few(model, list(part), particles, max(1, max_decodes // labels))
+        yield from _few(draws, list(part), particles, max(1, max_decodes // labels))
 
 
 def _few(
-    model: Any, batch: list[Tensor], particles: list[int], at_a_time: int
+    draws: _Drawing, batch: list[Tensor], particles: list[int], at_a_time: int
 ) -> Iterator[tuple[str, Tensor]]:
     """The same for a few images, with so many draws of each at a time."""
     total, means = particles[-1], defaultdict[str, Tensor](lambda: torch.zeros(()))
     log_w = []
-    for start in range(0, total, at_a_time):
-        k = min(at_a_time, total - start)
+    for k in _parts(total, at_a_time):
         # values were checked in full when the labels were counted
         with pyro.validation_enabled(False):
-            terms = run(model.model, model.guide, *batch, particles=k)
-        kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)
-        for name, each in (("rec", -terms.expect(terms.rec)), ("kl", kl)):
-            means[name] = means[name] + each.expand(k, -1).sum(0) / total
-        log_w.append(terms.log_w + terms.log_py)
+            found = draws[k](*batch)
+        for name in ("rec", "kl"):
+            means[name] = means[name] + found[name] / total
+        log_w.append(found["log_w"])
     yield "nelbo", means["rec"] + means["kl"]
     yield from means.items()
-    draws = torch.cat(log_w, 1)
+    together = torch.cat(log_w, 1)
     for k in particles:
-        yield f"niwae-{k}", _niwae(draws, k)
+        yield f"niwae-{k}", _niwae(together, k)
+
+
+def _parts(total: int, largest: int) -> list[int]:
+    """Equal parts where that takes at most twice as many, so that all are of one shape."""
+    size = next(n for n in range(min(largest, total), 0, -1) if total % n == 0)
+    if 2 * size < largest < total:
+        return [len(part) for part in torch.arange(total).split(largest)]
+    return [size] * (total // size)
 
 
 def _niwae(log_w: Tensor, k: int) -> Tensor:
@@ -203,7 +240,7 @@ def _evaluating(model: nn.Module, seed: int) -> Iterator[None]:
     training = model.training
     # manual_seed seeds every device, so every device's generator is kept
     cuda = range(torch.cuda.device_count())
-    with torch.no_grad(), torch.random.fork_rng(cuda), outside_param_store():
+    with torch.no_grad(), torch.random.fork_rng(cuda), outside_param_store(), tuned():
         torch.manual_seed(seed)
         model.eval()
         try:
