@@ -3,6 +3,12 @@
 A peer is a function that takes n steps of Adam at 1e-3 and returns the last loss in nats per image.
 Stock Pyro is written as its tutorials are, around the networks of `handwritten`, with one optimiser
 for each parameter as `pyro.optim` has it.
+
+    python benchmarks/peers.py VAE "vaezoo, compiled" 100   # n, n, … in, a line each; losses out
+
+runs a peer in a process of its own. So run those that `fit` would run inside `vaezoo.cpu.tuned`,
+since the process would keep memory for the others too, and NumPyro, since JAX's threads take time
+from torch's while they idle.
 """
 
 from __future__ import annotations
@@ -26,12 +32,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from vaezoo import Bound, Step, data, models, objectives
+from vaezoo.cpu import tuned
 from vaezoo.data.downloads import data_root
 
 Batch = tuple[Tensor, ...]
 Peer = Callable[[int], float]
 LABELLED, DATALOADER, REFERENCE = 100, "by hand, DataLoader", "by hand, in memory"
-FUSED, FLUSHED = "by hand, fused Adam", "by hand, fused Adam, denormals flushed"
+FUSED, TUNED = "by hand, fused Adam", "by hand, fused Adam, CPU tuned"
 
 
 class Task(NamedTuple):
@@ -148,65 +155,72 @@ def arguments(task: str, x: Tensor, y: Tensor) -> Batch:
 
 
 def build(task: str, name: str, size: int, device: str = "cpu") -> Peer:
-    """A peer by its name."""
+    """A peer by its name, in this process."""
     if name in OURS:
         return vaezoo_peer(task, size, device, *OURS[name])
     if name in TASKS[task].stock:
         return stock_peer(task, TASKS[task].stock[name](), in_memory(task, size, device))
-    if name == "NumPyro":
-        return Elsewhere([str(Path(__file__).with_name("peers_numpyro.py")), task, str(size)])
     loss: Any = by_hand(task, device)
     batches: Iterator[Batch] = itertools.cycle(in_memory(task, size, device))
     if name == DATALOADER:
         loader = handwritten.loaded(*pictures(task), size, binary=task != "FSVAE")
         batches = (tuple(t.to(device) for t in arguments(task, *batch)) for batch in loader)
     call = torch.compile(loss) if name == "by hand, torch.compile" else loss
-    fused = name in (FUSED, FLUSHED)
-    peer = handwritten.train(call, loss.parameters(), batches, fused=fused)
-    return flushed(peer) if name == FLUSHED else peer
+    return handwritten.train(call, loss.parameters(), batches, fused=name in (FUSED, TUNED))
+
+
+def placed(task: str, name: str, size: int, device: str, threads: int) -> Peer:
+    """A peer where it belongs: in this process, or in one of its own."""
+    if name == "NumPyro":
+        return Elsewhere("peers_numpyro.py", task, str(size))
+    if name in (*OURS, TUNED):
+        return Elsewhere("peers.py", task, name, str(size), device, str(threads))
+    return build(task, name, size, device)
 
 
 class Elsewhere:
-    """A peer in a process of its own: JAX's threads take time from torch's while they idle."""
+    """A peer in a process of its own, which is ready once this is made."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, script: str, *arguments: str) -> None:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen([sys.executable, *command], **pipes)
+        command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
+        self.process = subprocess.Popen(command, **pipes)
+        self._read()
 
     def __call__(self, n: int) -> float:
         """Take n steps there."""
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(f"{n}\n")
         self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+        return float(self._read())
+
+    def _read(self) -> str:
+        assert self.process.stdout is not None
+        line: str = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.process.args!r} has ended")
+        return line
 
     def __del__(self) -> None:
         self.process.kill()
         self.process.communicate()
 
 
-def flushed(peer: Peer) -> Peer:
-    """The same with denormal numbers taken for 0 in its turns, as `vaezoo.fit` does."""
-
-    def steps(n: int) -> float:
-        torch.set_flush_denormal(True)
-        try:
-            return peer(n)
-        finally:
-            torch.set_flush_denormal(False)
-
-    return steps
+def serve(peer: Peer) -> None:
+    """Take as many steps as each line says, and print the last loss."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(peer(int(line)), flush=True)
 
 
 def names(task: str, *, numpyro: bool) -> list[str]:
     """All peers of a task."""
-    hand = [REFERENCE, DATALOADER, FUSED, FLUSHED, "by hand, torch.compile"]
+    hand = [REFERENCE, DATALOADER, FUSED, TUNED, "by hand, torch.compile"]
     return [*hand, *TASKS[task].stock, *(["NumPyro"] if numpyro else []), *OURS]
 
 
 def vaezoo_peer(task: str, size: int, device: str, compiled: bool, precision: str) -> Peer:
-    """A loop around `Step`, as in its documentation, with optimiser and flushing of `fit`."""
+    """A loop around `Step`, as in its documentation, with the optimiser of `fit`."""
     bound = Bound(member(task, device), TASKS[task].objective(), precision=precision)
     step = Step(bound, torch.optim.Adam(bound.parameters(), lr=1e-3, fused=True))
     if compiled:
@@ -218,7 +232,7 @@ def vaezoo_peer(task: str, size: int, device: str, compiled: bool, precision: st
             terms = step(*batch)
         return terms["loss"].item()
 
-    return flushed(steps)
+    return steps
 
 
 class Pair:
@@ -311,3 +325,10 @@ def stock_peer(task: str, objective: Any, batches: list[Batch]) -> Peer:
         return found
 
     return steps
+
+
+if __name__ == "__main__":
+    _task, _name, _size, _device, _threads = sys.argv[1:]
+    torch.set_num_threads(int(_threads))
+    with tuned(), pyro.validation_enabled(False):
+        serve(build(_task, _name, int(_size), _device))

@@ -146,6 +146,4 @@ def peer(task: str, batches: list[peers.Batch]) -> peers.Peer:
 
 
 if __name__ == "__main__":
-    taking = peer(sys.argv[1], peers.in_memory(sys.argv[1], int(sys.argv[2])))
-    for line in sys.stdin:
-        print(taking(int(line)), flush=True)
+    peers.serve(peer(sys.argv[1], peers.in_memory(sys.argv[1], int(sys.argv[2]))))

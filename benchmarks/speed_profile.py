@@ -13,6 +13,7 @@ import torch
 from torch.profiler import profile
 
 from vaezoo import Bound, Step
+from vaezoo.cpu import tuned
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "mkldnn::_linear_pointwise")
 STEPS = 50
@@ -26,8 +27,7 @@ def measure(task: str, size: int, precision: str) -> dict[str, float]:
     bound = Bound(peers.member(task), peers.TASKS[task].objective(), precision=precision)
     optimizer = torch.optim.Adam(bound.parameters(), lr=1e-3, fused=True)
     step, batches = Step(bound, optimizer).compile(), peers.shaped(task, size)
-    torch.set_flush_denormal(True)
-    with pyro.validation_enabled(False):
+    with tuned(), pyro.validation_enabled(False):
         for batch in batches:
             step(*batch)
         whole = median(_timed(step, batch) for batch in _repeated(batches))
@@ -35,7 +35,6 @@ def measure(task: str, size: int, precision: str) -> dict[str, float]:
         with profile() as found:
             for batch in _repeated(batches):
                 step(*batch)
-    torch.set_flush_denormal(False)
     events = found.key_averages()
     products = sum(e.self_cpu_time_total for e in events if e.key in PRODUCTS) / STEPS / 1e3
     return {"step": whole, "graph": alone, "products": products}

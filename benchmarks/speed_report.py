@@ -102,7 +102,7 @@ def targets(record: Record) -> Iterator[Target]:
     cold = f"seconds to NELBO ≤ {nelbo:g}, cold start"
     yield Target(cold, seed, 0.5, _paired(record, "cold"))
     k = record.get("evaluation", {}).get("k", 5000)
-    measured = _paired(record, "evaluation", "vaezoo")
+    measured = _paired(record, "evaluation")
     yield Target(f"evaluation, k = {k:,}", tiled, 0.5, measured)
 
 
@@ -148,7 +148,7 @@ def _steps(record: Record) -> str:
             rows.append(("NumPyro", MISSING, "", ""))
         task, size, device = name.split(", ")
         title = f"{task}, batch {int(size):,}, {device}; {found['rounds']} × {found['steps']} steps"
-        parts.append(_rows(f"| {title} | ratio (quartiles) | ms a step | built in, s |", rows))
+        parts.append(_rows(f"| {title} | ratio (quartiles) | ms a step | first steps, s |", rows))
     if not any("cuda" in name for name in record.get("steps", {})):
         parts.append(f"Steps on a GPU: {MISSING}.")
     return "\n\n".join(parts)
@@ -220,7 +220,7 @@ def _cold(record: Record) -> str:
 
 def _evaluation(record: Record) -> str:
     rows: list[Sequence[object]] = []
-    for peer in ("seed", "vaezoo"):
+    for peer in ("seed", "eager", "compiled"):
         runs = _runs(record, "evaluation", peer)
         if runs:
             rate = median(r["images"] / r["seconds"] for r in runs)
@@ -238,7 +238,7 @@ def _evaluation(record: Record) -> str:
 
 
 def _title(peer: str) -> str:
-    return "by hand" if peer == "seed" else peer if peer == "vaezoo" else f"vaezoo, {peer}"
+    return "by hand" if peer == "seed" else f"vaezoo, {peer}"
 
 
 def figure(record: Record) -> Figure:

@@ -7,9 +7,13 @@ Inductor adds to it, rounding and memory of its own, is tested on a few.
 from __future__ import annotations
 
 import copy
+import os
 import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -595,3 +599,25 @@ def test_with_or_without_gradients(gradients: bool) -> None:
             for _ in range(3):
                 assert bound(x)["loss"].requires_grad == enabled
         assert len(calls) == (2 if gradients or not enabled else 0)
+
+
+def test_graphs_are_kept_on_disk(tmp_path: Path) -> None:
+    """A second process with the same graph compiles nothing; one with another β does."""
+    program = """
+import sys, torch, torch._dynamo.utils
+from vaezoo import ELBO, Bound, models
+torch.manual_seed(0)
+bound = Bound(models.VAE(z_dim=2), ELBO(beta=float(sys.argv[1]))).compile()
+x = torch.zeros(5, 1, 28, 28)
+for _ in range(3):
+    terms = bound(x)
+print(torch._dynamo.utils.counters["inductor"]["fxgraph_cache_hit"], terms["loss"].item())
+"""
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    found = []
+    for beta in ("1", "1", "3"):
+        command = [sys.executable, "-c", program, beta]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found.append(done.stdout.split())
+    assert [hits for hits, _ in found] == ["0", "1", "0"]
+    assert found[0][1] == found[1][1] != found[2][1]

@@ -7,8 +7,10 @@ formula a logarithm is taken, it leaves as it finds it. On a CPU the passes of `
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
@@ -51,6 +53,23 @@ def compiled(
         # of no concern to users: torch's compiler uses what torch deprecates
         warnings.simplefilter("ignore", DeprecationWarning)
         found = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
-        settings = {"fallback_random": True, "post_grad_custom_post_pass": Rewrites()}
-        with torch._inductor.config.patch(settings):
+        with torch._inductor.config.patch(_settings(torch._inductor.config)), _shapes():
             return found(graph, inputs)
+
+
+def _shapes() -> contextlib.AbstractContextManager[Any]:
+    """All sizes are constants; Inductor keeps on disk only what it made with a record of that."""
+    from torch._guards import TracingContext, tracing
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    shapes = ShapeEnv(assume_static_by_default=True)
+    return tracing(TracingContext(FakeTensorMode(shape_env=shapes)))
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    found = {"fallback_random": True, "post_grad_custom_post_pass": Rewrites()}
+    if config.cpp.vec_isa_ok is None:
+        # otherwise each process compiles and loads three programs to try what the CPU says it has
+        found["cpp.vec_isa_ok"] = True
+    return found

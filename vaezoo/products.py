@@ -8,7 +8,7 @@ Products go to MKL, which on some processors is far from its best rate where a m
 of rows, one for each particle or label, or few columns. By trial over all products of the five
 tasks of benchmarks/speed.py, at batches of 100 and of 1,000 (AMD EPYC with AVX-512):
 
-    x Wᵀ, g W    oneDNN, from 2^23 multiplications on, or 2^21 where few columns come out
+    x Wᵀ, g W    oneDNN, from 2^24 multiplications on, or 2^21 where few columns come out
     gᵀ x         of few columns as (xᵀ g)ᵀ, and by oneDNN from 2^21 on
 
 The rest stays as it is. oneDNN has bfloat16's products already.
@@ -24,7 +24,7 @@ from torch import Tensor, fx
 __all__ = ["choose_routines", "part_biases"]
 
 FEW = 16  # columns
-SMALL = {False: 2**23, True: 2**21}  # multiplications that oneDNN pays for, by whether few come out
+SMALL = {False: 2**24, True: 2**21}  # multiplications that oneDNN pays for, by whether few come out
 
 aten = torch.ops.aten
 _library = torch.library.Library("vaezoo", "DEF")
