@@ -19,7 +19,7 @@ EPS = 2**-24  # half a unit in the last place, in float32
 
 def passed(function: Any, *tensors: Tensor) -> Any:
     """The graph of a function after the passes."""
-    graph = make_fx(function)(*tensors)
+    graph = make_fx(function, tracing_mode="fake")(*tensors)
     Rewrites()(graph.graph)
     graph.graph.lint()
     graph.recompile()
@@ -87,6 +87,75 @@ def test_biases_are_added_after_the_product() -> None:
     torch.testing.assert_close(graph(b, x, w), b + x @ w)
     scaled = passed(lambda *t: torch.addmm(*t, beta=2.0), b, x, w)
     assert targets(scaled) == {aten.addmm.default}
+
+
+def products(graph: Any) -> int:
+    return sum(
+        len(graph.graph.find_nodes(op="call_function", target=t))
+        for t in (aten.mm.default, PRODUCT)
+    )
+
+
+@pytest.mark.parametrize(("rows", "left"), [((100, 1000), 2), ((300, 300), 4)])
+def test_products_by_the_same_matrix_are_made_at_once(rows: tuple[int, int], left: int) -> None:
+    x1, x2 = (torch.randn(n, 40).double() for n in rows)
+    w, v = torch.randn(40, 30).double(), torch.randn(20, 30).double()
+
+    def function(x1: Tensor, x2: Tensor, w: Tensor, v: Tensor) -> list[Tensor]:
+        return [(x @ w).relu() @ v.T for x in (x1, x2)]
+
+    graph = passed(function, x1, x2, w, v)
+    assert products(graph) == left
+    for found, wanted in zip(graph(x1, x2, w, v), function(x1, x2, w, v), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_gradients_are_summed_by_the_product(dtype: torch.dtype) -> None:
+    """Also where each was rounded to bfloat16 before the sum: then once rather than twice."""
+    tensors = [torch.randn(n, m).to(dtype) for n, m in ((100, 9), (700, 9), (100, 8), (700, 8))]
+
+    def function(g1: Tensor, g2: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+        parts = [g1.T @ x1, g2.T @ x2]
+        if dtype is torch.bfloat16:  # as Inductor writes it
+            parts = [torch.ops.prims.convert_element_type(p, torch.float32) for p in parts]
+        return parts[0] + parts[1]
+
+    graph = passed(function, *tensors)
+    assert products(graph) == 1
+    tolerance = 1e-12 if dtype is torch.float64 else 0.02
+    found, wanted = graph(*tensors), function(*tensors)
+    assert found.dtype == wanted.dtype
+    assert (found - wanted).abs().max() < tolerance * wanted.abs().max()
+
+
+def test_what_depends_on_the_other_is_not_merged() -> None:
+    x, w = torch.randn(7, 7).double(), torch.randn(7, 7).double()
+    graph = passed(lambda x, w: ((x @ w).relu() @ w, x.relu() @ w), x, w)
+    assert products(graph) == 2  # the last with the first
+    torch.testing.assert_close(graph(x, w)[0], (x @ w).relu() @ w)
+    torch.testing.assert_close(graph(x, w)[1], x.relu() @ w)
+
+
+def test_random_numbers_keep_their_order_and_writes_come_last() -> None:
+    """The draw for x1 W would be moved behind that of x2's by a sort that knows of products alone."""
+    x, w = torch.randn(5, 4).double(), torch.randn(4, 4).double()
+
+    def function(x: Tensor, w: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        first = (x @ w + torch.rand(5, 4)) @ w
+        second = ((x + torch.rand(5, 4)) @ w) @ w * kept
+        kept.copy_(torch.rand(1))
+        return first, second
+
+    graph = passed(function, x, w, torch.ones(1).double())
+    assert products(graph) < 4
+    results = []
+    for f in (graph, function):
+        torch.manual_seed(3)
+        kept = torch.full((1,), 2.0).double()
+        results.append((*f(x, w, kept), kept))
+    for found, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_the_polynomial_is_as_accurate_as_log1p() -> None:

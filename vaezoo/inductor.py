@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.fx import GraphModule
 
-from vaezoo import logarithms, products
+from vaezoo import logarithms, merging, products
 from vaezoo.tracing import Backend
 
 __all__ = ["Rewrites", "compiled"]
@@ -29,11 +29,14 @@ class Rewrites(CustomGraphPass):
         """Rewrite the graph."""
         logarithms.shorten_logarithms(graph)
         products.part_biases(graph)
+        merging.merge_products(graph)
         products.choose_routines(graph)
 
     def uuid(self) -> bytes | None:
         """What Inductor's cache on disk knows these passes by."""
-        return get_hash_for_files((__file__, logarithms.__file__, products.__file__))
+        return get_hash_for_files(
+            (__file__, logarithms.__file__, merging.__file__, products.__file__)
+        )
 
 
 def compiled(
