@@ -229,12 +229,14 @@ def _evaluation(record: Record) -> str:
                 _paired(record, "evaluation", peer),
                 f"{rate:.1f}",
                 f"{memory:,.0f}",
+                f"{median(r['first'] for r in runs):.1f}",
             )
         else:
-            cells = (MISSING, "", "")
+            cells = (MISSING, "", "", "")
         rows.append((_title(peer), *cells))
     k = record.get("evaluation", {}).get("k", 5000)
-    return _rows(f"| evaluation, k = {k:,} | ratio | images a second | peak memory, MiB |", rows)
+    header = f"| evaluation, k = {k:,} | ratio | images a second | peak memory, MiB | first, s |"
+    return _rows(header, rows)
 
 
 def _title(peer: str) -> str:

@@ -97,7 +97,7 @@ def evaluate(
     """
     if not particles or min(particles) < 1:
         raise ValueError(f"particles must be one or more k of at least 1, got {tuple(particles)}")
-    values: defaultdict[str, list[Tensor]] = defaultdict(list)
+    values: defaultdict[str, list[float]] = defaultdict(list)
     wanted = required_arguments(cast(Any, model).model)
     batches = _batches(data, seed, batch_size)
     with _evaluating(model, seed), tqdm(batches, disable=not progress, unit="batch") as bar:
@@ -105,10 +105,10 @@ def evaluate(
         for batch in bar:
             tensors = _on_device(model, batch)
             for name, each in _batch(draws, tensors[:wanted], sorted(particles), max_decodes):
-                values[name].append(each.double().cpu())
+                values[name] += each.tolist()
             if hasattr(model, "classify") and len(tensors) == 2:
-                values["accuracy"].append(_correct(model, *tensors))
-    return {name: _estimate(torch.cat(each)) for name, each in values.items()}
+                values["accuracy"] += _correct(model, *tensors)
+    return {name: _estimate(each) for name, each in values.items()}
 
 
 def accuracy(model: nn.Module, data: Images, *, seed: int = 0, batch_size: int = 1000) -> Estimate:
@@ -125,9 +125,11 @@ def accuracy(model: nn.Module, data: Images, *, seed: int = 0, batch_size: int =
         raise ValueError(f"accuracy needs labelled images, got {data}")
     with _evaluating(model, seed):
         correct = [
-            _correct(model, *_on_device(model, batch)) for batch in _batches(data, seed, batch_size)
+            each
+            for batch in _batches(data, seed, batch_size)
+            for each in _correct(model, *_on_device(model, batch))
         ]
-    return _estimate(torch.cat(correct))
+    return _estimate(correct)
 
 
 class _Draws(Objective):
@@ -208,15 +210,16 @@ def _labels(model: Any, batch: list[Tensor]) -> int:
     return terms.log_qy.shape[0]
 
 
-def _correct(model: Any, x: Tensor, y: Tensor) -> Tensor:
-    return (model.classify(x).argmax(-1) == y).double().cpu()
+def _correct(model: Any, x: Tensor, y: Tensor) -> list[float]:
+    found: list[float] = (model.classify(x).argmax(-1) == y).double().tolist()
+    return found
 
 
-def _estimate(values: Tensor) -> Estimate:
-    n = len(values)
+def _estimate(values: list[float]) -> Estimate:
+    n, each = len(values), torch.tensor(values, dtype=torch.float64)
     if n < 2:
         raise ValueError(f"a standard error needs at least 2 images, got {n}")
-    return Estimate(values.mean().item(), values.std().item() / math.sqrt(n), n)
+    return Estimate(each.mean().item(), each.std().item() / math.sqrt(n), n)
 
 
 def _batches(data: Images | Iterable[Any], seed: int, batch_size: int) -> list[Any]:

@@ -29,7 +29,13 @@ CONVERT = torch.ops.prims.convert_element_type.default
 
 
 def merge_products(graph: fx.Graph) -> None:
-    """Merge pairs of products of which one has few rows."""
+    """Merge pairs of products of which one has few rows.
+
+    A graph that writes into tensors before its end is left as it is.
+    """
+    writes = filter(_writes, graph.nodes)
+    if any(node.target is not aten.copy_.default or node.users for node in writes):
+        return
     work = _Merging(graph)
     groups = defaultdict(list)
     for node in graph.find_nodes(op="call_function", target=aten.mm.default):
