@@ -31,7 +31,7 @@ quality: $(STAMP)  ## every result in the README, several hours on two cores
 	$(BIN)/python benchmarks/quality.py table
 	$(BIN)/python benchmarks/gradients.py
 
-speed: $(STAMP)  ## training steps, epochs, cold starts and evaluation against peers, half an hour
+speed: $(STAMP)  ## training steps, epochs, cold starts and evaluation against peers, about an hour
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/flows.py
 

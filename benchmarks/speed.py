@@ -19,10 +19,10 @@ Sections, each of which replaces its own part of the JSON:
     cold        seconds from the start of a process, imports, data and compilation included, to a
                 NELBO of 102 on 1,000 held-out images, looked at every 500 steps. Inductor's cache
                 is empty, or (again) as the run before has left it.
-    evaluation  NIWAE of 5,000 importance samples for 1,000 images, after 20 untimed: images a second
-                of the call of `evaluate`, which finds its graph on disk, and memory at the peak of
-                both above that before, in processes of their own. By hand images are tiled, 20 at a
-                time. What the first 20 took, compilation included, is listed apart.
+    evaluation  NIWAE of 5,000 importance samples for 1,000 images, after 20 untimed: images a
+                second of the call of `evaluate`, which finds its graph on disk, and memory at the
+                peak of both above that before, in processes of their own. By hand images are tiled,
+                20 at a time. What the first 20 took, compilation included, is listed apart.
     growth      seconds and memory of a step as particles, batch and latent size grow by factors of
                 four, up to where a process may take no more memory (benchmarks/speed_growth.py).
     floor       floating-point operations of the matrix products of a step, over the machine's rate
@@ -183,7 +183,7 @@ def setting(
         started = time.perf_counter()
         built[name](2)  # the second step of vaezoo compiles
         build[name] = time.perf_counter() - started
-    n = max(1, min(100, round(BURST / _turn(built[peers.REFERENCE], 1))))
+    n = max(1, round(BURST / _turn(built[peers.REFERENCE], 1)))
     print(f"{task}, {size}, {device}: built in {sum(build.values()):.0f} s", flush=True)
     once = 1.25 * sum(_turn(peer, n) * n for peer in built.values())
     budget = BUDGET / (5 if arguments.quick else 1)

@@ -21,6 +21,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from vaezoo.cpu import give_back
 from vaezoo.tracing import Backend, Trace, objectives
 from vaezoo.updates import AdamUpdate
 
@@ -114,6 +115,7 @@ class Graphs:
             reason = str(error).strip().partition("\n")[0]
             self._warn(f"the bound runs eagerly: {type(error).__name__}: {reason}")
             graph = _Graph(bound, None, self.backend)
+        give_back()  # steps before it and the traced one need more memory than those to come
         self.announce(f"compiled in {time.perf_counter() - started:.1f} s" if graph.call else "")
         self.graphs.append(graph)
         return graph

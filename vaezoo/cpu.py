@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import torch
 
-__all__ = ["tuned"]
+__all__ = ["give_back", "tuned"]
 
 # of glibc's mallopt, which takes an int
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
@@ -53,14 +53,23 @@ def tuned() -> Iterator[None]:
         _blocks -= 1
         if not _blocks:
             _set(USUAL)
+            give_back()
+
+
+def give_back() -> None:
+    """Give the memory that is free back to the system, as after work that is done once."""
+    libc = _glibc()
+    if libc is not None:
+        libc.malloc_trim(0)
 
 
 def _set(limits: dict[int, int]) -> None:
-    """Tell glibc, if it is there; outside of blocks, what is free is given back."""
+    libc = _glibc()
+    if libc is not None:
+        for name, value in limits.items():
+            libc.mallopt(name, value)
+
+
+def _glibc() -> ctypes.CDLL | None:
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is None or not hasattr(libc, "malloc_trim"):
-        return
-    for name, value in limits.items():
-        libc.mallopt(name, value)
-    if not _blocks:
-        libc.malloc_trim(0)
+    return libc if hasattr(libc, "malloc_trim") else None
