@@ -76,7 +76,7 @@ from vaezoo.data.downloads import data_root
 HERE = Path(__file__).parent
 QUICK = ["VAE", "IWAE-50", "SSVAE"]
 SECTIONS = ("steps", "epoch", "cold", "evaluation", "growth", "floor")
-BURST, BUDGET = 0.4, 45.0  # seconds of a turn of the reference, and of all turns of a setting
+BURST, BUDGET = 1.5, 90.0  # seconds of a turn of the reference, and of all turns of a setting
 
 
 def main() -> None:

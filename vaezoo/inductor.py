@@ -1,8 +1,8 @@
 """How a graph is handed to Inductor, and what is rewritten in it on the way.
 
-Inductor fuses what is done to each number; which routine multiplies matrices, and with which
-formula a logarithm is taken, it leaves as it finds it. On a CPU the passes of `vaezoo.products` and
-`vaezoo.logarithms` choose those by size and range.
+Inductor fuses what is done to each number; which products are made, which routine makes them, and
+with which formula a logarithm is taken, it leaves as it finds it. On a CPU the passes of
+`vaezoo.merging`, `vaezoo.products` and `vaezoo.logarithms` choose those.
 """
 
 from __future__ import annotations
@@ -23,20 +23,27 @@ __all__ = ["Rewrites", "compiled"]
 
 
 class Rewrites(CustomGraphPass):
-    """All passes over a graph, in place."""
+    """All passes over a graph, in place.
+
+    Args:
+        onednn_leads: whether oneDNN multiplies much faster than MKL; found by trial if not given.
+    """
+
+    def __init__(self, *, onednn_leads: bool | None = None) -> None:
+        tried = products.onednn_leads() if onednn_leads is None else onednn_leads
+        self.onednn_leads = tried
 
     def __call__(self, graph: fx.Graph) -> None:
         """Rewrite the graph."""
         logarithms.shorten_logarithms(graph)
         products.part_biases(graph)
         merging.merge_products(graph)
-        products.choose_routines(graph)
+        products.choose_routines(graph, leads=self.onednn_leads)
 
     def uuid(self) -> bytes | None:
         """What Inductor's cache on disk knows these passes by."""
-        return get_hash_for_files(
-            (__file__, logarithms.__file__, merging.__file__, products.__file__)
-        )
+        files = (__file__, logarithms.__file__, merging.__file__, products.__file__)
+        return get_hash_for_files(files, extra=str(self.onednn_leads))
 
 
 def compiled(

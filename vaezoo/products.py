@@ -4,27 +4,33 @@ Inductor computes b + x W by copying b into every row of the output, which the p
 one more write of the output. The activation after the layer reads the output anyway, and can add b
 on the way.
 
-Products go to MKL, which on some processors is far from its best rate where a matrix has thousands
-of rows, one for each particle or label, or few columns. By trial over all products of the five
-tasks of benchmarks/speed.py, at batches of 100 and of 1,000 (AMD EPYC with AVX-512):
+Products go to MKL, which some processors do not run at their full rate: where it has no AVX-512
+kernels for one that oneDNN has them for, oneDNN takes half the time (`onednn_leads`). Of the
+products of the five tasks of benchmarks/speed.py, at batches of 100 and of 1,000, by trial:
 
-    x Wᵀ, g W    oneDNN, from 2^24 multiplications on, or 2^21 where few columns come out
-    gᵀ x         of few columns as (xᵀ g)ᵀ, and by oneDNN from 2^21 on
+                 oneDNN leads (AMD EPYC, Zen 5)         otherwise (AMD EPYC, Zen 4)
+    x Wᵀ, g W    oneDNN, from 2^21 multiplications on   oneDNN, from 2^24, or 2^21 if few columns
+    gᵀ x         so too, as (xᵀ g)ᵀ if it has fewer     MKL; of few columns as (xᵀ g)ᵀ, and by
+                 columns than rows                      oneDNN from 2^21
 
 The rest stays as it is. oneDNN has bfloat16's products already.
 """
 
 from __future__ import annotations
 
+import functools
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-__all__ = ["choose_routines", "part_biases"]
+__all__ = ["choose_routines", "onednn_leads", "part_biases"]
 
 FEW = 16  # columns
-SMALL = {False: 2**24, True: 2**21}  # multiplications that oneDNN pays for, by whether few come out
+MANY, MOST = 2**21, 2**24  # multiplications
+LEAD = 1.4  # 2.1 on the one processor, and 1.0 on the other
 
 aten = torch.ops.aten
 _library = torch.library.Library("vaezoo", "DEF")
@@ -58,27 +64,54 @@ def _part(graph: fx.Graph, node: fx.Node, bias: Any, x: Any, w: Any) -> None:
     graph.erase_node(node)
 
 
-def choose_routines(graph: fx.Graph) -> None:
-    """Turn products round, or give them to oneDNN, where that wins."""
+@functools.cache
+def onednn_leads() -> bool:
+    """Whether oneDNN multiplies much faster than MKL on this processor: tried once, for 10 ms."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    x, w = torch.ones(256, 512), torch.ones(512, 512)
+    return _shortest(lambda: torch.mm(x, w)) > LEAD * _shortest(lambda: _product(x, w))
+
+
+def _shortest(function: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(12):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def choose_routines(graph: fx.Graph, *, leads: bool) -> None:
+    """Turn products round, or give them to oneDNN, where that wins.
+
+    Args:
+        graph: whose nodes have their values' shapes.
+        leads: whether oneDNN leads on the processor.
+    """
     for node in graph.find_nodes(op="call_function", target=aten.mm.default):
         if node.meta["val"].device.type == "cpu":
-            _choose(graph, node, *node.args)
+            _choose(graph, node, leads)
 
 
-def _choose(graph: fx.Graph, node: fx.Node, left: Any, right: Any) -> None:
-    x, w = left.meta["val"], right.meta["val"]
-    if not x.is_contiguous() and w.shape[1] <= FEW < len(x):
-        node = _turned(graph, node, left, right)
-    if _is_for_onednn(x, w):
+def _choose(graph: fx.Graph, node: fx.Node, leads: bool) -> None:
+    x, w = (side.meta["val"] for side in node.args)  # type: ignore[union-attr]
+    rows, columns, by_onednn = len(x), w.shape[1], _is_for_onednn(x, w, leads)
+    narrow = columns < rows if leads and by_onednn else columns <= FEW < rows
+    if narrow and not x.is_contiguous():
+        node = _turned(graph, node, *node.args)
+    if by_onednn:
         node.target = torch.ops.vaezoo.product.default
 
 
-def _is_for_onednn(x: Tensor, w: Tensor) -> bool:
+def _is_for_onednn(x: Tensor, w: Tensor, leads: bool) -> bool:
     """Whether it is the faster for x (m, k) times w (k, n), or for the same turned round."""
     if x.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
         return False
-    few = w.shape[1] <= FEW
-    return (x.is_contiguous() or few) and x.numel() * w.shape[1] >= SMALL[few]
+    multiplications, few = x.numel() * w.shape[1], w.shape[1] <= FEW
+    if leads or few:
+        return multiplications >= MANY
+    return x.is_contiguous() and multiplications >= MOST
 
 
 def _turned(graph: fx.Graph, node: fx.Node, x: Any, w: Any) -> fx.Node:
