@@ -8,19 +8,22 @@ import pytest
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.graph import CodeGen
+from torch.profiler import profile
 
-from vaezoo.inductor import Rewrites
+from vaezoo.inductor import Rewrites, compiled
 from vaezoo.logarithms import COEFFICIENTS
+from vaezoo.products import onednn_leads
 
 aten = torch.ops.aten
 PRODUCT = torch.ops.vaezoo.product.default
 EPS = 2**-24  # half a unit in the last place, in float32
 
 
-def passed(function: Any, *tensors: Tensor) -> Any:
+def passed(function: Any, *tensors: Tensor, leads: bool = False) -> Any:
     """The graph of a function after the passes."""
     graph = make_fx(function, tracing_mode="fake")(*tensors)
-    Rewrites()(graph.graph)
+    Rewrites(onednn_leads=leads)(graph.graph)
     graph.graph.lint()
     graph.recompile()
     return graph
@@ -31,39 +34,50 @@ def targets(graph: Any) -> set[Any]:
 
 
 @pytest.mark.parametrize(
-    ("m", "k", "n", "chosen"),
+    ("m", "k", "n", "chosen"),  # where oneDNN does not lead, and where it does
     [
-        (1000, 300, 128, True),
-        (5000, 300, 784, True),
-        (100, 784, 300, True),
-        (100, 300, 128, False),  # small
-        (1000, 128, 20, False),
-        (1000, 300, 10, True),  # few columns
-        (100, 300, 10, False),
+        (1000, 300, 128, (True, True)),
+        (5000, 300, 784, (True, True)),
+        (100, 784, 300, (True, True)),
+        (100, 300, 128, (False, True)),  # small
+        (100, 300, 20, (False, False)),  # smaller
+        (1000, 128, 20, (False, True)),
+        (1000, 300, 10, (True, True)),  # few columns
+        (100, 300, 10, (False, False)),
     ],
 )
-def test_onednn_where_it_wins(m: int, k: int, n: int, chosen: bool) -> None:
+@pytest.mark.parametrize("leads", [False, True])
+def test_onednn_where_it_wins(
+    m: int, k: int, n: int, chosen: tuple[bool, bool], leads: bool
+) -> None:
     """x Wᵀ, and g W, whose result is as far from float64's as MKL's is: 1e-5 of its scale."""
     x, w = torch.randn(m, k), torch.randn(n, k)
     for function, a, b in ((lambda a, b: a @ b.T, x, w), (torch.mm, x, w.T.contiguous())):
-        graph = passed(function, a, b)
-        assert (PRODUCT in targets(graph)) == chosen
+        graph = passed(function, a, b, leads=leads)
+        assert (PRODUCT in targets(graph)) == chosen[leads]
         exact = function(a.double(), b.double())
         assert (graph(a, b) - exact).abs().max() < 1e-5 * exact.abs().max()
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "turned", "chosen"),
+    ("images", "columns", "leads", "turned", "chosen"),
     [
-        (5000, 10, True, True),
-        (100, 10, True, False),
-        (1000, 300, False, False),
-        (1000, 20, False, False),
+        (5000, 10, False, True, True),
+        (100, 10, False, True, False),
+        (1000, 200, False, False, False),
+        (1000, 20, False, False, False),
+        (5000, 10, True, True, True),
+        (100, 10, True, True, False),
+        (1000, 200, True, True, True),
+        (100, 200, True, False, True),
+        (1000, 400, True, False, True),  # more columns than rows
     ],
 )
-def test_gradients_of_weights(rows: int, columns: int, turned: bool, chosen: bool) -> None:
-    g, x = torch.randn(rows, 300), torch.randn(rows, columns)
-    graph = passed(lambda g, x: g.T @ x, g, x)
+def test_gradients_of_weights(
+    images: int, columns: int, leads: bool, turned: bool, chosen: bool
+) -> None:
+    g, x = torch.randn(images, 300), torch.randn(images, columns)
+    graph = passed(lambda g, x: g.T @ x, g, x, leads=leads)
     assert (PRODUCT in targets(graph)) == chosen
     assert (
         len(graph.graph.find_nodes(op="call_function", target=aten.permute.default))
@@ -74,10 +88,36 @@ def test_gradients_of_weights(rows: int, columns: int, turned: bool, chosen: boo
     assert (graph(g, x) - exact).abs().max() < 1e-5 * exact.abs().max()
 
 
+def test_a_compiled_program_calls_onednn_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """x Wᵀ, g W and gᵀ x by oneDNN, to 1e-5 of their scale; trying it draws no random number."""
+    tensors = [torch.randn(1000, 300), torch.randn(1000, 200), torch.randn(300, 200)]
+
+    def function(g: Tensor, x: Tensor, w: Tensor) -> list[Tensor]:
+        return [x @ w.T, g @ w, g.T @ x]
+
+    before = torch.get_rng_state()
+    assert onednn_leads.__wrapped__() in (True, False)
+    assert torch.equal(torch.get_rng_state(), before)
+    monkeypatch.setattr("vaezoo.products.onednn_leads", lambda: True)
+    graph = make_fx(function, tracing_mode="fake")(*tensors)
+    graph.graph.set_codegen(CodeGen())  # flat arguments, as `compiled` takes them
+    graph.recompile()
+    call = compiled(graph, tensors, "inductor")
+    call(*tensors)
+    with profile() as seen:
+        found = call(*tensors)
+    counts = {event.key: event.count for event in seen.key_averages()}
+    assert counts["mkldnn::_linear_pointwise"] == 3
+    assert "vaezoo::product" not in counts
+    for one, exact in zip(found, function(*(t.double() for t in tensors)), strict=True):
+        assert (one - exact).abs().max() < 1e-5 * exact.abs().max()
+
+
 def test_other_numbers_stay_where_they_are() -> None:
     x = torch.randn(1000, 300)
-    assert targets(passed(torch.mm, x.double(), x.T.double())) == {aten.mm.default}
-    assert targets(passed(torch.mm, x.bfloat16(), x.T.bfloat16())) == {aten.mm.default}
+    for dtype in (torch.float64, torch.bfloat16):
+        graph = passed(torch.mm, x.to(dtype), x.T.to(dtype), leads=True)
+        assert targets(graph) == {aten.mm.default}
 
 
 def test_biases_are_added_after_the_product() -> None:

@@ -78,7 +78,12 @@ def _shapes() -> contextlib.AbstractContextManager[Any]:
 
 
 def _settings(config: Any) -> dict[str, Any]:
-    found = {"fallback_random": True, "post_grad_custom_post_pass": Rewrites()}
+    found = {
+        "size_asserts": False,
+        "alignment_asserts": False,
+        "fallback_random": True,
+        "post_grad_custom_post_pass": Rewrites(),
+    }
     if config.cpp.vec_isa_ok is None:
         # otherwise each process compiles and loads three programs to try what the CPU says it has
         found["cpp.vec_isa_ok"] = True
