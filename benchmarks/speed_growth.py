@@ -134,7 +134,9 @@ def figure(record: dict[str, Any]) -> Figure:
                 ax.set_ylabel(label)
         axes[0][column].set_title(f"{AXES[axis]}, {axis}")
         axes[1][column].set_xlabel(axis)
+    most = 1024 * record["gib"]
     for ax in axes[1]:
-        ax.axhline(1024 * record["gib"], color="k", linewidth=0.8)
+        ax.axhline(most, color="k", linewidth=0.8)
+        ax.annotate(f" {record['gib']} GiB, all a process may have", (ax.get_xlim()[0], most), va="top")
     axes[0][0].legend()
     return result
