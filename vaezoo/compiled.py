@@ -10,6 +10,7 @@ frozen, dtypes. A change makes a new graph. A number in a closure or in a global
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 import time
@@ -20,6 +21,7 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from vaezoo.cpu import give_back
 from vaezoo.tracing import Backend, Trace, objectives
@@ -77,6 +79,8 @@ class Graphs:
         self.updated = False
         if torch.is_grad_enabled() is not self.gradients or not all(_is_data(t) for t in batch):
             return eager(*batch)
+        if batch and torch.is_autocast_enabled(batch[0].device.type):
+            return eager(*batch)  # a graph would cast what regions without it do not
         kind = _kind(batch)
         graph = self._find(kind)
         if graph is None and (kind, *_modes(bound)) in self.seen:
@@ -138,7 +142,10 @@ class _Graph:
     ) -> None:
         self.kind = None if batch is None else _kind(batch)
         self.modules, self.modes = list(bound.modules()), _modes(bound)
-        self.trace = None if batch is None else Trace(bound, batch)
+        self.trace = None
+        if batch is not None:
+            with _unchanged(bound):
+                self.trace = Trace(bound, batch)
         self.call: Callable[..., Sequence[Tensor]] | None = None
         self.shared: list[int] | None = None
         self.update: AdamUpdate | None = None
@@ -219,6 +226,7 @@ class _Step(torch.autograd.Function):
         return terms
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, outer: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
             raise RuntimeError(
@@ -237,12 +245,33 @@ class _Step(torch.autograd.Function):
         return None, None, *gradients
 
 
+@contextlib.contextmanager
+def _unchanged(bound: nn.Module) -> Iterator[None]:
+    """Refuse a program that sets attributes, which a graph would not, and put them back."""
+    watched = list(_dictionaries(bound, []))
+    before = [dict(d) for d in watched]
+    yield
+    for d, values in zip(watched, before, strict=True):
+        changed = {n: v for n, v in values.items() if _differs(v, d.get(n))}
+        if changed:
+            d.update(changed)
+            raise RuntimeError(f"the program sets {', '.join(changed)}, which a graph would not")
+
+
+def _differs(before: Any, after: Any) -> bool:
+    """Of numbers and tensors; other objects may be made anew to say the same."""
+    if isinstance(before, Tensor) or isinstance(after, Tensor):
+        return before is not after
+    return isinstance(before, int | float | str) and before != after
+
+
 def _dictionaries(bound: nn.Module, found: list[Tensor]) -> Iterator[dict[Any, Any]]:
     """Where modules and objectives keep what the programs read of them."""
     for m in bound.modules():
         yield vars(m)
         inside: list[Any] = [m._parameters, m._buffers, m._modules]
-        yield from [*inside, m._forward_hooks, m._forward_pre_hooks]
+        hooks = [m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks]
+        yield from [*inside, *hooks]
     yield from map(vars, objectives(bound.objective))
     store = pyro.get_param_store()
     if {id(p) for p in store._params.values()} & {id(p) for p in found}:
@@ -259,9 +288,7 @@ def _facts(tensors: list[Tensor]) -> tuple[list[Any], list[Any]]:
 
 def _kind(batch: tuple[Tensor, ...]) -> tuple[Any, ...]:
     """What a graph depends on from outside the bound."""
-    device = batch[0].device.type if batch else "cpu"
-    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-    return torch.get_default_dtype(), autocast, *((t.shape, t.dtype, t.device) for t in batch)
+    return torch.get_default_dtype(), *((t.shape, t.dtype, t.device) for t in batch)
 
 
 def _modes(bound: nn.Module) -> list[bool]:

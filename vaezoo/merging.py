@@ -40,14 +40,16 @@ def merge_products(graph: fx.Graph) -> None:
     groups = defaultdict(list)
     for node in graph.find_nodes(op="call_function", target=aten.mm.default):
         if node.meta["val"].device.type == "cpu":
-            groups[node.meta["val"].dtype, *_source(node.args[1])].append(node)
+            source = _source(node.args[1])
+            if source[0].op == "placeholder":  # weights, rather than what one run has computed
+                groups[node.meta["val"].dtype, *source].append(node)
     for a, b in itertools.chain.from_iterable(map(itertools.pairwise, groups.values())):
         if a.users and _are_few(a, b) and not work.depends(b, a) and not work.depends(a, b):
             work.merge(a, b)
     for total in graph.find_nodes(op="call_function", target=aten.add.Tensor):
         a, b = map(_unconverted, total.args)
         both = _is_gradient(a) and _is_gradient(b) and a is not b and not total.kwargs
-        if both and _are_few(a.args[1], b.args[1]):
+        if both and _are_alike(total, a, b) and _are_few(a.args[1], b.args[1]):
             work.merge_gradients(total, a, b)
     work.sort()
 
@@ -127,17 +129,30 @@ class _Merging:
                 done.setdefault(stack.pop())
 
 
-def _source(matrix: Any) -> tuple[Any, bool]:
+def _source(matrix: Any) -> tuple[Any, bool, tuple[torch.dtype, ...]]:
     """What tells matrices apart: each use may turn the same weights anew, or round them."""
-    turned = False
-    while matrix.target in (aten.permute.default, CONVERT):
-        turned ^= matrix.target is not CONVERT
+    turned, dtypes = False, []
+    while matrix.target is CONVERT or _is_turn(matrix):
+        if matrix.target is CONVERT:
+            dtypes.append(matrix.args[1])
+        else:
+            turned = not turned
         matrix = matrix.args[0]
-    return matrix, turned
+    return matrix, turned, tuple(dtypes)
+
+
+def _is_turn(matrix: Any) -> bool:
+    return matrix.target is aten.permute.default and list(matrix.args[1]) == [1, 0]
 
 
 def _are_few(a: Any, b: Any) -> bool:
     return min(len(a.meta["val"]), len(b.meta["val"])) <= FEW
+
+
+def _are_alike(total: Any, a: Any, b: Any) -> bool:
+    """Whether neither is spread over the sum, or of another dtype than the other."""
+    shapes = {node.meta["val"].shape for node in (total, a, b)}
+    return len(shapes) == 1 and a.meta["val"].dtype == b.meta["val"].dtype
 
 
 def _has_tag(node: Any, tag: torch.Tag) -> bool:
@@ -160,4 +175,4 @@ def _is_gradient(part: Any) -> bool:
     if getattr(part, "target", None) is not aten.mm.default or len(part.users) > 1:
         return False
     on_cpu = part.meta["val"].device.type == "cpu"
-    return on_cpu and part.args[0].target is aten.permute.default
+    return on_cpu and _is_turn(part.args[0])

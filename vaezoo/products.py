@@ -82,8 +82,10 @@ def onednn_leads() -> bool:
     """Whether oneDNN multiplies much faster than MKL on this processor: tried once, for 10 ms."""
     if not torch.backends.mkldnn.is_available():
         return False
-    x, w = torch.ones(256, 512), torch.ones(512, 512)
-    return _shortest(lambda: torch.mm(x, w)) > LEAD * _shortest(lambda: _product(x, w))
+    kind: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+    x, w = torch.ones(256, 512, **kind), torch.ones(512, 512, **kind)
+    with torch.autocast("cpu", enabled=False):
+        return _shortest(lambda: torch.mm(x, w)) > LEAD * _shortest(lambda: _product(x, w))
 
 
 def _shortest(function: Callable[[], Any]) -> float:
@@ -107,12 +109,13 @@ def choose_routines(graph: fx.Graph, *, leads: bool) -> None:
             _choose(graph, node, leads)
 
 
-def _choose(graph: fx.Graph, node: fx.Node, leads: bool) -> None:
-    x, w = (side.meta["val"] for side in node.args)  # type: ignore[union-attr]
+def _choose(graph: fx.Graph, node: Any, leads: bool) -> None:
+    x, w = (side.meta["val"] for side in node.args)
     (rows, images), columns = x.shape, w.shape[1]
     by_onednn = _is_for_onednn(x, w, leads)
     pays = leads and by_onednn and images >= IMAGES and columns < rows
-    if (pays or columns <= FEW < rows) and not x.is_contiguous():
+    gradient = node.args[0].target is aten.permute.default and not x.is_contiguous()  # gᵀ
+    if gradient and (pays or columns <= FEW < rows):
         node = _turned(graph, node, *node.args)
     if by_onednn:
         node.target = torch.ops.vaezoo.product.default

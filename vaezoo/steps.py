@@ -11,6 +11,7 @@ optimizer's own.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 
@@ -58,6 +59,8 @@ class Step:
         self, backend: str | Backend = "inductor", *, announce: Callable[[str], object] = str
     ) -> Step:
         """Compile steps from now on, under the rules of `Bound.compile`; returns self."""
+        self._again = functools.partial(self.compile, backend, announce=announce)
+        self._graphs = None
         if self.max_grad_norm is None and AdamUpdate.fits(self.optimizer):
             self._graphs = Graphs(backend, announce, AdamUpdate(self.optimizer))
         else:
@@ -67,8 +70,12 @@ class Step:
     def __call__(self, *batch: Tensor) -> dict[str, Tensor]:
         """Take the step; returns the bound's terms.
 
-        Nothing is updated where the loss is NaN or infinite.
+        Nothing is updated where the loss is NaN or infinite. Gradients are left in the parameters,
+        unless the update is part of the graph; then they have none.
         """
+        update = None if self._graphs is None else self._graphs.update
+        if update is not None and not update.follow():
+            self._again()
         if self._graphs is None:
             terms = self.bound(*batch)
         else:

@@ -58,15 +58,17 @@ def stock_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tens
     kept = [p.grad for p in parameters]
     for p in parameters:
         p.grad = None
-    value = objective.loss_and_grads(*programs, *batch)
-    gradients = [p.grad for p in parameters]
+    try:
+        value = objective.loss_and_grads(*programs, *batch)
+        gradients = [p.grad for p in parameters]
+    finally:
+        for p, grad in zip(parameters, kept, strict=True):
+            p.grad = grad
     if parameters and all(g is None for g in gradients):
         raise ValueError(
             f"{type(objective).__name__} trains parameters that Pyro knows, and this pair names "
             "none: call pyro.module in its model, or use an objective of vaezoo's"
         )
-    for p, grad in zip(parameters, kept, strict=True):
-        p.grad = grad
     return _WithGradients.apply(x.new_tensor(value), gradients, *parameters) / len(x)
 
 

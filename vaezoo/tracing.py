@@ -23,11 +23,13 @@ import torch
 from pyro import infer
 from torch import Tensor, nn
 from torch.fx import GraphModule
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaezoo.objectives import Schedule
 
 __all__ = ["Backend", "Trace", "leaves", "objectives", "schedules"]
 
+_LOOKS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
 Backend = Callable[[GraphModule, list[Tensor]], Callable[..., Sequence[Tensor]]]
 
 
@@ -54,17 +56,19 @@ class Trace:
             step = make_fx(lambda batch, values: self._step(batch, values))
             self.graph = step(list(batch), self._values(batch))
         self.held = _lift_constants(self.graph)
+        _part_multiples(self.graph)
 
     def inputs(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
         """The arguments of the graph, for a batch: also what schedules and weights are now."""
         return [*(t.contiguous() for t in batch), *self._values(batch), *self.held]
 
     def _step(self, batch: list[Tensor], values: list[Tensor]) -> list[Tensor]:
-        with _fixed(self.schedules, values):
+        with _fixed(self.schedules, values), _NoLooks():
             terms = self._eager(*batch)
         self.names = sorted(terms, key="loss".__ne__)
         values, ends = [terms[name] for name in self.names], leaves(terms.get("loss"))
-        given = torch.autograd.grad(values[0], ends, allow_unused=True) if ends else ()
+        with _unhooked(ends):
+            given = torch.autograd.grad(values[0], ends, allow_unused=True) if ends else ()
         found = [(p, g) for p, g in zip(ends, given, strict=True) if g is not None]
         self.leaves = [p for p, _ in found]
         return [*values, *(g for _, g in found)]
@@ -121,12 +125,61 @@ def _undone(bound: nn.Module) -> Iterator[None]:
     """Put random numbers and buffers back: tracing runs the step, and the step runs after it."""
     buffers = list(bound.buffers())
     before = [b.clone() for b in buffers]
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+
+
+class _NoLooks(TorchDispatchMode):
+    """Refuses programs that look at the value of a tensor from outside: what follows is constant.
+
+    Of tensors made while tracing, `make_fx` knows which have values to look at.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = args[0].untyped_storage()._cdata if func in _LOOKS else None
+        if given is not None and given not in self.made:
+            raise RuntimeError(f"the program looks at the value of a tensor ({func})")
+        found = func(*args, **(kwargs or {}))
+        outputs = found if isinstance(found, tuple | list) else [found]
+        self.made |= {t.untyped_storage()._cdata for t in outputs if isinstance(t, Tensor)}
+        return found
+
+
+@contextlib.contextmanager
+def _unhooked(leaves: list[Tensor]) -> Iterator[None]:
+    """Without the hooks of leaves, which run when the gradients are handed out."""
+    hooks = [p._backward_hooks for p in leaves]
+    for p in leaves:
+        p._backward_hooks = None
+    try:
         yield
-    with torch.no_grad():
-        for buffer, value in zip(buffers, before, strict=True):
-            if not torch.equal(buffer, value):
-                buffer.copy_(value)
+    finally:
+        for p, own in zip(leaves, hooks, strict=True):
+            p._backward_hooks = own
+
+
+def _part_multiples(graph: GraphModule) -> None:
+    """a + α b as a sum and a product: Inductor in torch 2.13 forgets α where a is x W."""
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.add.Tensor):
+        alpha = node.kwargs.get("alpha", 1)
+        if alpha != 1:
+            with graph.graph.inserting_before(node):
+                arguments = (node.args[1], alpha)
+                scaled = graph.graph.call_function(torch.ops.aten.mul.Tensor, arguments)
+            node.args, node.kwargs = (node.args[0], scaled), {}
+    graph.recompile()
 
 
 class _Fixed(Schedule):

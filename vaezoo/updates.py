@@ -12,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -34,21 +35,43 @@ class AdamUpdate:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self.group: dict[str, Any] = optimizer.param_groups[0]
-        self.states = {p: optimizer.state[p] for p in self.group["params"]}
-        self.steps = torch.zeros(len(self.states))
-        self._key: tuple[Any, ...] = ()
+        self.optimizer = optimizer
+        self.params: list[Tensor] = list(optimizer.param_groups[0]["params"])
+        self._key: tuple[float, ...] = ()
         self._rates = torch.empty(0)
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Take the optimizer's state as it is now."""
+        self.group: dict[str, Any] = self.optimizer.param_groups[0]
+        self.states = {p: self.optimizer.state[p] for p in self.params}
+        self.steps = torch.zeros(len(self.states))
         for i, (p, state) in enumerate(self.states.items()):
             if state:
                 self.steps[i] = state["step"]
             else:
                 state.update(exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
             state["step"] = self.steps[i]  # a view: the optimizer and the graphs count together
+        self.counts = [state["step"] for state in self.states.values()]
+
+    def follow(self) -> bool:
+        """Take up what was done to the optimizer since; False if graphs cannot do its update."""
+        optimizer, groups = self.optimizer, self.optimizer.param_groups
+        same = len(groups) == 1 and list(map(id, groups[0]["params"])) == list(map(id, self.params))
+        if not same or not _is_plain(optimizer):
+            return False
+        states: list[Any] = list(map(optimizer.state.get, self.params))
+        known = all(map(operator.is_, states, self.states.values()))
+        if not known or [id(s["step"]) for s in states] != list(map(id, self.counts)):
+            self._adopt()
+        self.group = groups[0]
+        for p in self.params:
+            p.grad = None  # of an earlier step, which was not compiled
+        return True
 
     @staticmethod
     def fits(optimizer: torch.optim.Optimizer) -> bool:
-        """Whether it is Adam without further options, one group of parameters, on a CPU.
+        """Whether it is Adam without further options or hooks, one group of parameters, on a CPU.
 
         On other devices torch's fused Adam is one kernel too.
 
@@ -59,10 +82,8 @@ class AdamUpdate:
         """
         if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
             return False
-        group = optimizer.param_groups[0]
-        kinds = {(p.device.type, p.dtype) for p in group["params"]}
-        plain = all(group[name] == value for name, value in _PLAIN.items())
-        return plain and len(kinds) == 1 and next(iter(kinds))[0] == "cpu"
+        kinds = {(p.device.type, p.dtype) for p in optimizer.param_groups[0]["params"]}
+        return _is_plain(optimizer) and len(kinds) == 1 and next(iter(kinds))[0] == "cpu"
 
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         """The arguments of `extend`'s graph behind those of the trace, for the next step."""
@@ -71,9 +92,9 @@ class AdamUpdate:
 
     def rates(self) -> Tensor:
         """Learning rate, β1, β2 and ε, as the optimizer has them now."""
-        key = (self.group["lr"], *self.group["betas"], self.group["eps"])
+        key = tuple(map(float, (self.group["lr"], *self.group["betas"], self.group["eps"])))
         if key != self._key:
-            self._key, self._rates = key, torch.tensor([float(k) for k in key], dtype=torch.float64)
+            self._key, self._rates = key, torch.tensor(key, dtype=torch.float64)
         return self._rates
 
     def extend(self, trace: Trace, inputs: list[Tensor]) -> tuple[GraphModule, list[Tensor]]:
@@ -83,6 +104,8 @@ class AdamUpdate:
         terms, places = len(trace.names), {id(t): i for i, t in enumerate(inputs)}
         numbers = {p: i for i, p in enumerate(self.states)}
         known = [(i, p) for i, p in enumerate(trace.leaves) if p in numbers]
+        if not known:
+            raise ValueError("the optimizer trains nothing that the loss depends on")
         leaves, rows = [p for _, p in known], [numbers[p] for _, p in known]
 
         def step(inputs: list[Tensor], more: list[Tensor]) -> list[Tensor]:
@@ -101,6 +124,16 @@ class AdamUpdate:
         graph.graph.set_codegen(CodeGen())  # flat arguments, no tree of them
         graph.recompile()
         return graph, leaves
+
+
+def _is_plain(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether no option and no hook, of the optimizer or of gradients, asks for more than Adam."""
+    group = optimizer.param_groups[0]
+    if any(group[name] != value for name, value in _PLAIN.items()):
+        return False
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return False
+    return not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in group["params"])
 
 
 def _sizes(rates: Tensor, steps: Tensor, dtype: torch.dtype) -> Tensor:
