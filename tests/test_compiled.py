@@ -24,10 +24,13 @@ from pyro.infer import Trace_ELBO, autoguide
 from small import CLASSES, X_SHAPE, Z_DIM, batch_for, images, labels, member
 from torch import Tensor, nn
 from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.graph import CodeGen
 
 from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, data, fit, models, posteriors, priors, save
 from vaezoo.components import Component, networks_in
 from vaezoo.evaluation import evaluate
+from vaezoo.inductor import compiled as by_inductor
 from vaezoo.objectives import Objective, Renyi, WarmUp
 
 TWO_LAYERS: dict[str, dict[str, Any]] = {
@@ -347,6 +350,112 @@ def test_a_pair_of_ones_own() -> None:
     pyro.clear_param_store()
     pyro.param("scale", torch.tensor(2.0), constraint=dist.constraints.positive)
     assert_close(step(Bound(pair, ELBO()), x), step(bound, x), 1e-6)
+
+
+class Changing(nn.Module):
+    """A pair that does at each call what a graph does not repeat."""
+
+    def __init__(self, does: Callable[[Changing], float]) -> None:
+        super().__init__()
+        self.loc, self.does, self.n = nn.Parameter(torch.zeros(16)), does, 0
+        self.register_buffer("heat", torch.tensor(1.0))
+        self.register_buffer("count", torch.tensor(0.0))
+
+    def model(self, x: Tensor) -> None:
+        self.count += 1
+        scale = self.does(self)
+        with pyro.plate("images", len(x)):
+            pyro.sample("x", dist.Normal(self.loc, scale).to_event(1), obs=x.flatten(1))
+
+    def guide(self, x: Tensor) -> None:
+        pass
+
+
+def counts(pair: Changing) -> float:
+    pair.n += 1
+    return pair.n
+
+
+@pytest.mark.parametrize("does", [lambda pair: float(pair.heat), counts])
+def test_what_a_graph_would_not_repeat_runs_eagerly(does: Callable[[Changing], float]) -> None:
+    """A look at a buffer's value, and a number that the program sets: one warning, same losses."""
+    found, x = [], images(dtype=torch.float64)
+    for compiling in (False, True):
+        bound = Bound(Changing(does).double())
+        if compiling:
+            bound.compile("eager")
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            for i in range(4):
+                bound.model.heat.fill_(1.0 / (i + 1))
+                found.append(bound(x)["loss"].item())
+        assert len([w for w in seen if "the bound runs eagerly" in str(w.message)]) == compiling
+        assert bound.model.count == 4
+    assert found[:4] == found[4:]
+
+
+def test_hooks_of_parameters_run_once() -> None:
+    """Those from before tracing are no part of the graph."""
+    found, x = [], images(dtype=torch.float64)
+    for backend in (None, "eager"):
+        bound = Bound(member("VAE").double())
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for p in bound.parameters():
+                p.normal_(0, 0.1)
+                p.register_hook(lambda g: g / 2)
+        if backend:
+            compiled(bound, x, backend=backend)
+        found.append(step(bound, x))
+    assert_close(*found, 1e-12)
+
+
+def test_gradients_of_gradients_are_refused() -> None:
+    bound, x = Bound(member("VAE")), images()
+    loss = compiled(bound, x)(x)["loss"]
+    with pytest.raises(RuntimeError, match=r"create_graph=True\): use bound.eager"):
+        torch.autograd.grad(loss, list(bound.parameters()), create_graph=True)
+
+
+def test_an_outer_autocast_runs_eagerly() -> None:
+    calls: list[GraphModule] = []
+    bound, x = Bound(member("VAE")), images()
+    bound.compile(lambda g, _: lambda *a: calls.append(g) or g(*a))
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            for _ in range(3):
+                bound(x)
+    assert len(calls) == 2
+
+
+def test_joined_parts_are_not_changed_in_place() -> None:
+    """Inductor would give away the memory of a joined tensor; the case is from an ADGM's labels."""
+    tensors = [torch.randn(20, 32).double() for _ in range(2)]
+    weights = [torch.randn(n, m).double() for n, m in ((32, 10), (10, 32), (32, 32))]
+
+    def function(a: Tensor, b: Tensor, w: Tensor, v: Tensor, u: Tensor) -> list[Tensor]:
+        a, b = a.relu(), b.relu()
+        both = torch.cat([a, b]) @ w @ v
+        ga, gb = torch.where(a > 0, both[:20], 0), torch.where(b > 0, both[20:], 0)
+        later = torch.cat([ga @ u, gb @ u]).sigmoid() @ u
+        return [later, ga.sum(0), gb.sum(0), gb.T @ later[:20], ga.T @ later[20:]]
+
+    inputs = [*tensors, *weights]
+    graph = make_fx(function, tracing_mode="fake")(*inputs)
+    graph.graph.set_codegen(CodeGen())  # flat arguments
+    graph.recompile()
+    found = by_inductor(graph, inputs, "inductor")(*inputs)
+    torch.testing.assert_close(list(found), function(*inputs), rtol=1e-12, atol=1e-10)
+
+
+def test_the_labels_of_an_adgm() -> None:
+    """A case in which Inductor, changing joined tensors in place, gave wrong gradients."""
+    torch.manual_seed(0)
+    bound = Bound(models.ADGM(hidden=(32,)).double(), SemiSupervised())
+    x = torch.bernoulli(torch.full((20, 1, 28, 28), 0.2)).double()
+    batch = (x, x.flip(0), torch.arange(20) % 10)
+    eager = step(bound, *batch)
+    assert_close(eager, step(compiled(bound, *batch, backend="inductor"), *batch), 1e-10)
 
 
 def test_a_pair_trains_in_fit() -> None:

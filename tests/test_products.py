@@ -169,6 +169,38 @@ def test_gradients_are_summed_by_the_product(dtype: torch.dtype) -> None:
     assert (found - wanted).abs().max() < tolerance * wanted.abs().max()
 
 
+def other_matrix(a: Tensor, b: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    return a @ w, b @ w.bfloat16().double()
+
+
+def not_turned(a: Tensor, b: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    return a @ w.T, b @ w.permute(0, 1)
+
+
+def spread(a: Tensor, b: Tensor, w: Tensor) -> tuple[Tensor]:
+    return (a.T @ b + a[:, :1].T @ a,)
+
+
+def same_order(a: Tensor, b: Tensor, w: Tensor) -> tuple[Tensor]:
+    return (w.permute(0, 1) @ w + a.T @ b,)
+
+
+@pytest.mark.parametrize("function", [other_matrix, not_turned, spread, same_order])
+def test_products_that_only_look_alike_stay(function: Any) -> None:
+    a, b, w = torch.randn(7, 8).double(), torch.randn(7, 8).double(), torch.randn(8, 8).double()
+    graph = passed(function, a, b, w)
+    assert products(graph) == 2
+    for found, wanted in zip(graph(a, b, w), function(a, b, w), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_parts_of_tensors_are_not_turned() -> None:
+    """A product in another layout would give `randn_like` its numbers in another order."""
+    x, w = torch.randn(100, 40), torch.randn(20, 10)
+    graph = passed(lambda x, w: x[:, :20] @ w, x, w)
+    assert graph(x, w).is_contiguous()
+
+
 def test_what_depends_on_the_other_is_not_merged() -> None:
     x, w = torch.randn(7, 7).double(), torch.randn(7, 7).double()
     graph = passed(lambda x, w: ((x @ w).relu() @ w, x.relu() @ w), x, w)

@@ -105,6 +105,77 @@ def test_an_optimizer_goes_on_where_the_graph_stops_and_the_other_way_round() ->
     assert_same(eager, compiled)
 
 
+def reload(step: Step) -> None:
+    step.optimizer.load_state_dict(copy.deepcopy(step.optimizer.state_dict()))
+    step.optimizer.param_groups[0]["lr"] = 0.03
+
+
+def halve_gradients(step: Step) -> None:
+    for p in step.bound.parameters():
+        p.register_hook(lambda g: g / 2)
+
+
+def clamp_gradients(step: Step) -> None:
+    def clamp(p: Tensor) -> None:
+        assert p.grad is not None
+        p.grad.clamp_(-1e-3, 1e-3)
+
+    for p in step.bound.parameters():
+        p.register_post_accumulate_grad_hook(clamp)
+
+
+def count_steps(step: Step) -> None:
+    step.counted = []  # type: ignore[attr-defined]
+    step.optimizer.register_step_post_hook(lambda *_: step.counted.append(1))  # type: ignore[attr-defined]
+
+
+def share_the_optimizer(step: Step) -> None:
+    torch.manual_seed(2)
+    other = Step(Bound(copy.deepcopy(step.bound.model)), step.optimizer)
+    if step._graphs is not None:
+        other.compile("eager")
+    other.bound = step.bound
+    take(other, [batch_for("VAE", **DOUBLE)] * 3)
+
+
+CHANGES: list[Callable[[Step], Any]] = [
+    reload,
+    halve_gradients,
+    clamp_gradients,
+    count_steps,
+    share_the_optimizer,
+    lambda s: s.optimizer.state.clear(),
+    lambda s: s.optimizer.param_groups[0].update(weight_decay=0.5),
+    lambda s: s.optimizer.param_groups[0].update(lr=torch.tensor(0.03, **DOUBLE)),
+    lambda s: s.optimizer.add_param_group({"params": [torch.zeros(2, requires_grad=True)]}),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_done_to_the_optimizer_or_to_gradients_is_seen(
+    change: Callable[[Step], Any],
+) -> None:
+    pair = twins(optimizer="betas")
+    batches = [batch_for("VAE", **DOUBLE)] * 4
+    for each in pair:
+        take(each, batches)
+        change(each)
+        take(each, batches)
+    assert_same(*pair)
+    counted = [getattr(each, "counted", None) for each in pair]
+    assert counted[0] == counted[1]
+
+
+def test_a_rate_in_a_tensor_is_read_at_each_step() -> None:
+    pair, batches = twins(), [batch_for("VAE", **DOUBLE)] * 2
+    for each in pair:
+        each.optimizer.param_groups[0]["lr"] = rate = torch.tensor(0.1, **DOUBLE)
+        for _ in range(4):
+            take(each, batches)
+            rate.mul_(0.5)
+    assert_same(*pair)
+
+
 def test_swaps_make_a_new_graph_with_the_same_optimizer() -> None:
     """What is frozen is not updated, and what is thawed goes on with its own number of steps."""
     eager, compiled = twins()

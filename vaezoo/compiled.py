@@ -21,7 +21,6 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from vaezoo.cpu import give_back
 from vaezoo.tracing import Backend, Trace, objectives
@@ -226,8 +225,12 @@ class _Step(torch.autograd.Function):
         return terms
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, outer: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "gradients of a compiled bound cannot be differentiated again (create_graph=True): "
+                "use bound.eager"
+            )
         if ctx.gradients is None:
             raise RuntimeError(
                 "the loss of a compiled bound was differentiated before: use "
