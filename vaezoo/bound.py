@@ -120,11 +120,13 @@ class Bound(nn.Module):
         tens of seconds, or a few where the same graph was compiled before (Inductor keeps it in its
         directory on disk). Four shapes are kept; others run eagerly, and so do calls under
         `no_grad`. Swaps of parts, changes of the objective, of dtype, of mode or of what is frozen
-        make a new graph; schedules do not. The same seed gives the same noise as without.
+        make a new graph; schedules do not. The same seed gives the same noise as without, but for
+        programs that draw what they do not use.
 
-        A program that cannot be traced, because it looks at the values of tensors, runs eagerly
-        after one warning. What a program reads from closures and globals, other than tensors, is
-        read once.
+        A program that cannot be traced, because it looks at the values of tensors or sets numbers
+        of its own, runs eagerly after one warning, and so does one of Pyro's objectives. Under an
+        `autocast` from outside calls run eagerly too. What a program reads from closures, globals,
+        lists and objects that are no modules is read once, but for what is in tensors.
 
         Args:
             backend: any that `torch.compile` takes.

@@ -81,8 +81,8 @@ def _settings(config: Any) -> dict[str, Any]:
     found = {
         "size_asserts": False,  # inputs are known to be like those traced
         "alignment_asserts": False,
-        # torch 2.13 gives the memory of a joined tensor away while a part of it, changed in place,
-        # is in use: wrong gradients (tests/test_compiled.py has a case)
+        # torch 2.13 may give the memory of a joined tensor away while a part of it, changed in
+        # place, is in use: an ADGM with more products merged had wrong gradients
         "inplace_buffers": False,
         "fallback_random": True,
         "post_grad_custom_post_pass": Rewrites(),
