@@ -137,8 +137,7 @@ def figure(record: dict[str, Any]) -> Figure:
     most = 1024 * record["gib"]
     for ax in axes[1]:
         ax.axhline(most, color="k", linewidth=0.8)
-        ax.annotate(
-            f" {record['gib']} GiB, all a process may have", (ax.get_xlim()[0], most), va="top"
-        )
+        text, place = f" {record['gib']} GiB, all a process may have", (ax.get_xlim()[0], most)
+        ax.annotate(text, place, (0, -4), textcoords="offset points", va="top")
     axes[0][0].legend()
     return result
