@@ -125,8 +125,9 @@ class Bound(nn.Module):
 
         A program that cannot be traced, because it looks at the values of tensors or sets numbers
         of its own, runs eagerly after one warning, and so does one of Pyro's objectives. Under an
-        `autocast` from outside calls run eagerly too. What a program reads from closures, globals,
-        lists and objects that are no modules is read once, but for what is in tensors.
+        `autocast` from outside calls run eagerly too. What a program finds in closures, globals,
+        lists and objects that are no modules is found once; of it, changes in place of tensors are
+        seen.
 
         Args:
             backend: any that `torch.compile` takes.
