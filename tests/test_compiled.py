@@ -20,7 +20,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import Trace_ELBO, autoguide
+from pyro.infer import Trace_ELBO, TraceGraph_ELBO, autoguide
 from small import CLASSES, X_SHAPE, Z_DIM, batch_for, images, labels, member
 from torch import Tensor, nn
 from torch.fx import GraphModule
@@ -245,6 +245,7 @@ CHANGES: list[Callable[[Bound], Any]] = [
     lambda b: b.model.likelihood.requires_grad_(False),
     lambda b: b.model.load_state_dict({n: t + 0.1 for n, t in b.model.state_dict().items()}),
     lambda b: b.model.posterior.network.register_forward_hook(lambda m, i, out: 0.5 * out),
+    lambda b: b.model.likelihood.network.register_full_backward_hook(lambda m, i, o: (i[0] / 2,)),
 ]
 
 
@@ -373,7 +374,11 @@ def counts(pair: Changing) -> float:
     return pair.n
 
 
-@pytest.mark.parametrize("does", [lambda pair: float(pair.heat), counts])
+def counts_and_looks(pair: Changing) -> float:
+    return counts(pair) * float(pair.heat)
+
+
+@pytest.mark.parametrize("does", [lambda pair: float(pair.heat), counts, counts_and_looks])
 def test_what_a_graph_would_not_repeat_runs_eagerly(does: Callable[[Changing], float]) -> None:
     """A look at a buffer's value, and a number that the program sets: one warning, same losses."""
     found, x = [], images(dtype=torch.float64)
@@ -505,6 +510,18 @@ def test_pyros_objectives_run() -> None:
     with pytest.warns(UserWarning, match="runs eagerly"):
         bound(x)
     assert bound(x)["loss"].requires_grad
+
+
+def test_an_objective_of_pyros_that_fails_leaves_gradients_alone() -> None:
+    def fails(x: Tensor) -> None:
+        raise ZeroDivisionError
+
+    pair = Pair(nn.Linear(16, 2))
+    pair.decoder.weight.grad = kept = torch.ones(16, 2)
+    pair.model = fails
+    with pytest.raises(ZeroDivisionError):
+        Bound(pair, TraceGraph_ELBO())(images())
+    assert pair.decoder.weight.grad is kept
 
 
 def test_seeds_repeat() -> None:

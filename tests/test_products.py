@@ -89,15 +89,12 @@ def test_gradients_of_weights(
 
 
 def test_a_compiled_program_calls_onednn_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """x Wᵀ, g W and gᵀ x by oneDNN, to 1e-5 of their scale; trying it draws no random number."""
+    """x Wᵀ, g W and gᵀ x by oneDNN, to 1e-5 of their scale."""
     tensors = [torch.randn(1000, 300), torch.randn(1000, 200), torch.randn(300, 200)]
 
     def function(g: Tensor, x: Tensor, w: Tensor) -> list[Tensor]:
         return [x @ w.T, g @ w, g.T @ x]
 
-    before = torch.get_rng_state()
-    assert onednn_leads.__wrapped__() in (True, False)
-    assert torch.equal(torch.get_rng_state(), before)
     monkeypatch.setattr("vaezoo.products.onednn_leads", lambda: True)
     graph = make_fx(function, tracing_mode="fake")(*tensors)
     graph.graph.set_codegen(CodeGen())  # flat arguments, as `compiled` takes them
@@ -111,6 +108,17 @@ def test_a_compiled_program_calls_onednn_itself(monkeypatch: pytest.MonkeyPatch)
     assert "vaezoo::product" not in counts
     for one, exact in zip(found, function(*(t.double() for t in tensors)), strict=True):
         assert (one - exact).abs().max() < 1e-5 * exact.abs().max()
+
+
+def test_trying_onednn_draws_no_random_number_and_takes_float32() -> None:
+    """Also where float64 is the default, in which oneDNN has no product."""
+    before, default = torch.get_rng_state(), torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        onednn_leads.__wrapped__()
+    finally:
+        torch.set_default_dtype(default)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_other_numbers_stay_where_they_are() -> None:

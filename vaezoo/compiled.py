@@ -92,6 +92,10 @@ class Graphs:
             self.seen.add((kind, *_modes(bound)))  # now that it raised no error
         return found
 
+    def follow(self) -> bool:
+        """Whether the graphs do what the optimizer would, after what was done to it since."""
+        return self.update is None or self.update.follow()
+
     def _find(self, kind: Any) -> _Graph | None:
         """The graph for a kind of batch; those of another program are forgotten."""
         fitting = (g for g in self.graphs if g.kind in (kind, None) and g.is_in_mode())
@@ -253,12 +257,16 @@ def _unchanged(bound: nn.Module) -> Iterator[None]:
     """Refuse a program that sets attributes, which a graph would not, and put them back."""
     watched = list(_dictionaries(bound, []))
     before = [dict(d) for d in watched]
-    yield
-    for d, values in zip(watched, before, strict=True):
-        changed = {n: v for n, v in values.items() if _differs(v, d.get(n))}
-        if changed:
+    names: list[str] = []
+    try:
+        yield
+    finally:
+        for d, values in zip(watched, before, strict=True):
+            changed = {n: v for n, v in values.items() if _differs(v, d.get(n))}
             d.update(changed)
-            raise RuntimeError(f"the program sets {', '.join(changed)}, which a graph would not")
+            names += changed
+    if names:
+        raise RuntimeError(f"the program sets {', '.join(names)}, which a graph would not")
 
 
 def _differs(before: Any, after: Any) -> bool:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.fx import GraphModule
@@ -20,6 +21,8 @@ from vaezoo import logarithms, merging, products
 from vaezoo.tracing import Backend
 
 __all__ = ["Rewrites", "compiled"]
+
+aten = torch.ops.aten
 
 
 class Rewrites(CustomGraphPass):
@@ -30,8 +33,7 @@ class Rewrites(CustomGraphPass):
     """
 
     def __init__(self, *, onednn_leads: bool | None = None) -> None:
-        tried = products.onednn_leads() if onednn_leads is None else onednn_leads
-        self.onednn_leads = tried
+        self.onednn_leads = products.onednn_leads() if onednn_leads is None else onednn_leads
 
     def __call__(self, graph: fx.Graph) -> None:
         """Rewrite the graph."""
@@ -59,12 +61,24 @@ def compiled(
     import torch._dynamo
     import torch._inductor.config
 
+    _part_multiples(graph)
     with warnings.catch_warnings():
         # of no concern to users: torch's compiler uses what torch deprecates
         warnings.simplefilter("ignore", DeprecationWarning)
         found = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
         with torch._inductor.config.patch(_settings(torch._inductor.config)), _shapes():
             return found(graph, inputs)
+
+
+def _part_multiples(graph: GraphModule) -> None:
+    """a + α b as a sum and a product: Inductor in torch 2.13 forgets α where a is x W."""
+    for node in graph.graph.find_nodes(op="call_function", target=aten.add.Tensor):
+        alpha = node.kwargs.get("alpha", 1)
+        if alpha != 1:
+            with graph.graph.inserting_before(node):
+                scaled = graph.graph.call_function(aten.mul.Tensor, (node.args[1], alpha))
+            node.args, node.kwargs = (node.args[0], scaled), {}
+    graph.recompile()
 
 
 def _shapes() -> contextlib.AbstractContextManager[Any]:

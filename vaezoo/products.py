@@ -5,7 +5,7 @@ one more write of the output. The activation after the layer reads the output an
 on the way.
 
 Products go to MKL, which some processors do not run at their full rate: where it has no AVX-512
-kernels for one that oneDNN has them for, oneDNN takes half the time (`onednn_leads`). Of the
+kernels for one that oneDNN has them for, oneDNN is much the faster (`onednn_leads`). Of the
 products of the five tasks of benchmarks/speed.py, at batches of 100 and of 1,000, by trial:
 
                  oneDNN leads (AMD EPYC, Zen 5)         otherwise (AMD EPYC, Zen 4)
@@ -34,7 +34,7 @@ __all__ = ["choose_routines", "onednn_leads", "part_biases"]
 FEW = 16  # columns
 MANY, MOST = 2**21, 2**24  # multiplications
 IMAGES = 1000
-LEAD = 1.4  # 2.1 on the one processor, and 1.0 on the other
+LEAD = 1.4  # 2.1 on the Zen 5
 
 aten = torch.ops.aten
 LINEAR = torch.ops.mkldnn._linear_pointwise.default

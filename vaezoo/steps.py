@@ -11,7 +11,6 @@ optimizer's own.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable
 
@@ -59,7 +58,6 @@ class Step:
         self, backend: str | Backend = "inductor", *, announce: Callable[[str], object] = str
     ) -> Step:
         """Compile steps from now on, under the rules of `Bound.compile`; returns self."""
-        self._again = functools.partial(self.compile, backend, announce=announce)
         self._graphs = None
         if self.max_grad_norm is None and AdamUpdate.fits(self.optimizer):
             self._graphs = Graphs(backend, announce, AdamUpdate(self.optimizer))
@@ -73,9 +71,8 @@ class Step:
         Nothing is updated where the loss is NaN or infinite. Gradients are left in the parameters,
         unless the update is part of the graph; then they have none.
         """
-        update = None if self._graphs is None else self._graphs.update
-        if update is not None and not update.follow():
-            self._again()
+        if self._graphs is not None and not self._graphs.follow():
+            self.compile(self._graphs.backend, announce=self._graphs.announce)
         if self._graphs is None:
             terms = self.bound(*batch)
         else:

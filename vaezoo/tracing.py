@@ -56,7 +56,6 @@ class Trace:
             step = make_fx(lambda batch, values: self._step(batch, values))
             self.graph = step(list(batch), self._values(batch))
         self.held = _lift_constants(self.graph)
-        _part_multiples(self.graph)
 
     def inputs(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
         """The arguments of the graph, for a batch: also what schedules and weights are now."""
@@ -158,28 +157,16 @@ class _NoLooks(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def _unhooked(leaves: list[Tensor]) -> Iterator[None]:
+def _unhooked(ends: list[Tensor]) -> Iterator[None]:
     """Without the hooks of leaves, which run when the gradients are handed out."""
-    hooks = [p._backward_hooks for p in leaves]
-    for p in leaves:
+    hooks = [p._backward_hooks for p in ends]
+    for p in ends:
         p._backward_hooks = None
     try:
         yield
     finally:
-        for p, own in zip(leaves, hooks, strict=True):
+        for p, own in zip(ends, hooks, strict=True):
             p._backward_hooks = own
-
-
-def _part_multiples(graph: GraphModule) -> None:
-    """a + α b as a sum and a product: Inductor in torch 2.13 forgets α where a is x W."""
-    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.add.Tensor):
-        alpha = node.kwargs.get("alpha", 1)
-        if alpha != 1:
-            with graph.graph.inserting_before(node):
-                arguments = (node.args[1], alpha)
-                scaled = graph.graph.call_function(torch.ops.aten.mul.Tensor, arguments)
-            node.args, node.kwargs = (node.args[0], scaled), {}
-    graph.recompile()
 
 
 class _Fixed(Schedule):

@@ -13,6 +13,7 @@ References:
 from __future__ import annotations
 
 import operator
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -43,7 +44,6 @@ class AdamUpdate:
 
     def _adopt(self) -> None:
         """Take the optimizer's state as it is now."""
-        self.group: dict[str, Any] = self.optimizer.param_groups[0]
         self.states = {p: self.optimizer.state[p] for p in self.params}
         self.steps = torch.zeros(len(self.states))
         for i, (p, state) in enumerate(self.states.items()):
@@ -56,15 +56,14 @@ class AdamUpdate:
 
     def follow(self) -> bool:
         """Take up what was done to the optimizer since; False if graphs cannot do its update."""
-        optimizer, groups = self.optimizer, self.optimizer.param_groups
-        same = len(groups) == 1 and list(map(id, groups[0]["params"])) == list(map(id, self.params))
-        if not same or not _is_plain(optimizer):
+        groups = self.optimizer.param_groups
+        same = len(groups) == 1 and _are_same(groups[0]["params"], self.params)
+        if not same or not _is_plain(self.optimizer):
             return False
-        states: list[Any] = list(map(optimizer.state.get, self.params))
-        known = all(map(operator.is_, states, self.states.values()))
-        if not known or [id(s["step"]) for s in states] != list(map(id, self.counts)):
+        states: list[Any] = list(map(self.optimizer.state.get, self.params))
+        known = _are_same(states, self.states.values())
+        if not known or not _are_same([s["step"] for s in states], self.counts):
             self._adopt()
-        self.group = groups[0]
         for p in self.params:
             p.grad = None  # of an earlier step, which was not compiled
         return True
@@ -92,7 +91,8 @@ class AdamUpdate:
 
     def rates(self) -> Tensor:
         """Learning rate, β1, β2 and ε, as the optimizer has them now."""
-        key = tuple(map(float, (self.group["lr"], *self.group["betas"], self.group["eps"])))
+        group = self.optimizer.param_groups[0]
+        key = tuple(map(float, (group["lr"], *group["betas"], group["eps"])))
         if key != self._key:
             self._key, self._rates = key, torch.tensor(key, dtype=torch.float64)
         return self._rates
@@ -124,6 +124,10 @@ class AdamUpdate:
         graph.graph.set_codegen(CodeGen())  # flat arguments, no tree of them
         graph.recompile()
         return graph, leaves
+
+
+def _are_same(some: Collection[Any], others: Collection[Any]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _is_plain(optimizer: torch.optim.Optimizer) -> bool:
