@@ -21,12 +21,11 @@ from pyro.poutine.runtime import am_i_wrapped
 from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["Component", "held_parameters", "networks_in", "outside_param_store", "parameter_name"]
+__all__ = ["Component", "networks_in", "outside_param_store", "parameter_name"]
 
 _tokens: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 _counter = itertools.count()
 _announcing: ContextVar[bool] = ContextVar("announcing", default=True)
-_holding: ContextVar[bool] = ContextVar("holding", default=False)
 
 
 class Component(nn.Module):
@@ -39,10 +38,6 @@ class Component(nn.Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`, with the parameters announced to Pyro inside a program."""
-        if _holding.get():
-            with _set(_holding, False), outside_param_store():
-                held = {name: p.detach() for name, p in self.named_parameters()}
-                return torch.func.functional_call(self, held, args, kwargs)
         if _announcing.get() and am_i_wrapped():
             for name, parameter in self.named_parameters():
                 if parameter.requires_grad:
@@ -70,20 +65,6 @@ def parameter_name(label: str, parameter: nn.Parameter) -> str:
 def outside_param_store() -> contextlib.AbstractContextManager[None]:
     """Within it components leave Pyro's parameter store alone, for loops with a torch optimiser."""
     return _set(_announcing, False)
-
-
-def held_parameters() -> contextlib.AbstractContextManager[None]:
-    """Within it components run with their parameters detached: gradients pass to inputs only.
-
-    Example:
-        >>> from vaezoo.priors import Flow
-        >>> prior, z = Flow(2), torch.zeros(2, requires_grad=True)
-        >>> with held_parameters():
-        ...     prior().log_prob(z).backward()
-        >>> z.grad is not None, any(p.grad is not None for p in prior.parameters())
-        (True, False)
-    """
-    return _set(_holding, True)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -135,27 +136,14 @@ class AutoregressiveFlow(nn.Module):
                 f"{None if context is None else tuple(context.shape)}"
             )
         given = () if context is None else (context,)
-        return [AffineAutoregressive(_Given(network, given)) for network in self.networks]
+        return [
+            AffineAutoregressive(functools.partial(_given, network, given))
+            for network in self.networks
+        ]
 
 
-class _Given:
-    """A network with its context filled in, and with the parameters it has at this moment.
-
-    Densities are computed later, when `held_parameters` may have put the old ones back.
-    """
-
-    def __init__(self, network: nn.Module, given: tuple[Tensor, ...]) -> None:
-        self.network, self.given = network, given
-        parameters = dict(network.named_parameters())
-        self.held: dict[str, Tensor] = {
-            n: p for n, p in parameters.items() if not isinstance(p, nn.Parameter)
-        }
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        leading = torch.broadcast_shapes(*(t.shape[:-1] for t in (x, *self.given)))
-        arguments = (x.expand(*leading, x.shape[-1]), *self.given)
-        if self.held:
-            shift, raw = torch.func.functional_call(self.network, self.held, arguments)
-        else:
-            shift, raw = self.network(*arguments)
-        return shift, raw
+def _given(network: nn.Module, given: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, Tensor]:
+    """A network at x with its context filled in."""
+    leading = torch.broadcast_shapes(*(t.shape[:-1] for t in (x, *given)))
+    shift, raw = network(x.expand(*leading, x.shape[-1]), *given)
+    return shift, raw

@@ -24,7 +24,7 @@ from pyro import infer, poutine
 from torch import Tensor, nn
 
 from vaezoo.components import outside_param_store
-from vaezoo.traces import drawn_before, is_label, sample_sites
+from vaezoo.sites import drawn_before, is_label, sample_sites
 
 __all__ = ["is_plain", "stock_loss"]
 

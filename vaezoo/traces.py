@@ -8,12 +8,14 @@ not vary.
     rec      Σ observed sites  log p(x|…)
     kl       Σ latent sites    KL(q‖p) in closed form where that holds, else log q - log p
     log_w    rec + Σ latent sites log p - log q, at the samples: the log importance weight
+             (a `pyro.factor` of the guide is a part of log q, one of the model a part of rec)
     log_py   log p(y), of labels that are summed out or given
     log_qy   log q(y|x), of labels that are summed out
 
 The closed form of a KL integrates over its own site only. That is right if the model's
 distribution of the site does not depend on a latent that the guide draws later: it is used where
-every latent that precedes the site in the model also precedes it in the guide.
+every latent that precedes the site in the model also precedes it in the guide. Where a mask covers
+the site in one program only, log q - log p of the sample is taken, each masked as its program says.
 
 No scale enters any term. Inside log-weights a scale would be wrong (Pyro's `RenyiELBO` has it),
 and outside it would change the unit: a subsampled plate's scale says how many images the data set
@@ -25,22 +27,31 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from vaezoo.components import held_parameters
+from vaezoo.held import hold
+from vaezoo.sites import (
+    Site,
+    check_sites,
+    drawn_before,
+    is_factor,
+    is_label,
+    log_prob,
+    sample_sites,
+)
 
-__all__ = ["Terms", "drawn_before", "is_label", "required_arguments", "run", "sample_sites"]
-
-Site = dict[str, Any]
+__all__ = ["Terms", "required_arguments", "run"]
 
 
 def run(
@@ -57,13 +68,12 @@ def run(
         batch: the arguments of both.
         particles: draws K of the latents per image.
         hold_guide: give log q of continuous latents no gradient but the one through the latents'
-            values. The guide is run once more for it, with the parameters of its components
-            detached.
+            values (see `vaezoo.held`).
 
     Raises:
-        ValueError: the pair cannot be estimated: a latent that the guide does not sample, a
-            discrete latent that is not enumerated, scales that differ between sites, a guide to
-            be held whose parameters belong to no component.
+        ValueError: the pair cannot be estimated: a latent that the guide does not sample or that
+            the model is given, a discrete latent that is not enumerated, scales that differ between
+            sites, a guide that cannot be held.
 
     Example:
         >>> from vaezoo.models import SSVAE
@@ -77,10 +87,10 @@ def run(
             stack.enter_context(pyro.plate("particles", particles, dim=-2))
         enumerated = poutine.enum(guide, first_available_dim=-3)
         guide_trace = poutine.trace(enumerated).get_trace(*batch)
-        held = {}
+        drawn, held = sample_sites(guide_trace), {}
         if hold_guide:
             guide_trace = _revalued(guide_trace, _branch)
-            held = _held(guide, guide_trace, *batch)
+            held = _held(drawn, sample_sites(guide_trace))
         replayed = poutine.replay(model, trace=guide_trace)
         model_trace = poutine.trace(replayed).get_trace(*batch)
     return Terms(sample_sites(model_trace), sample_sites(guide_trace) | held, particles)
@@ -104,24 +114,36 @@ def _branch(value: Tensor) -> Tensor:
     return value.view_as(value)
 
 
-def _held(guide: Callable[..., Any], trace: poutine.Trace, *batch: Any) -> dict[str, Site]:
-    """The guide's continuous sites, run again at the same values with parameters detached."""
-    with held_parameters():
-        again = sample_sites(poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*batch))
+def _held(drawn: dict[str, Site], branched: dict[str, Site]) -> dict[str, Site]:
+    """The guide's continuous sites with their distributions held, each at its branch.
+
+    Args:
+        drawn: the guide's sites, with the values that its distributions were computed from.
+        branched: the same with branches, which the gradients of log q are to go to.
+    """
+    held: dict[str, Site] = {}
+    earlier: list[tuple[Tensor, Tensor]] = []
+    for name, site in branched.items():
+        if is_factor(site) and log_prob(site).requires_grad:
+            raise ValueError(
+                f"the factor {name!r} of the guide depends on its parameters, which this estimator "
+                "cannot hold: use IWELBO(estimator='iwae')"
+            )
+        if site["is_observed"] or is_label(site):
+            continue
         if dist.is_validation_enabled():
-            _check_held(guide, trace, *batch)
-    return {n: s for n, s in again.items() if not s["is_observed"] and not is_label(s)}
+            _check_held(name, site)
+        held[name] = {**site, "fn": hold(site["fn"], earlier)}
+        earlier.append((drawn[name]["value"], site["value"]))
+    return held
 
 
-def _check_held(guide: Callable[..., Any], trace: poutine.Trace, *batch: Any) -> None:
-    detached = _revalued(trace, Tensor.detach)
-    found = sample_sites(poutine.trace(poutine.replay(guide, trace=detached)).get_trace(*batch))
-    loose = [n for n, s in found.items() if not is_label(s) and _log_prob(s).requires_grad]
-    if loose:
+def _check_held(name: str, site: Site) -> None:
+    if hold(site["fn"]).log_prob(site["value"].detach()).requires_grad:
         raise ValueError(
-            f"the guide draws {', '.join(loose)} with parameters that belong to no component of "
-            "vaezoo's, which this estimator cannot hold: make them part of a Posterior, or use "
-            "IWELBO(estimator='iwae')"
+            f"the guide draws {name!r} from a {type(site['fn']).__name__} that computes with "
+            "parameters where they cannot be seen, such as in a closure, so that this estimator "
+            "cannot hold them: keep them in attributes, or use IWELBO(estimator='iwae')"
         )
 
 
@@ -152,49 +174,65 @@ class Terms:
         self._model, self._guide, self.particles = model_sites, guide_sites, particles
         self._latent = [n for n, s in guide_sites.items() if not s["is_observed"]]
         self._summed = [n for n in self._latent if is_label(guide_sites[n])]
-        self._check()
+        check_sites(model_sites, guide_sites, particles)
 
     @functools.cached_property
     def rec(self) -> Tensor:
         """log p of the observed sites, labels apart."""
         return self._sum(
-            _log_prob(s) for s in self._model.values() if s["is_observed"] and not is_label(s)
+            log_prob(s) for s in self._model.values() if s["is_observed"] and not is_label(s)
         )
 
     @functools.cached_property
     def kl(self) -> Tensor:
         """KL(q‖p) of the latents that are not summed out."""
-        return self._sum(self._kl(n) for n in self._continuous)
+        return self._sum(itertools.chain(map(self._kl, self._continuous), self._log_factors()))
 
     @property
     def kls(self) -> dict[str, Tensor]:
-        """KL(q‖p) of each of them, labels summed out: shape (K, N)."""
-        return {n: self.expect(self._sum(iter([self._kl(n)]))) for n in self._continuous}
+        """KL(q‖p) of each of them, labels summed out: shape (K, N).
+
+        Raises:
+            ValueError: the guide has a factor, which belongs to none of them.
+        """
+        if factors := [n for n, s in self._guide.items() if is_factor(s)]:
+            raise ValueError(
+                f"the guide's factor {factors[0]!r} belongs to no one latent: leave free_bits out"
+            )
+        return {n: self.expect(self._sum([self._kl(n)])) for n in self._continuous}
 
     @functools.cached_property
     def log_w(self) -> Tensor:
         """rec + log p - log q, the log importance weight of each draw."""
-        return self.rec - self._sum(self._log_ratio(n) for n in self._continuous)
+        ratios = map(self._log_ratio, self._continuous)
+        return self.rec - self._sum(itertools.chain(ratios, self._log_factors()))
 
     @functools.cached_property
     def log_py(self) -> Tensor:
         """log p(y) of the labels, summed out or given."""
-        return self._sum(_log_prob(s) for s in self._model.values() if is_label(s))
+        return self._sum(log_prob(s) for s in self._model.values() if is_label(s))
 
     @functools.cached_property
     def log_qy(self) -> Tensor:
         """log q(y|x) of the labels that are summed out."""
-        return self._sum(_log_prob(self._guide[n]) for n in self._summed)
+        return self._sum(log_prob(self._guide[n]) for n in self._summed)
 
     @functools.cached_property
     def log_q_given(self) -> Tensor:
         """log q(y|x) of labels on which the guide was conditioned."""
-        return self._sum(_log_prob(s) for s in self._guide.values() if s["is_observed"])
+        return self._sum(map(log_prob, self._given()))
 
     @property
     def has_given_labels(self) -> bool:
         """Whether the guide was conditioned on labels."""
-        return any(s["is_observed"] for s in self._guide.values())
+        return bool(self._given())
+
+    def _given(self) -> list[Site]:
+        return [s for s in self._guide.values() if s["is_observed"] and not is_factor(s)]
+
+    def _log_factors(self) -> Iterator[Tensor]:
+        """What the guide's factors add to log q."""
+        return (log_prob(s) for s in self._guide.values() if is_factor(s))
 
     @functools.cached_property
     def labels_come_first(self) -> bool:
@@ -227,105 +265,52 @@ class Terms:
         return [n for n in self._latent if n not in self._summed]
 
     def _kl(self, name: str) -> Tensor:
-        q, p = self._guide[name], self._model.get(name)
-        # Pyro's KL of a Delta leaves out its log_density, where autoguides put their Jacobian
-        if p is not None and self._closed_form_holds(name) and not _is_delta(q["fn"]):
+        if name in self._model and self._closed_form_holds(name):
+            (q, on_q), (p, on_p) = _unmasked(self._guide[name]), _unmasked(self._model[name])
             with contextlib.suppress(NotImplementedError):
-                return _masked(kl_divergence(q["fn"], p["fn"]), q)
+                return self._where_both(name, kl_divergence(q, p), on_q, on_p)
         return self._log_ratio(name)
 
+    def _where_both(self, name: str, kl: Tensor, on_q: Any, on_p: Any) -> Tensor:
+        """The KL where the site counts in both programs, log q - log p of the sample elsewhere."""
+        if on_q is on_p:
+            masked: Tensor = dist.util.scale_and_mask(kl, mask=on_q)
+            return masked
+        both = torch.ones_like(kl, dtype=torch.bool)
+        for mask in (on_q, on_p):
+            both = both if mask is None else both & mask
+        return torch.where(both, kl, self._log_ratio(name))
+
     def _log_ratio(self, name: str) -> Tensor:
-        log_q = _log_prob(self._guide[name])
-        return log_q - _log_prob(self._model[name]) if name in self._model else log_q
+        log_q = log_prob(self._guide[name])
+        return log_q - log_prob(self._model[name]) if name in self._model else log_q
 
     def _closed_form_holds(self, name: str) -> bool:
+        q, p = _unmasked(self._guide[name])[0], _unmasked(self._model[name])[0]
+        # Pyro's KL of a Delta leaves out its log_density, where autoguides put their Jacobian
+        if _holds(q, dist.Delta) or _holds(q, MaskedDistribution) or _holds(p, MaskedDistribution):
+            return False
         return drawn_before(name, self._model) <= drawn_before(name, self._guide)
 
-    def _sum(self, terms: Iterator[Tensor]) -> Tensor:
+    def _sum(self, terms: Iterable[Tensor]) -> Tensor:
         """Add terms of shapes (*enumerated, K, N) up, as (L, K, N)."""
         like = next(iter(self._model.values()))["value"]
         total = sum(terms, start=torch.zeros((), dtype=like.dtype, device=like.device))
         total = total.reshape((1,) * (3 - total.dim()) + total.shape)
         return total.flatten(0, -3) if total.dim() > 3 else total
 
-    def _check(self) -> None:
-        if len(self._summed) > 1:
-            raise ValueError(f"at most one label can be summed out, got {self._summed}")
-        classes = {1, *(len(self._guide[n]["value"]) for n in self._summed)}
-        for name, site in [*self._model.items(), *self._guide.items()]:
-            _check_shape(name, site, classes, self.particles)
-        for name, site in self._model.items():
-            if not site["is_observed"] and name not in self._guide:
-                raise ValueError(f"the model samples {name!r} and the guide does not")
-        for name in self._continuous:
-            if name not in self._model and not self._guide[name]["infer"].get("is_auxiliary"):
-                raise ValueError(f"the guide samples {name!r} and the model does not")
-            if not self._guide[name]["fn"].has_rsample:
-                raise ValueError(
-                    f"{name!r} is neither reparametrised nor summed out: give it a distribution "
-                    "with rsample, or mark it infer={'enumerate': 'parallel'} in the guide"
-                )
-        scales = {float(s["scale"]) for s in [*self._model.values(), *self._guide.values()]}
-        if len(scales) > 1:
-            raise ValueError(
-                f"sites are scaled differently ({sorted(scales)}): a weight on the KL goes into "
-                "the objective, ELBO(beta=…), where the reported bound stays the plain one"
-            )
 
-
-def sample_sites(trace: poutine.Trace) -> dict[str, Site]:
-    """Its sample sites by name, in the order they ran.
-
-    Example:
-        >>> from vaezoo.models import SSVAE
-        >>> list(sample_sites(poutine.trace(SSVAE().guide).get_trace(torch.zeros(7, 1, 28, 28))))
-        ['y', 'z']
-    """
-    return {
-        name: site
-        for name, site in trace.nodes.items()
-        if site["type"] == "sample" and not pyro.poutine.util.site_is_subsample(site)
-    }
-
-
-def _check_shape(name: str, site: Site, classes: set[int], particles: int) -> None:
-    """A site has one value per class, particle and image, or it would be summed wrongly."""
-    images = {f.size for f in site["cond_indep_stack"] if f.dim == -1}
-    if not images:
-        raise ValueError(
-            f"{name!r} is sampled outside the plate over images: only what belongs to one image "
-            "can be estimated per image"
-        )
-    *left, k, n = (1, *site["fn"].batch_shape) if site["fn"].batch_shape else (1, 1)
-    if {n} != images or k not in (1, particles) or math.prod(left) not in classes:
-        raise ValueError(
-            f"{name!r} has batch shape {tuple(site['fn'].batch_shape)} for {images.pop()} images "
-            f"and {particles} particles: labels have shape (N,), and the shape of one image or "
-            "code belongs into the event, with to_event"
-        )
-
-
-def _is_delta(found: Any) -> bool:
-    while hasattr(found, "base_dist"):
+def _unmasked(site: Site) -> tuple[Any, Any]:
+    """A site's distribution without the masks around it, and all of its masks in one."""
+    found, mask = site["fn"], site["mask"]
+    while isinstance(found, MaskedDistribution):
+        mask = found._mask if mask is None else mask & found._mask
         found = found.base_dist
-    return isinstance(found, dist.Delta)
+    return found, mask
 
 
-def is_label(site: Site) -> bool:
-    """Whether a site is marked to be summed out, by `infer={"enumerate": "parallel"}`."""
-    return site["infer"].get("enumerate") == "parallel"
-
-
-def drawn_before(name: str, sites: dict[str, Site]) -> set[str]:
-    """The latents drawn before `name`."""
-    names = list(sites)
-    return {n for n in names[: names.index(name)] if not sites[n]["is_observed"]}
-
-
-def _log_prob(site: Site) -> Tensor:
-    return _masked(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), site)
-
-
-def _masked(values: Tensor, site: Site) -> Tensor:
-    masked: Tensor = dist.util.scale_and_mask(values, mask=site["mask"])
-    return masked
+def _holds(found: Any, kind: type) -> bool:
+    """Whether a distribution is of a kind, or made from one that is."""
+    while not isinstance(found, kind) and hasattr(found, "base_dist"):
+        found = found.base_dist
+    return isinstance(found, kind)

@@ -31,8 +31,8 @@ class IWELBO(Objective):
 
     Args:
         particles: K; at 1 it is the ELBO with a sampled KL.
-        estimator: "iwae", "stl" or "dreg". The last two run the guide once more, its parameters
-            held, so they have to belong to parts of vaezoo's kind (`Component`).
+        estimator: "iwae", "stl" or "dreg". The last two hold the distributions that the guide
+            drew from (see `vaezoo.held`): no network runs twice.
 
     References:
         Burda, Grosse, Salakhutdinov 2016. arXiv:1509.00519, equation 8.
