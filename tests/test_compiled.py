@@ -661,6 +661,19 @@ def test_bf16_agrees_within_its_rounding(name: str, compiling: bool) -> None:
         assert torch.cosine_similarity(p.flatten(), q.flatten(), 0) > 0.98
 
 
+def test_an_outer_autocast_is_one_around_the_networks() -> None:
+    """Densities stay in float32 under it: the same terms as by `precision="bf16"`, to the digit."""
+    for name in ("VAE", "GMVAE", "SSVAE"):
+        model, x = member(name), images()
+        torch.manual_seed(1)
+        expected = Bound(model, precision="bf16", objective=ELBO())(x)
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = Bound(model, ELBO())(x)
+        assert all(torch.equal(found[n], expected[n]) for n in expected)
+        assert found["loss"].dtype is torch.float32
+
+
 def test_bf16_trains_as_float32() -> None:
     """300 steps on the built-in digits from one seed end within 2 nats of float32's bound."""
     digits, found = data.digits()[:2000], []

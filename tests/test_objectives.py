@@ -7,8 +7,10 @@ are seeded.
 from __future__ import annotations
 
 import copy
+import decimal
 import itertools
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -288,6 +290,43 @@ def test_renyi_at_one_is_the_elbo_with_a_sampled_kl() -> None:
     assert torch.allclose(Renyi(1.0).bound(terms).mean(), sampled.mean(), atol=1e-10)
     difference = sampled - (terms.rec - terms.kl)[0].mean(-1)
     assert abs(difference.mean() / (difference.std() / len(difference) ** 0.5)) < 4
+
+
+NEAR_ONE = (
+    0.5,
+    0.9,
+    0.999,
+    1 - 1e-5,
+    1 - 1e-7,
+    1 - 1e-9,
+    sum([0.1] * 10),
+    1.0,
+    1 + 1e-9,
+    1.01,
+    3.0,
+)
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1.0, 100.0])
+@pytest.mark.parametrize("alpha", NEAR_ONE)
+def test_renyi_near_one(alpha: float, spread: float) -> None:
+    """float32 against 50 digits, to 1e-6 of the largest weight; the gradients sum to 1."""
+    log_w = -700 + spread * torch.randn(1, 6, 5)
+    log_w.requires_grad_()
+    terms: Any = SimpleNamespace(log_w=log_w, particles=6, labels_come_first=True)
+    terms.log_py = terms.log_qy = torch.zeros(())
+    terms.expect = lambda values: values.squeeze(0)
+    found = -Renyi(alpha, particles=6).loss_of(terms)
+    (gradient,) = torch.autograd.grad(found.sum(), log_w)
+    assert torch.allclose(gradient.sum((0, 1)), torch.ones(5), atol=1e-4)
+    with decimal.localcontext(prec=50):
+        power = 1 - decimal.Decimal(alpha)
+        for column, value in zip(log_w[0].T.tolist(), found.tolist(), strict=True):
+            weights = [decimal.Decimal(w) for w in column]
+            powers = [(power * w).exp() for w in weights] if power else weights
+            mean = sum(powers) / 6
+            exact = mean.ln() / power if power else mean
+            assert value == pytest.approx(float(exact), rel=3e-6)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, -1.0])

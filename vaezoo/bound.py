@@ -12,7 +12,8 @@ It leaves Pyro's parameter store alone, unless the objective is one of Pyro's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -61,7 +62,8 @@ class Bound(nn.Module):
         objective: one of `vaezoo.objectives` or a stock `pyro.infer.ELBO`; the member's own by
             default.
         precision: "bf16" runs networks (see `components.networks_in`) in bfloat16, with weights,
-            densities, KLs and sums in float32 as ever; it leaves a float64 model alone.
+            densities, KLs and sums in float32 as ever; it leaves a float64 model alone. An
+            `autocast` around the call is taken as one around the networks.
 
     Example:
         >>> bound = Bound(VAE())
@@ -99,13 +101,24 @@ class Bound(nn.Module):
 
     def eager(self, *batch: Tensor) -> dict[str, Tensor]:
         """The same, never compiled."""
-        with networks_in(self.model, PRECISIONS[self.precision]):
+        with self._networks_lowered(batch):
             if isinstance(self.objective, Objective):
                 with outside_param_store():
                     return self.objective.estimate(self.model.model, self.model.guide, *batch)
             loss = stock_loss(self.objective, self.model, *batch)
             bound = {"bound": -loss.detach()} if is_plain(self.objective) else {}
             return {"loss": loss, **bound}
+
+    @contextlib.contextmanager
+    def _networks_lowered(self, batch: Sequence[Tensor]) -> Iterator[None]:
+        """The networks in the precision asked for, or in that of an `autocast` from outside."""
+        device, dtype = batch[0].device.type if batch else "cpu", PRECISIONS[self.precision]
+        with contextlib.ExitStack() as stack:
+            if torch.is_autocast_enabled(device):
+                dtype = torch.get_autocast_dtype(device)
+                stack.enter_context(torch.autocast(device, enabled=False))
+            stack.enter_context(networks_in(self.model, dtype))
+            yield
 
     def compile(  # type: ignore[override]
         self,

@@ -38,7 +38,7 @@ def hold(part: Any, earlier: Sequence[Latent] = ()) -> Any:
     """
     if isinstance(part, Tensor):
         return _hold_tensor(part, earlier)
-    if isinstance(part, list | tuple):
+    if type(part) in (list, tuple):  # not those with names, such as what a distribution drew
         return type(part)(hold(each, earlier) for each in part)
     if isinstance(part, functools.partial):
         arguments = {name: hold(each, earlier) for name, each in part.keywords.items()}

@@ -18,6 +18,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from vaezoo.normals import full_precision
+
 __all__ = ["NormalMixture"]
 
 
@@ -49,6 +51,10 @@ class NormalMixture(dist.MixtureSameFamily):
 
     def component_log_prob(self, value: Tensor) -> Tensor:
         """log w_i + log N(z; μ_i, σ_i²) for z (*leading, z_dim), shape (*leading, k)."""
+        with full_precision(value):
+            return self._component_log_prob(value)
+
+    def _component_log_prob(self, value: Tensor) -> Tensor:
         normal = self._parameters
         loc, scale = normal.loc, normal.scale
         centre = loc.detach().mean(0)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import kl
 from torch.distributions.utils import vec_to_tril_matrix
 
+from vaezoo import normals
 from vaezoo.components import Component
 from vaezoo.flows import AutoregressiveFlow
 from vaezoo.networks import MLP, positive
@@ -90,7 +89,7 @@ class DiagonalNormal(_Amortised):
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return q(z|x[, y])."""
         loc, raw_scale = self._read(x, y).unbind(-2)
-        return dist.Normal(loc, positive(raw_scale)).to_event(1)
+        return normals.DiagonalNormal(loc, positive(raw_scale)).to_event(1)
 
 
 class FullNormal(_Amortised):
@@ -116,7 +115,7 @@ class FullNormal(_Amortised):
         tril = torch.diag_embed(positive(raw_scale))
         if d > 1:
             tril = tril + vec_to_tril_matrix(below, -1)
-        return _FullNormal(loc, scale_tril=tril)
+        return normals.FullNormal(loc, scale_tril=tril)
 
 
 class LowRankNormal(_Amortised):
@@ -157,7 +156,7 @@ class LowRankNormal(_Amortised):
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return q(z|x[, y])."""
         loc, raw_scale, *columns = self._read(x, y).unbind(-2)
-        return _LowRankNormal(loc, torch.stack(columns, -1), positive(raw_scale).square())
+        return normals.LowRankNormal(loc, torch.stack(columns, -1), positive(raw_scale).square())
 
     def __repr__(self) -> str:
         return f"LowRankNormal({self.z_dim}, rank={self.rank})"
@@ -209,7 +208,7 @@ class Flow(_Amortised):
         """Return q(z|x[, y]), a `TransformedDistribution`."""
         d = self.z_dim
         loc, raw_scale, context = self._read(x, y).split([d, d, self.context], -1)
-        base = dist.Normal(loc, positive(raw_scale)).to_event(1)
+        base = normals.DiagonalNormal(loc, positive(raw_scale)).to_event(1)
         return dist.TransformedDistribution(base, list(self.flow(context)))
 
     def __repr__(self) -> str:
@@ -249,25 +248,3 @@ class Classifier(Component):
 
     def __repr__(self) -> str:
         return f"Classifier({self.classes})"
-
-
-class _FullNormal(dist.MultivariateNormal):
-    """A type of our own, so that the KL below is not registered for all of torch."""
-
-
-class _LowRankNormal(dist.LowRankMultivariateNormal):
-    """As above."""
-
-
-def _kl_to_diagonal(q: dist.TorchDistribution, p: dist.Independent) -> Tensor:
-    """KL from a Normal q of any covariance to a diagonal one: -H(q) - E_q[log p]."""
-    if not isinstance(p.base_dist, dist.Normal) or p.reinterpreted_batch_ndims != 1:
-        raise NotImplementedError
-    loc, scale = p.base_dist.loc, p.base_dist.scale
-    cross = (q.variance + (q.mean - loc).square()) / scale.square() + 2 * scale.log()
-    constant = q.event_shape[0] * math.log(2 * math.pi)
-    return 0.5 * (cross.sum(-1) + constant) - q.entropy()
-
-
-for _kind in (_FullNormal, _LowRankNormal):
-    kl.register_kl(_kind, dist.Independent)(_kl_to_diagonal)

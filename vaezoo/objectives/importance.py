@@ -115,12 +115,24 @@ class Renyi(Objective):
         """Minus the Rényi bound of each image."""
         if self.alpha == 1:
             return -self.bound(terms)
-        power = 1 - self.alpha
-        total = torch.logsumexp(power * terms.log_w, 1, keepdim=True) - math.log(terms.particles)
-        return -_expect(terms, total / power)
+        return -_expect(terms, _power_mean(terms.log_w, 1 - self.alpha))
 
     def __repr__(self) -> str:
         return f"Renyi(alpha={self.alpha:g}, particles={self.num_particles})"
+
+
+def _power_mean(log_w: Tensor, power: float) -> Tensor:
+    """log mean_k w_k^p / p over the particles of (L, K, N), shape (L, 1, N).
+
+    Near p = 0 the mean of the powers is 1, and its logarithm would have lost all digits. There it
+    is taken of what the powers have beyond 1, with the weights about their geometric mean.
+    """
+    middle = log_w.mean(1, keepdim=True)
+    scaled = power * (log_w - middle)
+    small = scaled.abs().amax(1, keepdim=True) < 1
+    excess = torch.where(small, scaled, 0).expm1().mean(1, keepdim=True)
+    total = torch.logsumexp(power * log_w, 1, keepdim=True) - math.log(log_w.shape[1])
+    return torch.where(small, middle + excess.log1p() / power, total / power)
 
 
 def _expect(terms: Terms, log_w: Tensor) -> Tensor:
