@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
+import subprocess
+import sys
 import warnings
+import weakref
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -16,7 +21,18 @@ from pyro.infer.autoguide import AutoNormal
 from small import CLASSES, MEMBERS, X_SHAPE, Z_DIM, batch_for, images, labels, member
 from torch import Tensor, nn
 
-from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, fit, models, networks, posteriors, priors
+from vaezoo import (
+    ELBO,
+    IWELBO,
+    Bound,
+    SemiSupervised,
+    fit,
+    models,
+    networks,
+    normals,
+    posteriors,
+    priors,
+)
 from vaezoo.likelihoods import Bernoulli
 from vaezoo.objectives import Renyi
 from vaezoo.posteriors import Posterior
@@ -47,6 +63,98 @@ def test_svi_trains_every_instance(name: str, loss: Any) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore" if name == "SSVAE" else "error")
             assert svi_steps(model, batch, loss=loss) == {n for n, _ in model.named_parameters()}
+
+
+def store_of(model: Any, x: Tensor, path: Path) -> dict[str, Tensor]:
+    """Train a model by SVI and save the store; returns its weights."""
+    svi = infer.SVI(model.model, model.guide, pyro.optim.Adam({"lr": 1e-2}), infer.Trace_ELBO())
+    for _ in range(3):
+        svi.step(x)
+    pyro.get_param_store().save(str(path))
+    return {n: t.detach().clone() for n, t in model.state_dict().items()}
+
+
+@pytest.mark.filterwarnings("ignore:.*weights_only.*")
+@pytest.mark.parametrize("others_before", [0, 2])
+def test_a_loaded_store_is_taken_up(tmp_path: Path, others_before: int) -> None:
+    """As `pyro.module` would: by a model of a new process, which SVI then trains."""
+    trained = store_of(member("VAE"), images(), tmp_path / "store")
+    code = f"""
+import sys, torch, pyro
+from pyro.infer import SVI, Trace_ELBO
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from small import images, member
+for _ in range({others_before}):
+    torch.manual_seed(7)
+    other = member("VAE")
+    SVI(other.model, other.guide, pyro.optim.Adam({{}}), Trace_ELBO()).step(images())
+pyro.get_param_store().load({str(tmp_path / "store")!r})
+vae = member("VAE")
+svi = SVI(vae.model, vae.guide, pyro.optim.SGD({{"lr": 1e-3}}), Trace_ELBO())
+svi.evaluate_loss(images())
+torch.save(vae.state_dict(), {str(tmp_path / "weights")!r})
+svi.step(images())
+moved = [n for n, t in torch.load({str(tmp_path / "weights")!r}).items() if not torch.equal(t, vae.state_dict()[n])]
+print(len(moved))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = torch.load(tmp_path / "weights")
+    assert all(torch.equal(found[n], trained[n]) for n in trained)
+    assert int(done.stdout) >= 10
+
+
+def test_a_store_set_back_takes_the_weights_back() -> None:
+    vae, x = member("VAE"), images()
+    svi = infer.SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-2}), infer.Trace_ELBO())
+    svi.step(x)
+    state, weights = (
+        copy.deepcopy(pyro.get_param_store().get_state()),
+        copy.deepcopy(vae.state_dict()),
+    )
+    svi.step(x)
+    assert not torch.equal(
+        vae.posterior.network.first[1].weight, weights["posterior.network.first.1.weight"]
+    )
+    pyro.get_param_store().set_state(state)
+    svi.evaluate_loss(x)
+    assert all(torch.equal(t, weights[n]) for n, t in vae.state_dict().items())
+
+
+def test_a_store_of_another_model_is_refused() -> None:
+    vae, x = member("VAE"), images()
+    vae.model(x)
+    store = pyro.get_param_store()
+    name = next(iter(store))
+    store.set_state(
+        {"params": {name: torch.zeros(1)}, "constraints": {name: store._constraints[name]}}
+    )
+    with pytest.raises(ValueError, match=r"store was loaded with '.*' of shape \(1,\)"):
+        vae.model(x)
+
+
+def test_dropped_models_leave_the_store() -> None:
+    """Of ten models trained and dropped, at most the last is still there; a living one stays."""
+    kept, x, weights = member("VAE"), images(), []
+    for model in [kept, *(member("VAE") for _ in range(10))]:
+        infer.SVI(model.model, model.guide, pyro.optim.Adam({}), infer.Trace_ELBO()).step(x)
+        weights.append(weakref.ref(model.posterior.network.first[1].weight))
+    del model
+    kept.model(x)
+    gc.collect()
+    assert [ref() is not None for ref in weights] == [True, *[False] * 10]
+    assert len(pyro.get_param_store()) == len(list(kept.parameters()))
+
+
+def test_parameters_that_are_not_contiguous_are_trained() -> None:
+    """The store would hold a copy of them."""
+    vae, x = member("VAE"), images()
+    layer = vae.posterior.network.first[1]
+    layer.weight = nn.Parameter(layer.weight.detach().t().contiguous().t())
+    assert not layer.weight.is_contiguous()
+    before = layer.weight.detach().clone()
+    infer.SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-2}), infer.Trace_ELBO()).step(x)
+    assert not torch.equal(layer.weight, before)
 
 
 def test_svi_trains_a_part_swapped_in_mid_training() -> None:
@@ -171,9 +279,9 @@ def subsampled(vae: Any, total: int) -> list[Any]:
     return [model, guide]
 
 
-def even_noise(shape: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+def even_noise(shape: Any, like: Tensor) -> Tensor:
     """In place of N(0, 1), so that numbers do not depend on a generator."""
-    return (2.3 * torch.arange(torch.Size(shape).numel())).sin().reshape(shape).to(device, dtype)
+    return (2.3 * torch.arange(torch.Size(shape).numel())).sin().reshape(shape).to(like)
 
 
 def test_scale_of_100_in_miniature(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +290,7 @@ def test_scale_of_100_in_miniature(monkeypatch: pytest.MonkeyPatch) -> None:
     Pyro's RenyiELBO, asked for the same importance-weighted bound, says -29.777 instead of -32.041:
     with the scale in its log-weights it is close to the best particle's weight, not to their mean.
     """
-    monkeypatch.setattr(torch.distributions.normal, "_standard_normal", even_noise)
+    monkeypatch.setattr(normals, "standard_normal", even_noise)
     vae, x = member("VAE").double(), torch.ones(6, *X_SHAPE).double()
     for n, p in enumerate(vae.parameters()):
         p.data = torch.arange(p.numel()).add(n).mul(1.7).cos().reshape(p.shape).to(p)

@@ -4,27 +4,36 @@ A `Component` called inside a Pyro program announces its parameters to Pyro's pa
 that `pyro.infer.SVI` trains them with no `pyro.module` call in the program. The store is global
 and keyed by name, and the first parameter to take a name keeps it: a second model that registers
 under the same name is silently not trained. Names here end in a number that belongs to one
-parameter object and is never used again.
+parameter object and is never used again by this process.
+
+A tensor that the store holds under such a name, because it was loaded from a file or set, is copied
+into the parameter, as `pyro.module` does; what components announced leaves the store with them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import pyro
 import torch
+from pyro.distributions import constraints
 from pyro.poutine.runtime import am_i_wrapped
 from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["Component", "networks_in", "outside_param_store", "parameter_name"]
+__all__ = ["Component", "announce", "networks_in", "outside_param_store", "parameter_name"]
 
-_tokens: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-_counter = itertools.count()
+_names: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # of each parameter, by label
+_taken: set[str] = set()
+_counters: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
+_announced: weakref.WeakKeyDictionary[nn.Module, set[str]] = weakref.WeakKeyDictionary()
+_dropped: list[set[str]] = []  # names announced by components that are no more
 _announcing: ContextVar[bool] = ContextVar("announcing", default=True)
 
 
@@ -39,15 +48,65 @@ class Component(nn.Module):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`, with the parameters announced to Pyro inside a program."""
         if _announcing.get() and am_i_wrapped():
-            for name, parameter in self.named_parameters():
-                if parameter.requires_grad:
-                    label = f"{type(self).__name__}.{name}"
-                    pyro.param(parameter_name(label, parameter), parameter)
+            announce(self)
         return super().__call__(*args, **kwargs)
+
+
+def announce(component: Component) -> None:
+    """Tell Pyro of a component's parameters, which the store then holds by names of their own.
+
+    Raises:
+        ValueError: the store was loaded with a tensor of another shape under such a name.
+    """
+    _forget_dropped()
+    if component not in _announced:
+        _announced[component] = names = set()
+        weakref.finalize(component, _dropped.append, names).atexit = False
+    for name, parameter in component.named_parameters():
+        if parameter.requires_grad:
+            unique = parameter_name(f"{type(component).__name__}.{name}", parameter)
+            _announced[component].add(unique)
+            _place(unique, parameter)
+            pyro.param(unique, parameter)
+
+
+def _place(name: str, parameter: nn.Parameter) -> None:
+    """Put a parameter itself into the store: `pyro.param` would copy one that is not contiguous."""
+    store = pyro.get_param_store()
+    held = store._params.get(name)
+    if held is parameter:
+        return
+    if held is not None:
+        if held.shape != parameter.shape:
+            raise ValueError(
+                f"Pyro's parameter store was loaded with {name!r} of shape {tuple(held.shape)}, "
+                f"and the model's has {tuple(parameter.shape)}: build the model that was saved, or "
+                "call pyro.clear_param_store() first"
+            )
+        with torch.no_grad():
+            parameter.copy_(held)
+        store._param_to_name.pop(held, None)
+    store._params[name], store._param_to_name[parameter] = parameter, name
+    store._constraints[name] = constraints.real
+
+
+def _forget_dropped() -> None:
+    """Take out of the store what components announced that are no more.
+
+    Not when they go, which may be while somebody passes over the store.
+    """
+    store = pyro.get_param_store()
+    while _dropped:
+        for name in _dropped.pop():
+            if name in store:
+                del store[name]
 
 
 def parameter_name(label: str, parameter: nn.Parameter) -> str:
     """The name of one parameter object in Pyro's store: `label` and a number of its own.
+
+    A name that was loaded into the store, and belongs to no parameter of this process, goes to the
+    first one with its label.
 
     Example:
         >>> import torch
@@ -57,9 +116,21 @@ def parameter_name(label: str, parameter: nn.Parameter) -> str:
         >>> parameter_name("loc", a) == parameter_name("loc", b)
         False
     """
-    if parameter not in _tokens:
-        _tokens[parameter] = next(_counter)
-    return f"{label}#{_tokens[parameter]}"
+    names = _names.setdefault(parameter, {})
+    if label not in names:
+        names[label] = name = _new_name(label)
+        _taken.add(name)
+    return names[label]
+
+
+def _new_name(label: str) -> str:
+    prefix = f"{label}#"
+    loaded = [n for n in pyro.get_param_store() if n.startswith(prefix) and n not in _taken]
+    if loaded:
+        return min(loaded, key=lambda name: (len(name), name))
+    while (name := f"{prefix}{next(_counters[label])}") in _taken:
+        pass
+    return name
 
 
 def outside_param_store() -> contextlib.AbstractContextManager[None]:
