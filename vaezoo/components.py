@@ -30,7 +30,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 __all__ = ["Component", "announce", "networks_in", "outside_param_store", "parameter_name"]
 
 _names: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # of each parameter, by label
-_taken: set[str] = set()
+_owners: dict[str, weakref.ref[nn.Parameter]] = {}
 _counters: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 _announced: weakref.WeakKeyDictionary[nn.Module, set[str]] = weakref.WeakKeyDictionary()
 _dropped: list[set[str]] = []  # names announced by components that are no more
@@ -60,7 +60,8 @@ def announce(component: Component) -> None:
     """
     _forget_dropped()
     if component not in _announced:
-        _announced[component] = names = set()
+        names: set[str] = set()
+        _announced[component] = names
         weakref.finalize(component, _dropped.append, names).atexit = False
     for name, parameter in component.named_parameters():
         if parameter.requires_grad:
@@ -98,15 +99,15 @@ def _forget_dropped() -> None:
     store = pyro.get_param_store()
     while _dropped:
         for name in _dropped.pop():
-            if name in store:
+            if name in store and store._params[name] is _owners[name]():
                 del store[name]
 
 
 def parameter_name(label: str, parameter: nn.Parameter) -> str:
     """The name of one parameter object in Pyro's store: `label` and a number of its own.
 
-    A name that was loaded into the store, and belongs to no parameter of this process, goes to the
-    first one with its label.
+    A name that was loaded into the store, and belongs to no living parameter, goes to the first new
+    one with its label.
 
     Example:
         >>> import torch
@@ -119,18 +120,22 @@ def parameter_name(label: str, parameter: nn.Parameter) -> str:
     names = _names.setdefault(parameter, {})
     if label not in names:
         names[label] = name = _new_name(label)
-        _taken.add(name)
+        _owners[name] = weakref.ref(parameter)
     return names[label]
 
 
 def _new_name(label: str) -> str:
     prefix = f"{label}#"
-    loaded = [n for n in pyro.get_param_store() if n.startswith(prefix) and n not in _taken]
+    loaded = [n for n in pyro.get_param_store() if n.startswith(prefix) and _is_free(n)]
     if loaded:
         return min(loaded, key=lambda name: (len(name), name))
-    while (name := f"{prefix}{next(_counters[label])}") in _taken:
+    while (name := f"{prefix}{next(_counters[label])}") in _owners:
         pass
     return name
+
+
+def _is_free(name: str) -> bool:
+    return name not in _owners or _owners[name]() is None
 
 
 def outside_param_store() -> contextlib.AbstractContextManager[None]:
