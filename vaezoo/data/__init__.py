@@ -5,10 +5,10 @@ name                  what                                        needs
 ====================  ==========================================  =====================
 `digits`              10,000 + 2,000 MNIST digits                 nothing, they ship
 `colour_digits`       coloured scenes in the spirit of SVHN       nothing
-`mnist`               60,000 + 10,000 digits                      a download, torchvision
-`fashion_mnist`       60,000 + 10,000 articles of clothing        a download, torchvision
-`svhn`                73,257 + 26,032 house numbers in colour     a download, scipy
-`Images`              your own uint8 tensor                       nothing
+`mnist`               60,000 + 10,000 digits                      a download
+`fashion_mnist`       60,000 + 10,000 articles of clothing        a download
+`svhn`                73,257 + 26,032 house numbers in colour     a download
+`Images`              your own uint8 tensor or NumPy array        nothing
 `semi_supervised`     unlabelled and labelled batches, side by    two of the above
                       side
 ====================  ==========================================  =====================
@@ -16,8 +16,8 @@ name                  what                                        needs
 
 from vaezoo.data.colour_digits import ColourDigits, colour_digits
 from vaezoo.data.digits import digits
-from vaezoo.data.downloads import fashion_mnist, mnist
 from vaezoo.data.images import Images
+from vaezoo.data.mnist import fashion_mnist, mnist
 from vaezoo.data.semi_supervised import SemiSupervisedBatches, semi_supervised
 from vaezoo.data.svhn import svhn
 

@@ -16,12 +16,14 @@ References:
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from vaezoo.data.counts import as_count
 from vaezoo.data.digits import digits
 from vaezoo.data.images import Images
 
@@ -68,7 +70,7 @@ class ColourDigits(Images):
 def colour_digits(split: str = "train", *, n: int | None = None, seed: int = 0) -> ColourDigits:
     """Coloured digit scenes 3×32×32 with labels 0 to 9, drawn afresh but the same for one seed.
 
-    Arguments:
+    Args:
         split: ``train`` or ``test``: which digits they are made from, and which styles.
         n: how many scenes: by default one for each digit, 10,000 or 2,000. More scenes show the
             same digits again in other styles, and fewer are the first of the default ones.
@@ -86,10 +88,8 @@ def colour_digits(split: str = "train", *, n: int | None = None, seed: int = 0) 
     (['background', 'foreground', 'neighbours'], torch.Size([3, 2]))
     """
     sources = digits(split, binarisation="none")
-    n = len(sources) if n is None else n
-    if n < 1:
-        raise ValueError(f"n must be at least 1; got {n}")
-    generator = Generator().manual_seed(2 * seed + (split == "test"))
+    n = len(sources) if n is None else as_count("n", n)
+    generator = Generator().manual_seed(2 * operator.index(seed) + (split == "test"))
     with torch.device("cpu"):
         blocks = [_scenes(sources, start, generator) for start in range(0, n, BLOCK)]
     pixels = torch.cat([scenes for scenes, _ in blocks])[:n]

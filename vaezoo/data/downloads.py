@@ -1,136 +1,136 @@
-"""MNIST and Fashion-MNIST, fetched once by torchvision and kept in a cache folder.
+"""Files fetched once and kept in a cache folder, each checked against its published checksum.
 
 The folder is `root` if given, else the environment variable ``VAEZOO_DATA``, else the user's cache
 folder. Its layout is torchvision's, so an existing one can be shared: ``MNIST/raw/*.gz``,
-``FashionMNIST/raw/*.gz``, ``train_32x32.mat``.
-
-References:
-    Gradient-based learning applied to document recognition (LeCun, Bottou, Bengio and Haffner,
-    1998); Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms (Xiao,
-    Rasul and Vollgraf, 2017)
+``FashionMNIST/raw/*.gz``, ``train_32x32.mat``. Addresses and checksums are torchvision's too.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
-from collections.abc import Callable
+import secrets
+import time
+import urllib.request
+from collections.abc import Iterable
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from platformdirs import user_cache_dir
 
-from vaezoo.data._torchvision import datasets
-from vaezoo.data.idx import read_idx
-from vaezoo.data.images import Images, check_binarisation
+__all__ = ["data_root", "fetched", "intact"]
 
+TIMEOUT = 30.0  # seconds without an answer, and until the rate below is asked for
+_SLOWEST = 1000  # bytes a second, on average
+_LARGEST = 2**31  # bytes of one file; the largest of SVHN has 1.3e9
+_CHUNK = 2**16
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST}
-
-
-def mnist(
-    split: str = "train",
-    *,
-    binarisation: str = "dynamic",
-    root: str | Path | None = None,
-    seed: int = 0,
-    download: bool = True,
-) -> Images:
-    """Handwritten digits, 1×28×28: 60,000 for training or 10,000 for testing.
-
-    Arguments:
-        split: ``train`` or ``test``.
-        binarisation: ``dynamic``, ``static``, ``threshold`` or ``none``; see `Images`.
-        root: the cache folder; see this module.
-        seed: of the draw that ``static`` fixes.
-        download: False never uses the network.
-
-    Raises:
-        ValueError: the split or the binarisation is unknown.
-        ConnectionError: the download failed.
-        FileNotFoundError: the files are not there, and download is False.
-        OSError: a file is damaged, or the folder cannot be written to.
-
-    >>> mnist("test")  # doctest: +SKIP
-    Images(mnist test, 10000 × 1×28×28, dynamic)
-    >>> mnist("valid")
-    Traceback (most recent call last):
-    ValueError: split must be 'train' or 'test'; got 'valid'
-    """
-    return _idx_images("MNIST", split, binarisation, data_root(root), seed, download)
-
-
-def fashion_mnist(
-    split: str = "train",
-    *,
-    binarisation: str = "dynamic",
-    root: str | Path | None = None,
-    seed: int = 0,
-    download: bool = True,
-) -> Images:
-    """Articles of clothing, 1×28×28: 60,000 for training or 10,000 for testing.
-
-    Arguments and errors are those of `mnist`. The grey levels carry much of the picture here, so
-    consider ``binarisation="none"`` with a likelihood for grey pixels.
-
-    >>> fashion_mnist("test")  # doctest: +SKIP
-    Images(fashion_mnist test, 10000 × 1×28×28, dynamic)
-    >>> fashion_mnist("valid")
-    Traceback (most recent call last):
-    ValueError: split must be 'train' or 'test'; got 'valid'
-    """
-    return _idx_images("FashionMNIST", split, binarisation, data_root(root), seed, download)
 
 
 def data_root(root: str | Path | None = None) -> Path:
     """The cache folder: root, else ``$VAEZOO_DATA``, else the user's cache folder.
 
-    >>> data_root("pictures").name
-    'pictures'
+    Example:
+        >>> data_root("pictures").name
+        'pictures'
     """
     chosen = root or os.environ.get("VAEZOO_DATA") or user_cache_dir("vaezoo", appauthor=False)
     return Path(chosen).expanduser()
 
 
-def fetch(
-    dataset: Callable[[bool], Any],
-    *,
-    name: str,
-    folder: Path,
-    md5: dict[str, str],
-    addresses: list[str],
-    download: bool,
-) -> Any:
-    """`dataset(download)`, with every failure explained.
+def fetched(
+    file: Path, *, name: str, md5: str, addresses: list[str], download: bool, files: Iterable[str]
+) -> Path:
+    """The file, once it is there and intact.
 
-    Arguments:
-        dataset: makes the torchvision dataset.
+    Args:
+        file: where it belongs.
         name: of the dataset, for messages.
-        folder: where its files belong.
-        md5: the checksum of each of its files, by file name.
-        addresses: where torchvision looks for them.
-        download: False never uses the network; complete packed files are unpacked all the same.
+        md5: its checksum.
+        addresses: where it may be had, tried in turn.
+        download: False never uses the network.
+        files: names of all that the dataset needs, for messages.
+
+    Raises:
+        ConnectionError: it is not there or damaged, and no address sent it.
+        FileNotFoundError: it is not there, and download is False.
+        OSError: it is damaged, and download is False; or its folder cannot be written to.
     """
+    if intact(file, md5):
+        return file
+    repair = [f"Delete the damaged {file} and call again."] if file.exists() else []
+    if download:
+        failures = []
+        for address in addresses:
+            try:
+                return _download(address, file, md5)
+            except (OSError, ValueError, HTTPException) as error:
+                if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+                    raise _not_writable(file.parent, error) from error
+                failures.append(f"tried {address}: {error}")
+        raise ConnectionError(_advice(name, file.parent, "; ".join(failures), files, *repair))
+    if repair:
+        raise OSError(_advice(name, file.parent, "a file is damaged", files, *repair))
+    cause = "its files are not there, and download is False"
+    raise FileNotFoundError(_advice(name, file.parent, cause, files))
+
+
+def intact(file: Path, md5: str) -> bool:
+    """Whether the file is there and has this checksum."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, _md5).hexdigest() == md5
+
+
+def _md5() -> hashlib._Hash:
+    return hashlib.md5(usedforsecurity=False)
+
+
+def _not_writable(folder: Path, error: OSError) -> OSError:
+    return OSError(
+        error.errno,
+        f"cannot write to {folder} ({error.strerror}); give another folder by root=… or the "
+        "environment variable VAEZOO_DATA",
+    )
+
+
+def _download(address: str, file: Path, md5: str) -> Path:
+    """Write the file, under a name of its own until it is whole and has its checksum."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".vaezoo-{secrets.token_hex(8)}.partial")
+    request = urllib.request.Request(address, headers={"User-Agent": "vaezoo"})
     try:
-        return dataset(download or all(_intact(folder / file, md5[file]) for file in md5))
-    except Exception as error:  # torchvision raises a dozen kinds, from zlib's to urllib's
-        if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
-            raise OSError(
-                error.errno,
-                f"cannot write to {folder} ({error.strerror}); give another folder by root=… or "
-                "the environment variable VAEZOO_DATA",
-            ) from error
-        damaged = _damaged(folder, md5)
-        if any(file not in md5 for file in damaged) or (damaged and not download):
-            kind, cause = OSError, "a file is damaged"
-        elif download:
-            kind, cause = ConnectionError, f"tried {', '.join(addresses)}: {error}"
-        else:
-            kind, cause = FileNotFoundError, "its files are not there, and download is False"
-        raise kind(_advice(name, folder, cause.strip(), damaged, list(md5))) from error
+        with (
+            partial.open("xb") as stream,
+            urllib.request.urlopen(request, timeout=TIMEOUT) as answer,
+        ):
+            found = _copy(answer, stream)
+        if found != md5:
+            raise ConnectionError(f"what came has the checksum {found}, not {md5}")
+        return partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _advice(name: str, folder: Path, cause: str, damaged: list[str], files: list[str]) -> str:
-    repair = [f"Delete the damaged {folder / file} and call again." for file in damaged]
+def _copy(answer: IO[bytes], stream: IO[bytes]) -> str:
+    """Copy what comes, unless it stalls, trickles or never ends; its checksum."""
+    start, length, digest = time.monotonic(), 0, _md5()
+    while chunk := answer.read1(_CHUNK):  # type: ignore[attr-defined]
+        stream.write(chunk)
+        digest.update(chunk)
+        length += len(chunk)
+        seconds = time.monotonic() - start
+        if seconds > TIMEOUT and length < _SLOWEST * (seconds - TIMEOUT):
+            raise TimeoutError(f"only {length:,} bytes came in {seconds:.0f} seconds")
+        if length > _LARGEST:
+            raise ConnectionError(f"more than {_LARGEST:,} bytes came")
+    return digest.hexdigest()
+
+
+def _advice(name: str, folder: Path, cause: str, files: Iterable[str], *repair: str) -> str:
     return "\n".join(
         [
             f"{name} could not be loaded ({cause}).",
@@ -138,45 +138,4 @@ def _advice(name: str, folder: Path, cause: str, damaged: list[str], files: list
             f"By hand: put {', '.join(files)} into {folder}.",
             "Without a network: vaezoo.data.digits() and colour_digits() ship with the package.",
         ]
-    )
-
-
-def _damaged(folder: Path, md5: dict[str, str]) -> list[str]:
-    present = [file for file in md5 if (folder / file).exists()]
-    damaged = [file for file in present if not _intact(folder / file, md5[file])]
-    for unpacked in (file.removesuffix(".gz") for file in md5 if file.endswith(".gz")):
-        try:
-            if (folder / unpacked).exists():
-                read_idx(folder / unpacked)
-        except ValueError:
-            damaged.append(unpacked)
-    return damaged
-
-
-def _intact(file: Path, md5: str) -> bool:
-    return datasets().utils.check_integrity(file, md5)
-
-
-def _idx_images(
-    kind: str, split: str, binarisation: str, root: Path, seed: int, download: bool
-) -> Images:
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test'; got {split!r}")
-    check_binarisation(binarisation)
-    dataset = getattr(datasets(), kind)
-    found = fetch(
-        lambda download: dataset(root, train=split == "train", download=download),
-        name=kind,
-        folder=root / kind / "raw",
-        md5=dict(dataset.resources),
-        addresses=dataset.mirrors,
-        download=download,
-    )
-    name = {"MNIST": "mnist", "FashionMNIST": "fashion_mnist"}[kind]
-    return Images(
-        found.data.unsqueeze(1),
-        found.targets.long(),
-        binarisation=binarisation,
-        name=f"{name} {split}",
-        seed=seed,
     )

@@ -20,56 +20,70 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
+from torch.utils.data import Dataset
 
 from vaezoo.data.bernoulli import bernoulli
+from vaezoo.data.counts import as_count
+from vaezoo.data.labels import integer_labels
+from vaezoo.data.pixels import as_pixels, check_pixels
+
+__all__ = ["Images", "check_binarisation"]
 
 BINARISATIONS = ("dynamic", "static", "threshold", "none")
 
 
-class Images:
+class Images(Dataset[tuple[Tensor, ...]]):
     """N pictures of one shape, with or without labels.
 
-    Arguments:
-        pixels: uint8, shape (N, C, H, W).
-        labels: int64 classes from 0, shape (N,), or None.
+    They are a torch `Dataset` too: one example (x, y) for each index, or (x,) without labels, for
+    a `DataLoader`, `random_split` and their kin. `batches` is faster.
+
+    Args:
+        pixels: uint8, shape (N, C, H, W), a tensor or a NumPy array, which is not copied.
+        labels: classes from 0, shape (N,), integers in a tensor, an array or a list; -1 where an
+            image has no label; or None.
         binarisation: ``dynamic``, ``static``, ``threshold`` or ``none``; see this module.
         name: what `repr` calls the set.
         seed: of the draw that ``static`` fixes; PyTorch's global generator is left alone.
 
     Raises:
-        TypeError: pixels are not uint8, or labels not int64.
-        ValueError: a wrong shape, no image, a negative label or an unknown binarisation.
+        TypeError: pixels are not uint8.
+        ValueError: a wrong shape, no image, labels that are no classes (a column, one-hot rows,
+            floats, negative) or an unknown binarisation.
 
-    >>> pixels = torch.tensor([0, 127, 128, 255], dtype=torch.uint8).reshape(2, 1, 1, 2)
-    >>> images = Images(pixels, torch.tensor([3, 5]), binarisation="threshold")
-    >>> images
-    Images(images, 2 × 1×1×2, threshold)
-    >>> x, y = images.tensors()
-    >>> x.flatten().tolist(), y.tolist()
-    ([0.0, 0.0, 1.0, 1.0], [3, 5])
+    Example:
+        >>> pixels = torch.tensor([0, 127, 128, 255], dtype=torch.uint8).reshape(2, 1, 1, 2)
+        >>> images = Images(pixels, torch.tensor([3, 5]), binarisation="threshold")
+        >>> images
+        Images(images, 2 × 1×1×2, threshold)
+        >>> x, y = images.tensors()
+        >>> x.flatten().tolist(), y.tolist()
+        ([0.0, 0.0, 1.0, 1.0], [3, 5])
     """
 
     def __init__(
         self,
-        pixels: Tensor,
-        labels: Tensor | None = None,
+        pixels: Tensor | np.ndarray,
+        labels: Tensor | np.ndarray | Sequence[int] | None = None,
         *,
         binarisation: str,
         name: str = "images",
         seed: int = 0,
     ) -> None:
-        _check_pixels(pixels)
-        _check_labels(labels, len(pixels))
         check_binarisation(binarisation)
+        self.pixels = as_pixels(pixels)
+        self.labels = None if labels is None else _classes(labels, self.pixels)
         if binarisation == "static":
-            pixels = 255 * bernoulli(pixels, Generator().manual_seed(seed), dtype=torch.uint8)
-        self.pixels = pixels
-        self.labels = labels
+            generator = Generator().manual_seed(operator.index(seed))
+            self.pixels = bernoulli(self.pixels, generator, dtype=torch.uint8).mul_(255)
         self.binarisation = binarisation
         self.name = name
 
@@ -88,28 +102,51 @@ class Images:
         channels, height, width = self.pixels.shape[1:]
         return channels, height, width
 
-    def __getitem__(self, index: slice | Tensor) -> Images:
-        """The same kind of images, fewer: a slice, an index tensor (n,) or a mask (N,).
+    @overload
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]: ...
 
-        >>> images = Images(torch.zeros(9, 1, 2, 2, dtype=torch.uint8), binarisation="none")
-        >>> len(images[:4]), len(images[torch.tensor([0, 0])]), len(images[torch.arange(9) > 6])
-        (4, 2, 2)
+    @overload
+    def __getitem__(self, index: slice | Tensor | np.ndarray | Sequence[int]) -> Images: ...
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, ...] | Images:
+        """One example, or the same kind of images, fewer.
+
+        Args:
+            index: a number, for x (C, H, W), binarised as in `batches`, and y int64 (); or a slice,
+                indices (n,) or a mask (N,), in a tensor, an array or a list, for `Images`.
+
+        Raises:
+            IndexError: there is no such image.
+            TypeError: the index is none of these.
+            ValueError: no image would be left, or a mask is not as long as the images.
+
+        Example:
+            >>> images = Images(torch.zeros(9, 1, 2, 2, dtype=torch.uint8), binarisation="none")
+            >>> len(images[:4]), len(images[[0, -1]]), len(images[torch.arange(9) > 6])
+            (4, 2, 2)
+            >>> images[3]
+            (tensor([[[0., 0.],
+                     [0., 0.]]]),)
         """
-        if not isinstance(index, slice | Tensor) or (isinstance(index, Tensor) and index.ndim != 1):
-            raise TypeError(
-                "index images with a slice, a one-dimensional tensor of indices or a mask "
-                f"(one picture: images[3:4]); got {index!r}"
-            )
-        chosen = self._map(lambda tensor: tensor[index])
-        _check_pixels(chosen.pixels)
+        if (number := _number(index)) is not None:
+            return self.__getitems__([number])[0]
+        rows = index if isinstance(index, slice) else _rows(index, len(self))
+        chosen = self._map(lambda tensor: tensor[rows])
+        check_pixels(chosen.pixels)
         return chosen
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, ...]]:
+        """The examples of these numbers, in one go, as a `DataLoader` asks for them."""
+        rows = _rows(indices, len(self)).to(self.pixels.device) % len(self)
+        return list(zip(*self._tensors(rows, None), strict=True))
 
     def to(self, device: str | torch.device) -> Images:
         """The same images, kept on another device; batches come out there.
 
-        >>> images = Images(torch.zeros(9, 1, 2, 2, dtype=torch.uint8), binarisation="none")
-        >>> images.to("meta").pixels.device.type
-        'meta'
+        Example:
+            >>> images = Images(torch.zeros(9, 1, 2, 2, dtype=torch.uint8), binarisation="none")
+            >>> images.to("meta").pixels.device.type
+            'meta'
         """
         return self._map(lambda tensor: tensor.to(device))
 
@@ -129,12 +166,12 @@ class Images:
         Raises:
             ValueError: batch_size is below 1, or drop_last would drop everything.
 
-        >>> images = Images(torch.zeros(5, 1, 2, 2, dtype=torch.uint8), binarisation="none")
-        >>> [len(x) for (x,) in images.batches(2)]
-        [2, 2, 1]
+        Example:
+            >>> images = Images(torch.zeros(5, 1, 2, 2, dtype=torch.uint8), binarisation="none")
+            >>> [len(x) for (x,) in images.batches(2)]
+            [2, 2, 1]
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+        batch_size = as_count("batch_size", batch_size)
         if drop_last and batch_size > len(self):
             raise ValueError(
                 f"drop_last=True leaves no batch: {len(self)} images are fewer than "
@@ -159,33 +196,35 @@ class Images:
         The draw depends on `seed` alone, and PyTorch's global generator is left alone. Static
         images keep the draw they have.
 
-        >>> pixels = torch.full((1, 1, 2, 3), 128, dtype=torch.uint8)
-        >>> (x,) = Images(pixels, binarisation="dynamic").tensors(seed=1)
-        >>> (again,) = Images(pixels, binarisation="dynamic").tensors(seed=1)
-        >>> x.unique().tolist(), x.equal(again)
-        ([0.0, 1.0], True)
+        Example:
+            >>> pixels = torch.full((1, 1, 2, 3), 128, dtype=torch.uint8)
+            >>> (x,) = Images(pixels, binarisation="dynamic").tensors(seed=1)
+            >>> (again,) = Images(pixels, binarisation="dynamic").tensors(seed=1)
+            >>> x.unique().tolist(), x.equal(again)
+            ([0.0, 1.0], True)
         """
-        return self._tensors(slice(None), Generator().manual_seed(seed))
+        return self._tensors(slice(None), Generator().manual_seed(operator.index(seed)))
 
     def labelled(self, n: int, *, seed: int = 0) -> Images:
-        """A random subset of n images in all, equally many of every class.
+        """A random subset of n images in all, equally many of every class, none without a label.
 
         Raises:
             ValueError: there are no labels, n does not divide by the classes, or a class is short.
 
-        >>> y = torch.arange(10) % 2
-        >>> images = Images(torch.zeros(10, 1, 2, 2, dtype=torch.uint8), y, binarisation="none")
-        >>> images.labelled(4).labels.bincount().tolist()
-        [2, 2]
+        Example:
+            >>> y = torch.arange(10) % 2
+            >>> images = Images(torch.zeros(10, 1, 2, 2, dtype=torch.uint8), y, binarisation="none")
+            >>> images.labelled(4).labels.bincount().tolist()
+            [2, 2]
         """
-        if self.labels is None:
+        labels = torch.tensor([-1]) if self.labels is None else self.labels.cpu()
+        classes, sizes = labels[labels >= 0].unique(return_counts=True)
+        if len(classes) == 0:
             raise ValueError(f"{self} has no labels to choose by; give Images(pixels, labels, …)")
-        labels = self.labels.cpu()
-        classes, sizes = labels.unique(return_counts=True)
-        each, rest = divmod(n, len(classes))
+        each, rest = divmod(as_count("n", n, least=0), len(classes))
         if rest or each < 1:
             raise ValueError(
-                f"n must be a positive multiple of the {len(classes)} classes; got {n}"
+                f"n must be a positive multiple of the {len(classes)} classes, got {n}"
             )
         if each > sizes.min():
             short = classes[sizes.argmin()].item()
@@ -193,7 +232,8 @@ class Images:
                 f"n={n} asks for {each} images of each class, but class {short} has {sizes.min()}; "
                 f"ask for at most n={sizes.min() * len(classes)}"
             )
-        order = torch.randperm(len(self), generator=Generator().manual_seed(seed), device="cpu")
+        generator = Generator().manual_seed(operator.index(seed))
+        order = torch.randperm(len(self), generator=generator, device="cpu")
         chosen = [order[labels[order] == y][:each] for y in classes]
         return self[torch.cat(chosen).sort().values]
 
@@ -214,7 +254,7 @@ class Images:
         elif self.binarisation == "threshold":
             x = (pixels >= 128).to(dtype)
         else:
-            x = pixels.to(dtype) / 255
+            x = pixels.to(dtype).div_(255)
         return (x,) if self.labels is None else (x, self.labels[index])
 
 
@@ -222,37 +262,46 @@ def check_binarisation(binarisation: str) -> None:
     """Raise ValueError for an unknown name, before a loader spends time on a download."""
     if binarisation not in BINARISATIONS:
         raise ValueError(
-            f"binarisation must be one of {', '.join(BINARISATIONS)}; got {binarisation!r}"
+            f"binarisation must be one of {', '.join(BINARISATIONS)}, got {binarisation!r}"
         )
 
 
-def _check_pixels(pixels: Tensor) -> None:
-    if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8:
+def _classes(labels: Any, pixels: Tensor) -> Tensor:
+    found = integer_labels(labels, len(pixels))
+    if found.device.type != "meta" and (low := int(found.min())) < -1:
+        raise ValueError(f"labels must be classes from 0, or -1 for no label, got {low}")
+    return found
+
+
+def _number(index: Any) -> int | None:
+    """The index as an int, if it is one number."""
+    single = not isinstance(index, Tensor | np.ndarray) or index.ndim == 0
+    if isinstance(index, bool | np.bool_) or not single:
+        return None
+    try:
+        return operator.index(index)
+    except TypeError:
+        return None
+
+
+def _rows(index: Any, n: int) -> Tensor:
+    """Indices (m,) or a mask (n,) as a tensor, checked."""
+    listed = isinstance(index, list | range | np.ndarray)
+    try:
+        rows = torch.as_tensor(np.asarray(index) if listed and len(index) else index)
+    except (TypeError, ValueError, RuntimeError):
+        rows = torch.empty(0, 0)
+    numbers = not (rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.uint8)
+    if rows.ndim != 1 or not (numbers or rows.numel() == 0) or isinstance(index, tuple):
         raise TypeError(
-            f"pixels must be a uint8 tensor with values 0 to 255; got {_describe(pixels)}. "
-            "Floats in [0, 1] become one by (255 * x).round().byte()"
+            "index images with a number, a slice, or one-dimensional indices or a mask in a "
+            f"tensor, an array or a list, got {index!r}"
         )
-    if pixels.ndim != 4:
-        raise ValueError(
-            f"pixels must have the shape (N, C, H, W); got {tuple(pixels.shape)}. "
-            "Grey pictures (N, H, W) become so by pixels.unsqueeze(1)"
-        )
-    if pixels.numel() == 0:
-        raise ValueError(f"at least one image is needed; got the shape {tuple(pixels.shape)}")
-
-
-def _check_labels(labels: Tensor | None, n: int) -> None:
-    if labels is None:
-        return
-    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
-        raise TypeError(
-            f"labels must be an int64 tensor; got {_describe(labels)}. torch.as_tensor(y).long()"
-        )
-    if labels.shape != (n,):
-        raise ValueError(f"labels must have the shape ({n},); got {tuple(labels.shape)}")
-    if labels.min() < 0:
-        raise ValueError(f"labels must be classes from 0; the smallest is {labels.min()}")
-
-
-def _describe(value: object) -> str:
-    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+    if rows.dtype == torch.bool:
+        if len(rows) != n:
+            raise ValueError(f"a mask must be as long as the {n} images, got {len(rows)}")
+        return rows
+    rows = rows.long()
+    if rows.numel() and not (-n <= int(rows.min()) and int(rows.max()) < n):
+        raise IndexError(f"there are {n} images, got the index {rows.tolist()[:10]}")
+    return rows

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from vaezoo.data.counts import as_count
 from vaezoo.data.images import Images
+
+__all__ = ["SemiSupervisedBatches", "semi_supervised"]
 
 
 class SemiSupervisedBatches:
@@ -59,7 +62,7 @@ class SemiSupervisedBatches:
 
 def semi_supervised(
     unlabelled: Images,
-    labelled: Images,
+    labelled: Images | None = None,
     *,
     batch_size: int = 100,
     labelled_batch_size: int | None = None,
@@ -69,38 +72,76 @@ def semi_supervised(
     One pass covers every unlabelled image once (labels it may have are ignored) and goes round the
     labelled images, reshuffled each time, as often as it takes.
 
-    Arguments:
-        unlabelled: the many images.
-        labelled: the few, with labels, of the same shape.
+    Args:
+        unlabelled: the many images; or all of them, where -1 stands for "no label".
+        labelled: the few, with labels, of the same shape; by default those of the first set that
+            have one, and the others are the unlabelled images.
         batch_size: unlabelled images at a time.
         labelled_batch_size: labelled images at a time. None means all of them, but no more than
             batch_size.
 
     Raises:
-        ValueError: labelled has no labels, the shapes differ, or a size is out of range.
+        TypeError: a set is no `Images`.
+        ValueError: labelled has no labels or one of -1, all or none of one set are labelled, the
+            shapes differ, or a size is out of range.
 
-    >>> from vaezoo.data import digits
-    >>> images = digits("test")
-    >>> batches = semi_supervised(images, images.labelled(100), batch_size=500)
-    >>> [(len(x), len(x_labelled), len(y)) for x, x_labelled, y in batches]
-    [(500, 100, 100), (500, 100, 100), (500, 100, 100), (500, 100, 100)]
-    >>> len(batches), round(batches.labelled_fraction, 4)
-    (4, 0.0476)
+    Example:
+        >>> from vaezoo.data import digits
+        >>> images = digits("test")
+        >>> batches = semi_supervised(images, images.labelled(100), batch_size=500)
+        >>> [(len(x), len(x_labelled), len(y)) for x, x_labelled, y in batches]
+        [(500, 100, 100), (500, 100, 100), (500, 100, 100), (500, 100, 100)]
+        >>> len(batches), round(batches.labelled_fraction, 4)
+        (4, 0.0476)
+        >>> images.labels[30:] = -1
+        >>> semi_supervised(images).labelled
+        Images(digits test, 30 × 1×28×28, dynamic)
     """
-    if labelled.labels is None:
-        raise ValueError(f"labelled images need labels, and {labelled} has none")
+    for images in (unlabelled, labelled):
+        if not isinstance(images, Images | None):
+            raise TypeError(
+                f"semi_supervised takes data.Images(pixels, labels), got a {type(images).__name__}"
+            )
+    if labelled is None:
+        unlabelled, labelled = _split(unlabelled)
+    _check_labelled(labelled)
     if unlabelled.x_shape != labelled.x_shape:
         raise ValueError(
-            f"both sets must have one shape; got {unlabelled.x_shape} and {labelled.x_shape}"
+            f"both sets must have one shape, got {unlabelled.x_shape} and {labelled.x_shape}"
         )
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+    batch_size = as_count("batch_size", batch_size)
     size = min(batch_size, len(labelled)) if labelled_batch_size is None else labelled_batch_size
-    if not 1 <= size <= len(labelled):
+    if not 1 <= (size := as_count("labelled_batch_size", size, least=0)) <= len(labelled):
         raise ValueError(
-            f"labelled_batch_size must be between 1 and the {len(labelled)} labelled images; "
+            f"labelled_batch_size must be between 1 and the {len(labelled)} labelled images, "
             f"got {size}"
         )
     return SemiSupervisedBatches(
         unlabelled, labelled, batch_size=batch_size, labelled_batch_size=size
     )
+
+
+def _split(images: Images) -> tuple[Images, Images]:
+    """Those without a label, and those with one."""
+    labelled = None if images.labels is None else images.labels >= 0
+    if labelled is None or labelled.all() or not labelled.any():
+        have = "all" if labelled is not None and labelled.all() else "none"
+        raise ValueError(
+            f"of one set some images have labels and the others -1, and of {images} {have} have "
+            "labels: give two sets, semi_supervised(unlabelled, labelled), such as "
+            "semi_supervised(images, images.labelled(100))"
+        )
+    unlabelled = images[~labelled]
+    unlabelled.labels = None
+    return unlabelled, images[labelled]
+
+
+def _check_labelled(images: Images) -> None:
+    if images.labels is None:
+        raise ValueError(f"labelled images need labels, and {images} has none")
+    if n := int((images.labels < 0).sum()):
+        raise ValueError(
+            f"{n} of the {len(images)} labelled images have the label -1, which stands for none: "
+            "give them as unlabelled, or leave them out, labelled[labelled.labels >= 0]; of one "
+            "set, semi_supervised(images) does both"
+        )
