@@ -4,36 +4,37 @@
 gradients are traced to one graph (see `vaezoo.tracing`), the compiler fuses forward and backward
 passes, and one autograd function in front hands the gradients out when the loss is differentiated.
 
-Constants of a graph are watched: attributes of modules and of the objective, modes, hooks, what is
-frozen, dtypes. A change makes a new graph. A number in a closure or in a global is not seen.
+Before a graph is trusted, it is held against the program on another batch (see `vaezoo.trials`).
+What it was made from is watched (see `vaezoo.guards`), and a change makes a new graph.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import operator
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import pyro
 import torch
 from torch import Tensor, nn
 
 from vaezoo.cpu import give_back
-from vaezoo.tracing import Backend, Trace, objectives
+from vaezoo.guards import Guards, kind_of, modes_of
+from vaezoo.state import is_in_a_library
+from vaezoo.tracing import Backend, Trace
+from vaezoo.trials import altered, tried
 from vaezoo.updates import AdamUpdate
 
 __all__ = ["Backend", "Graphs"]
 
 SHAPES = 4  # graphs kept at a time
 COMPILES = 16  # in the life of one bound, lest it compile at every step
+BRIEF = 3  # calls: a graph that served fewer was hardly worth making
+BRIEF_IN_A_ROW = 5  # and no more are made after so many of them
 
-_OF_MODULES = vars(nn.Module()).keys()
-_TRAINING = operator.attrgetter("training")
-_FACTS = operator.attrgetter("requires_grad", "dtype", "shape", "device")
+Batch = tuple[Tensor, ...]
 
 
 class Graphs:
@@ -64,7 +65,8 @@ class Graphs:
         self.gradients, self.updated = gradients, False
         self.graphs: list[_Graph] = []
         self.seen: set[Any] = set()
-        self.made, self.warned = 0, False
+        self.first: tuple[Any, Batch] | None = None
+        self.made, self.brief, self.warned = 0, 0, False
 
     def __deepcopy__(self, memo: Any) -> Graphs:
         return Graphs(self.backend, gradients=self.gradients)
@@ -80,16 +82,18 @@ class Graphs:
             return eager(*batch)
         if batch and torch.is_autocast_enabled(batch[0].device.type):
             return eager(*batch)  # a graph would cast what regions without it do not
-        kind = _kind(batch)
+        kind = kind_of(batch)
         graph = self._find(kind)
-        if graph is None and (kind, *_modes(bound)) in self.seen:
-            graph = self._make(bound, tuple(t.contiguous() for t in batch))
         if graph is not None and graph.call is not None:
             self.updated = graph.update is not None
             return graph.run(batch)
+        key = (kind, *modes_of(bound.modules()))
+        if graph is None and key in self.seen:
+            return self._begin(bound, tuple(t.contiguous() for t in batch), key)
         found = eager(*batch)
         if graph is None:
-            self.seen.add((kind, *_modes(bound)))  # now that it raised no error
+            self.seen.add(key)  # now that it raised no error
+            self.first = (key, tuple(t.clone() for t in batch))
         return found
 
     def follow(self) -> bool:
@@ -98,90 +102,125 @@ class Graphs:
 
     def _find(self, kind: Any) -> _Graph | None:
         """The graph for a kind of batch; those of another program are forgotten."""
-        fitting = (g for g in self.graphs if g.kind in (kind, None) and g.is_in_mode())
+        fitting = (g for g in self.graphs if g.kind in (kind, None) and g.guards.is_in_mode())
         graph = next(fitting, None)
-        if graph is None or graph.is_current():
+        if graph is None:
+            return None
+        if graph.guards.is_current():
+            graph.calls += 1
             return graph
-        self.graphs, self.seen = [g for g in self.graphs if g.is_current()], set()
+        self.brief = self.brief + 1 if graph.calls < BRIEF else 0
+        self.graphs, self.seen = [g for g in self.graphs if g.guards.is_current()], set()
         return None
 
-    def _make(self, bound: nn.Module, batch: tuple[Tensor, ...]) -> _Graph | None:
-        self.graphs = [g for g in self.graphs if g.is_current()]
-        if len(self.graphs) >= SHAPES or self.made >= COMPILES:
+    def _begin(self, bound: nn.Module, batch: Batch, key: Any) -> dict[str, Tensor]:
+        """The terms of the first batch that is to have a graph."""
+        terms: dict[str, Tensor] | None = None
+        self.graphs = [g for g in self.graphs if g.guards.is_current()]
+        if self._may_make():
+            self.made += 1
+            self.announce("compiling")
+            started = time.perf_counter()
+            graph, terms = self._make(bound, batch, [altered(batch), *self._others(batch, key)])
+            give_back()  # steps before it and the traced one need more memory than those to come
+            taken = f"compiled in {time.perf_counter() - started:.1f} s"
+            self.announce("" if terms is None else taken)
+            self.graphs.append(graph)
+            self.updated = graph.update is not None
+        return bound.eager(*batch) if terms is None else terms  # type: ignore[operator]
+
+    def _may_make(self) -> bool:
+        if self.brief >= BRIEF_IN_A_ROW:
+            self._warn("what the programs read changes between steps: the bound runs eagerly")
+        elif len(self.graphs) >= SHAPES or self.made >= COMPILES:
             self._warn(
                 f"{self.made} graphs have been compiled, and {len(self.graphs)} are in use for "
                 "other kinds of batches: this kind runs eagerly"
             )
-            return None
-        self.made += 1
-        self.announce("compiling")
-        started = time.perf_counter()
+        else:
+            return True
+        return False
+
+    def _others(self, batch: Batch, key: Any) -> Iterator[Batch]:
+        """The batch of this kind that came before, unless it is the same."""
+        if self.first is not None and self.first[0] == key:
+            first = self.first[1]
+            if not all(map(torch.equal, first, batch)):
+                yield first
+        self.first = None
+
+    def _make(
+        self, bound: nn.Module, batch: Batch, others: list[Batch]
+    ) -> tuple[_Graph, dict[str, Tensor] | None]:
+        """A graph with the terms of its first run, or one that stands for eager runs."""
+        without = [self, getattr(bound, "_graphs", None)]
         try:
-            graph = _Graph(bound, batch, self.backend, self.update)
+            trace, names = tried(bound, batch, others, without=without)
+            graph = _Graph(Guards(bound, trace, names, without), kind_of(batch), trace)
+            graph.compile(batch, self.backend, self.update)
+            return graph, graph.begin(batch)
         except Exception as error:  # whatever goes wrong in a program or a compiler
             reason = str(error).strip().partition("\n")[0]
             self._warn(f"the bound runs eagerly: {type(error).__name__}: {reason}")
-            graph = _Graph(bound, None, self.backend)
-        give_back()  # steps before it and the traced one need more memory than those to come
-        self.announce(f"compiled in {time.perf_counter() - started:.1f} s" if graph.call else "")
-        self.graphs.append(graph)
-        return graph
+            return _Graph(Guards(bound, without=without)), None
 
     def _warn(self, text: str) -> None:
         if not self.warned:
-            warnings.warn(f"bound.compile(): {text}", stacklevel=5)
+            warnings.warn(f"bound.compile(): {text}", stacklevel=_level_of_the_user())
         self.warned = True
 
 
-class _Graph:
-    """One compiled step and all that it was traced from; without a batch, one that cannot be."""
+def _level_of_the_user() -> int:
+    """How many calls above the one that asks user code is."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and is_in_a_library(frame.f_code):
+        frame, level = frame.f_back, level + 1
+    return level
 
-    def __init__(
-        self,
-        bound: nn.Module,
-        batch: tuple[Tensor, ...] | None,
-        backend: str | Backend,
-        update: AdamUpdate | None = None,
-    ) -> None:
-        self.kind = None if batch is None else _kind(batch)
-        self.modules, self.modes = list(bound.modules()), _modes(bound)
-        self.trace = None
-        if batch is not None:
-            with _unchanged(bound):
-                self.trace = Trace(bound, batch)
+
+class _Graph:
+    """One compiled step and what it was made from; without a trace, one that runs eagerly.
+
+    Attributes:
+        kind: of batches that it is for; None for all.
+        calls: how often it was looked for and found.
+    """
+
+    def __init__(self, guards: Guards, kind: Any = None, trace: Trace | None = None) -> None:
+        self.guards, self.kind, self.trace, self.calls = guards, kind, trace, 1
         self.call: Callable[..., Sequence[Tensor]] | None = None
         self.shared: list[int] | None = None
         self.update: AdamUpdate | None = None
         self.updated: list[Tensor] = []
-        if self.trace is not None and batch is not None:
-            graph, inputs = self.trace.graph, self.trace.inputs(batch)
-            if update is not None:
-                self.update, (graph, self.updated) = update, update.extend(self.trace, inputs)
-                inputs += update.inputs(self.updated)
-            from vaezoo.inductor import compiled  # slow to import
 
+    def compile(self, batch: Batch, backend: str | Backend, update: AdamUpdate | None) -> None:
+        """Hand the traced step, with the update behind it, to a compiler."""
+        from vaezoo.inductor import compiled  # slow to import
+
+        assert self.trace is not None
+        graph, inputs = self.trace.graph, self.trace.inputs(batch)
+        if update is not None:
+            self.update, (graph, self.updated) = update, update.extend(self.trace, inputs)
+            inputs += update.inputs(self.updated)
+        with torch.no_grad():
+            self.call = compiled(graph, inputs, backend)
+
+    def begin(self, batch: Batch) -> dict[str, Tensor]:
+        """The first run; if it fails, all is as it was before."""
+        assert self.trace is not None
+        tensors = [*self.trace.held]
+        if self.update is not None:
+            tensors += self.update.inputs(self.updated)
+        values = [t.detach().clone() for t in tensors]
+        generators = torch.get_rng_state(), torch.cuda.get_rng_state_all()
+        try:
+            return self.run(batch)
+        except Exception:
             with torch.no_grad():
-                self.call = compiled(graph, inputs, backend)
-        leaves, held = ([], []) if self.trace is None else (self.trace.leaves, self.trace.held)
-        self.watched = list(_dictionaries(bound, leaves))
-        self.lengths = list(map(len, self.watched))
-        entries = [(d, name, value) for d in self.watched for name, value in _plain(d)]
-        self.entries = list(zip(*entries, strict=True))
-        self.held, self.facts = held, _facts(held)
-
-    def is_in_mode(self) -> bool:
-        """Whether all modules are in training or evaluation mode as they were."""
-        return [*map(_TRAINING, self.modules)] == self.modes
-
-    def is_current(self) -> bool:
-        """Whether modules, objective and tensors are those that were traced."""
-        # hundreds of looks before every step: maps, because loops take several times as long
-        if list(map(len, self.watched)) != self.lengths:
-            return False
-        dictionaries, names, values = self.entries
-        if not all(map(operator.is_, map(dict.get, dictionaries, names), values)):
-            return False
-        return _facts(self.held) == self.facts
+                torch._foreach_copy_([t.detach() for t in tensors], values)
+            torch.set_rng_state(generators[0])
+            torch.cuda.set_rng_state_all(generators[1])
+            raise
 
     def run(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The terms of a batch; the loss can be differentiated, or the weights are updated."""
@@ -250,60 +289,6 @@ class _Step(torch.autograd.Function):
         if keep or outer.device.type != "cpu" or outer.item() != 1:
             gradients = torch._foreach_mul(gradients, outer)
         return None, None, *gradients
-
-
-@contextlib.contextmanager
-def _unchanged(bound: nn.Module) -> Iterator[None]:
-    """Refuse a program that sets attributes, which a graph would not, and put them back."""
-    watched = list(_dictionaries(bound, []))
-    before = [dict(d) for d in watched]
-    names: list[str] = []
-    try:
-        yield
-    finally:
-        for d, values in zip(watched, before, strict=True):
-            changed = {n: v for n, v in values.items() if _differs(v, d.get(n))}
-            d.update(changed)
-            names += changed
-    if names:
-        raise RuntimeError(f"the program sets {', '.join(names)}, which a graph would not")
-
-
-def _differs(before: Any, after: Any) -> bool:
-    """Of numbers and tensors; other objects may be made anew to say the same."""
-    if isinstance(before, Tensor) or isinstance(after, Tensor):
-        return before is not after
-    return isinstance(before, int | float | str) and before != after
-
-
-def _dictionaries(bound: nn.Module, found: list[Tensor]) -> Iterator[dict[Any, Any]]:
-    """Where modules and objectives keep what the programs read of them."""
-    for m in bound.modules():
-        yield vars(m)
-        inside: list[Any] = [m._parameters, m._buffers, m._modules]
-        hooks = [m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks]
-        yield from [*inside, *hooks]
-    yield from map(vars, objectives(bound.objective))
-    store = pyro.get_param_store()
-    if {id(p) for p in store._params.values()} & {id(p) for p in found}:
-        yield from (vars(store), store._params)
-
-
-def _plain(dictionary: dict[str, Any]) -> Iterable[tuple[str, Any]]:
-    return ((n, v) for n, v in dictionary.items() if n not in _OF_MODULES)
-
-
-def _facts(tensors: list[Tensor]) -> tuple[list[Any], list[Any]]:
-    return list(map(_FACTS, tensors)), list(map(Tensor.stride, tensors))
-
-
-def _kind(batch: tuple[Tensor, ...]) -> tuple[Any, ...]:
-    """What a graph depends on from outside the bound."""
-    return torch.get_default_dtype(), *((t.shape, t.dtype, t.device) for t in batch)
-
-
-def _modes(bound: nn.Module) -> list[bool]:
-    return [*map(_TRAINING, bound.modules())]
 
 
 def _is_data(t: Any) -> bool:

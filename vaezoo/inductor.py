@@ -67,7 +67,9 @@ def compiled(
         warnings.simplefilter("ignore", DeprecationWarning)
         found = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
         with torch._inductor.config.patch(_settings(torch._inductor.config)), _shapes():
-            return found(graph, inputs)
+            # all sizes are constants
+            static = {"ignore_shape_env": True} if backend == "inductor" else {}
+            return found(graph, inputs, **static)
 
 
 def _part_multiples(graph: GraphModule) -> None:

@@ -23,13 +23,19 @@ import torch
 from pyro import infer
 from torch import Tensor, nn
 from torch.fx import GraphModule
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaezoo.objectives import Schedule
+from vaezoo.scopes import own_generator
+from vaezoo.writes import Writes, memory, tensors_in
 
-__all__ = ["Backend", "Trace", "leaves", "objectives", "schedules"]
+__all__ = ["Backend", "Trace", "gradients", "leaves", "objectives", "schedules"]
 
 _LOOKS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+_FRESH = (torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default)
+_NUMBERS = (Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__)
+_GET_DATA, _SET_DATA = Tensor.data.__get__, Tensor.data.__set__  # type: ignore[attr-defined]
 Backend = Callable[[GraphModule, list[Tensor]], Callable[..., Sequence[Tensor]]]
 
 
@@ -51,26 +57,27 @@ class Trace:
         self.leaves: list[Tensor] = []
         self.schedules = list(schedules(bound.objective))
         self._eager: Callable[..., dict[str, Tensor]] = bound.eager  # type: ignore[assignment]
-        with _undone(bound), pyro.validation_enabled(False):
+        # tracing runs the step, and the step runs after it
+        with own_generator(), Writes(), pyro.validation_enabled(False):
             # a lambda, because make_fx counts the arguments of a method wrongly
             step = make_fx(lambda batch, values: self._step(batch, values))
             self.graph = step(list(batch), self._values(batch))
         self.held = _lift_constants(self.graph)
+        if any(t.numel() and memory(t) in self._looks.unrecorded() for t in self.held):
+            raise RuntimeError("the program hands a tensor on in a way that is not recorded")
 
     def inputs(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
         """The arguments of the graph, for a batch: also what schedules and weights are now."""
         return [*(t.contiguous() for t in batch), *self._values(batch), *self.held]
 
     def _step(self, batch: list[Tensor], values: list[Tensor]) -> list[Tensor]:
-        with _fixed(self.schedules, values), _NoLooks():
+        self._looks = _NoLooks()
+        with _fixed(self.schedules, values), self._looks, _NoNumbers(self._looks):
             terms = self._eager(*batch)
         self.names = sorted(terms, key="loss".__ne__)
-        values, ends = [terms[name] for name in self.names], leaves(terms.get("loss"))
-        with _unhooked(ends):
-            given = torch.autograd.grad(values[0], ends, allow_unused=True) if ends else ()
-        found = [(p, g) for p, g in zip(ends, given, strict=True) if g is not None]
+        found = gradients(terms.get("loss"))
         self.leaves = [p for p, _ in found]
-        return [*values, *(g for _, g in found)]
+        return [*(terms[name] for name in self.names), *(g for _, g in found)]
 
     def _values(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
         """What the schedules say now, as tensors."""
@@ -99,6 +106,22 @@ def leaves(loss: Tensor | None) -> list[Tensor]:
     return found
 
 
+def gradients(loss: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+    """Those of a loss by each of its leaves that it depends on, with the leaves; no hook runs.
+
+    Example:
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> [(leaf is a, g.item()) for leaf, g in gradients(a * a)]
+        [(True, 6.0)]
+    """
+    ends = leaves(loss)
+    if loss is None or not ends:
+        return []
+    with _unhooked(ends):
+        found = torch.autograd.grad(loss, ends, allow_unused=True)
+    return [(p, g) for p, g in zip(ends, found, strict=True) if g is not None]
+
+
 def _lift_constants(graph: GraphModule) -> list[Tensor]:
     """Make inputs of all tensors that a graph holds, and return them in order."""
     nodes = graph.graph.find_nodes(op="get_attr")
@@ -119,41 +142,62 @@ def _lift_constants(graph: GraphModule) -> list[Tensor]:
     return tensors
 
 
-@contextlib.contextmanager
-def _undone(bound: nn.Module) -> Iterator[None]:
-    """Put random numbers and buffers back: tracing runs the step, and the step runs after it."""
-    buffers = list(bound.buffers())
-    before = [b.clone() for b in buffers]
-    try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
-            yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
-                if not torch.equal(buffer, value):
-                    buffer.copy_(value)
-
-
 class _NoLooks(TorchDispatchMode):
     """Refuses programs that look at the value of a tensor from outside: what follows is constant.
 
     Of tensors made while tracing, `make_fx` knows which have values to look at.
+
+    Attributes:
+        made: the memory of tensors made within it.
+        constant: the memory of those that are the same at every step.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.made: set[int] = set()
+        self.made: set[int | None] = set()
+        self.constant: set[int | None] = set()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        given = args[0].untyped_storage()._cdata if func in _LOOKS else None
-        if given is not None and given not in self.made:
+        if func in _LOOKS and memory(args[0]) not in self.made:
             raise RuntimeError(f"the program looks at the value of a tensor ({func})")
+        given = set(map(memory, tensors_in((args, kwargs))))
         found = func(*args, **(kwargs or {}))
-        outputs = found if isinstance(found, tuple | list) else [found]
-        self.made |= {t.untyped_storage()._cdata for t in outputs if isinstance(t, Tensor)}
+        made = set(map(memory, tensors_in(found)))
+        random = torch.Tag.nondeterministic_seeded in func.tags
+        if func in _FRESH:  # of numbers in the program; what holds them first has been given
+            self.constant |= made | given
+        elif given <= self.constant and not random:
+            self.constant |= made
+        else:
+            self.constant -= made | (given if func._schema.is_mutable else set())
+        # what an operation returns may be a view of what it was given
+        self.made |= made if func in _FRESH else made - given
         return found
+
+    def unrecorded(self) -> set[int | None]:
+        """The memory of tensors that depend on the batch: where a graph holds such, it is wrong."""
+        return self.made - self.constant
+
+
+class _NoNumbers(TorchFunctionMode):
+    """Refuses programs that hand the values of a tensor to NumPy or Python, which trace nothing."""
+
+    def __init__(self, looks: _NoLooks) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _NUMBERS and memory(args[0]) not in self.looks.constant:
+            raise RuntimeError(f"the program looks at the value of a tensor ({func.__name__})")
+        if func is _SET_DATA:
+            raise RuntimeError("the program sets the data of a tensor")
+        if func is _GET_DATA:  # the same, but recorded
+            return args[0].detach()
+        return func(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager
