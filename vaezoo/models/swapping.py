@@ -40,7 +40,7 @@ def check_part(model: LatentVariableModel, role: str, part: Any) -> None:
         raise TypeError(f"{role} must be a {kind.__name__}, got {name_of(part)}{_remedy(part)}")
     if of == "y" and not model.classes:
         raise ValueError(f"{type(model).__name__} has no labels, and no use for a {role}")
-    like = next(itertools.chain(model.parameters(), part.parameters()), torch.empty(0))
+    like = _like(model, part)
     part.to(device=like.device, dtype=like.dtype)
     prior: Any = part if isinstance(part, Prior) else getattr(model, "prior", None)
     before = prior.follows() if prior is not None else ()
@@ -178,6 +178,12 @@ def _flat(given: tuple[Given, ...]) -> Iterator[str]:
         yield from (variable,) if isinstance(variable, str) else variable
 
 
+def _like(model: nn.Module, part: nn.Module) -> Tensor:
+    """An empty tensor of the dtype and device of the first parameter, which may be lazy."""
+    first = next(itertools.chain(model.parameters(), part.parameters()), torch.empty(0))
+    return torch.empty(0, dtype=first.dtype, device=first.device)
+
+
 def _zeros(model: LatentVariableModel, variable: Given, leading: Leads, like: Tensor) -> Any:
     """Zeros of a variable, or a tuple of them."""
     if isinstance(variable, tuple):
@@ -200,7 +206,18 @@ def _refusing(model: LatentVariableModel, role: str, part: Any) -> Iterator[None
     try:
         yield
     except (ValueError, RuntimeError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"{role} {part!r} does not fit {model._shapes()}: {error}") from error
+        raise ValueError(
+            f"{role} {part!r} does not fit {model._shapes()}: {error}{_wanted(part)}"
+        ) from error
+
+
+def _wanted(part: Any) -> str:
+    """What the network of a part is to put out, where it is the user's own."""
+    network = getattr(part, "network", None)
+    if network is None or getattr(network, "broadcasts", False) or not hasattr(part, "_outputs"):
+        return ""
+    sizes = ", ".join(map(str, part._outputs()))
+    return f"; its network is to put out (N, {sizes}), as by a last nn.Unflatten(1, ({sizes},))"
 
 
 def _hint(shapes: Any, expected: Any) -> str:
