@@ -237,7 +237,7 @@ def test_labels_reach_every_posterior() -> None:
 BAD = [
     (lambda: priors.Flow(1), "an autoregressive flow needs z_dim of at least 2.*got z_dim=1"),
     (lambda: priors.Flow(9, hidden=(8,)), r"at least as wide as z_dim: got z_dim=9.*\(8,\)"),
-    (lambda: priors.Flow(3, layers=0), "layers=0"),
+    (lambda: priors.Flow(3, layers=0), "layers must be at least 1, got 0"),
     (lambda: posteriors.Flow(X_SHAPE, 3, context=0), "context must be at least 1, got 0"),
     (lambda: posteriors.LowRankNormal(X_SHAPE, 3, rank=0), "rank must be at least 1, got 0"),
     (lambda: priors.VampPrior(X_SHAPE, 3, k=0), "k must be at least 1, got 0"),
@@ -252,7 +252,7 @@ BAD = [
     ),
     (
         lambda: member("SSVAE", prior=priors.VampPrior(X_SHAPE, Z_DIM)),
-        "does not fit SSVAE.*this network needs labels in 0..2, got none",
+        "does not fit SSVAE.*classes=0 cannot follow a posterior with classes=3",
     ),
     (
         lambda: AutoregressiveFlow(3, hidden=(4,), context=2)(),

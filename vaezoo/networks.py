@@ -1,7 +1,8 @@
 """Networks: plain torch modules from one shape to another, with any leading dimensions.
 
 A Pyro program adds dimensions on the left: one for particles, one for every label that is summed
-out. Both networks here map `(*leading, *in_shape)` to `(*leading, *out_shape)` whatever those are.
+out. The networks here map `(*leading, *in_shape)` to `(*leading, *out_shape)` whatever those are;
+for a network of your own a part makes the leading dimensions one (see `vaezoo.leading`).
 
 Labels enter the first layer by weights of their own, `W_x x + W_y[y]`, which is the same function
 as a layer on the concatenation of x and one-hot y (Kingma et al. 2014, M2). Written as a sum it
@@ -13,10 +14,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from pyro.distributions import is_validation_enabled
 from torch import Tensor, nn
+
+from vaezoo import arguments
 
 __all__ = ["MLP", "Conv", "PairMLP", "positive"]
 
@@ -38,6 +42,7 @@ def positive(raw: Tensor) -> Tensor:
 class _Network(nn.Module):
     """first(x) + label[y], then the rest; subclasses build `first` and `rest`."""
 
+    broadcasts = True
     first: nn.Module
     rest: nn.Module
 
@@ -49,11 +54,10 @@ class _Network(nn.Module):
         label_scale: float,
     ) -> None:
         super().__init__()
-        self.in_shape: Shape = _shape("in_shape", in_shape)
-        self.out_shape: Shape = _shape("out_shape", out_shape)
-        if classes < 0:
-            raise ValueError(f"classes must be 0 (no labels) or more, got {classes}")
-        self.classes, self.label_scale = classes, label_scale
+        self.in_shape: Shape = arguments.shape("in_shape", in_shape)
+        self.out_shape: Shape = arguments.shape("out_shape", out_shape)
+        self.classes = arguments.size("classes", classes, least=0)
+        self.label_scale = arguments.number("label_scale", label_scale)
 
     def _make_label(self, width: int) -> None:
         """W_y, drawn as the columns of a linear layer on (x, one-hot y) are, times label_scale."""
@@ -121,7 +125,8 @@ class MLP(_Network):
         activation: Callable[[], nn.Module] = nn.ELU,
     ) -> None:
         super().__init__(in_shape, out_shape, classes, label_scale)
-        self.hidden, self.activation = _shape("hidden", hidden), activation
+        self.hidden = arguments.shape("hidden", hidden)
+        self.activation = arguments.activation(activation)
         widths = [*self.hidden, math.prod(self.out_shape)]
         self.first = nn.Sequential(
             nn.Flatten(), nn.Linear(math.prod(self.in_shape), self.hidden[0])
@@ -166,9 +171,10 @@ class PairMLP(MLP):
         classes: int = 0,
         activation: Callable[[], nn.Module] = nn.ELU,
     ) -> None:
+        x_shape, v_dim = arguments.shape_first("PairMLP", ("x_shape", "v_dim"), x_shape, v_dim)
         width = math.prod(x_shape) + v_dim
         super().__init__((width,), hidden, out_shape, classes=classes, activation=activation)
-        self.x_shape, self.v_dim = tuple(x_shape), v_dim
+        self.x_shape, self.v_dim = x_shape, v_dim
 
     def forward(self, x: Tensor | tuple[Tensor, Tensor], y: Tensor | None = None) -> Tensor:
         """Map (x, v) with labels y by broadcasting; or their concatenation, as an MLP does.
@@ -193,9 +199,12 @@ class PairMLP(MLP):
             )
         if y is not None and not self.classes:
             raise ValueError("this network takes no labels; build it with classes=…")
-        weight, bias = self.first.parameters()
-        w_x, w_v = weight.split([self.in_shape[0] - self.v_dim, self.v_dim], 1)
-        h = nn.functional.linear(image.flatten(-events), w_x, bias)
+        linear: Any = list(self.first.children())[-1]
+        if type(linear).forward is not nn.Linear.forward or linear._forward_pre_hooks:
+            # its weight is known inside of its call only, as under the older weight_norm
+            return super().forward(_joined(image.flatten(-events), v), y)
+        w_x, w_v = linear.weight.split([self.in_shape[0] - self.v_dim, self.v_dim], 1)
+        h = nn.functional.linear(image.flatten(-events), w_x, linear.bias)
         h = h + nn.functional.linear(v, w_v)
         if self.classes:
             h = h + self._label_term(y)
@@ -238,7 +247,8 @@ class Conv(_Network):
         activation: Callable[[], nn.Module] = nn.ELU,
     ) -> None:
         super().__init__(in_shape, out_shape, classes, label_scale)
-        self.hidden, self.activation = _shape("hidden", hidden), activation
+        self.hidden = arguments.shape("hidden", hidden)
+        self.activation = arguments.activation(activation)
         down = len(self.in_shape) == 3
         image = self.in_shape if down else self.out_shape
         side = 2 ** len(self.hidden)
@@ -280,10 +290,9 @@ def _over_leading(module: nn.Module, x: Tensor, events: int) -> Tensor:
     return out.reshape(*leading, *out.shape[1:])
 
 
-def _shape(name: str, sizes: Sequence[int]) -> Shape:
-    if len(sizes) == 0 or any(int(s) != s or s < 1 for s in sizes):
-        raise ValueError(f"{name} must be one or more sizes of at least 1, got {tuple(sizes)}")
-    return tuple(int(s) for s in sizes)
+def _joined(x: Tensor, v: Tensor) -> Tensor:
+    leading = torch.broadcast_shapes(x.shape[:-1], v.shape[:-1])
+    return torch.cat([t.expand(*leading, t.shape[-1]) for t in (x, v)], -1)
 
 
 def _csv(shape: Shape) -> str:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.utils import vec_to_tril_matrix
 
-from vaezoo import normals
+from vaezoo import arguments, normals
 from vaezoo.components import Component
 from vaezoo.flows import AutoregressiveFlow
+from vaezoo.leading import over_leading
 from vaezoo.networks import MLP, positive
 
 __all__ = ["Classifier", "DiagonalNormal", "Flow", "FullNormal", "LowRankNormal", "Posterior"]
@@ -38,7 +39,8 @@ class _Amortised(Posterior):
         z_dim: latent size.
         hidden: widths of the hidden layers of the default `MLP`.
         classes: number of classes of y; 0 for q(z|x).
-        network: your own module from images (and labels) to what the posterior reads.
+        network: your own module from images (N, *x_shape), and labels (N,) if any, to what the
+            posterior reads for each.
     """
 
     def __init__(
@@ -51,16 +53,22 @@ class _Amortised(Posterior):
         network: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.x_shape, self.z_dim = tuple(x_shape), z_dim
-        self.hidden, self.classes = tuple(hidden), classes
-        self.network = network or MLP(x_shape, hidden, self._outputs(), classes=classes)
+        kind = type(self).__name__
+        self.x_shape, self.z_dim = arguments.shape_first(kind, ("x_shape", "z_dim"), x_shape, z_dim)
+        self.hidden = arguments.shape("hidden", hidden)
+        self.classes = arguments.size("classes", classes, least=0)
+        self.network = (
+            MLP(self.x_shape, self.hidden, self._outputs(), classes=self.classes)
+            if network is None
+            else arguments.module("network", network)
+        )
 
     def _outputs(self) -> tuple[int, ...]:
         raise NotImplementedError
 
     def _read(self, x: Tensor, y: Tensor | None) -> Tensor:
-        h: Tensor = self.network(x) if y is None else self.network(x, y)
-        return h
+        """The network's outputs (*leading, …) for images (*leading, *x_shape), or a pair."""
+        return over_leading(self.network, x, y, self.x_shape)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.z_dim})"
@@ -145,9 +153,8 @@ class LowRankNormal(_Amortised):
         classes: int = 0,
         network: nn.Module | None = None,
     ) -> None:
-        if rank < 1:
-            raise ValueError(f"rank must be at least 1, got {rank}")
-        self.__dict__["rank"] = rank  # before nn.Module's __init__, which _outputs is called in
+        # before nn.Module's __init__, which _outputs is called in
+        self.__dict__["rank"] = arguments.size("rank", rank)
         super().__init__(x_shape, z_dim, hidden=hidden, classes=classes, network=network)
 
     def _outputs(self) -> tuple[int, ...]:
@@ -194,12 +201,13 @@ class Flow(_Amortised):
         classes: int = 0,
         network: nn.Module | None = None,
     ) -> None:
-        if context < 1:
-            raise ValueError(f"context must be at least 1, got {context}")
-        self.__dict__["context"] = context
+        self.__dict__["context"] = arguments.size("context", context)
         super().__init__(x_shape, z_dim, hidden=hidden, classes=classes, network=network)
-        self.layers, self.flow_hidden = layers, tuple(flow_hidden)
-        self.flow = AutoregressiveFlow(z_dim, layers=layers, hidden=flow_hidden, context=context)
+        self.layers = arguments.size("layers", layers)
+        self.flow_hidden = arguments.shape("flow_hidden", flow_hidden)
+        self.flow = AutoregressiveFlow(
+            self.z_dim, layers=self.layers, hidden=self.flow_hidden, context=self.context
+        )
 
     def _outputs(self) -> tuple[int, ...]:
         return (2 * self.z_dim + self.context,)
@@ -239,12 +247,19 @@ class Classifier(Component):
         network: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.x_shape, self.classes, self.hidden = tuple(x_shape), classes, tuple(hidden)
-        self.network = network or MLP(x_shape, hidden, (classes,), activation=nn.ReLU)
+        names = ("x_shape", "classes")
+        self.x_shape, self.classes = arguments.shape_first("Classifier", names, x_shape, classes)
+        arguments.size("classes", self.classes, least=2)
+        self.hidden = arguments.shape("hidden", hidden)
+        self.network = (
+            MLP(self.x_shape, self.hidden, (self.classes,), activation=nn.ReLU)
+            if network is None
+            else arguments.module("network", network)
+        )
 
     def forward(self, x: Tensor) -> dist.TorchDistribution:
         """Return q(y|x) for images x, shape (*leading, *x_shape)."""
-        return dist.Categorical(logits=self.network(x))
+        return dist.Categorical(logits=over_leading(self.network, x, None, self.x_shape))
 
     def __repr__(self) -> str:
         return f"Classifier({self.classes})"

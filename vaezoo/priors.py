@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from vaezoo import arguments
 from vaezoo.components import Component
 from vaezoo.flows import AutoregressiveFlow
 from vaezoo.mixtures import NormalMixture
@@ -29,8 +30,13 @@ class Prior(Component):
     def follow(self, posterior: Callable[..., dist.TorchDistribution]) -> None:
         """Take note of the posterior of the member that this is the prior of; here, do nothing.
 
-        A member calls it whenever either is swapped.
+        A member calls it whenever either is swapped. A prior that overrides it serves one member
+        at a time.
         """
+
+    def follows(self) -> tuple[Callable[..., dist.TorchDistribution], ...]:
+        """The posterior that `follow` took note of, or ()."""
+        return ()
 
 
 class StandardNormal(Prior):
@@ -46,9 +52,9 @@ class StandardNormal(Prior):
 
     def __init__(self, z_dim: int) -> None:
         super().__init__()
-        self.z_dim = _at_least_one("z_dim", z_dim)
-        self.register_buffer("zeros", torch.zeros(z_dim), persistent=False)
-        self.register_buffer("ones", torch.ones(z_dim), persistent=False)
+        self.z_dim = arguments.size("z_dim", z_dim)
+        self.register_buffer("zeros", torch.zeros(self.z_dim), persistent=False)
+        self.register_buffer("ones", torch.ones(self.z_dim), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:
         """Return N(0, I)."""
@@ -80,7 +86,7 @@ class MixtureOfGaussians(Prior):
 
     def __init__(self, z_dim: int, *, k: int = 500, learn_weights: bool = False) -> None:
         super().__init__()
-        self.z_dim, self.k = _at_least_one("z_dim", z_dim), _at_least_one("k", k)
+        self.z_dim, self.k = arguments.size("z_dim", z_dim), arguments.size("k", k)
         self.learn_weights = learn_weights
         self.loc = nn.Parameter(torch.randn(k, z_dim) / math.sqrt(k * z_dim))
         self.raw_scale = nn.Parameter(torch.randn(k, z_dim) / math.sqrt(k * z_dim))
@@ -103,7 +109,8 @@ class VampPrior(Prior):
 
     The variational mixture of posteriors (Tomczak, Welling 2018. arXiv:1705.07120, equation 9).
     It follows the posterior of the member it is assigned to, through swaps; where that one takes
-    labels, pseudo-input i has label i mod classes.
+    labels, pseudo-input i has label i mod classes. Another member needs another one, which starts
+    from the same pseudo-inputs as `copy.deepcopy(prior)`.
 
     Args:
         x_shape: shape of one pseudo-input, as the posterior takes it.
@@ -132,10 +139,14 @@ class VampPrior(Prior):
         unit: bool = True,
     ) -> None:
         super().__init__()
-        self.x_shape, self.z_dim = tuple(x_shape), _at_least_one("z_dim", z_dim)
-        self.k, self.classes, self.unit = _at_least_one("k", k), classes, unit
-        self.raw = nn.Parameter(torch.randn(k, *self.x_shape))
-        self.register_buffer("labels", torch.arange(k) % max(classes, 1), persistent=False)
+        names = ("x_shape", "z_dim")
+        self.x_shape, self.z_dim = arguments.shape_first("VampPrior", names, x_shape, z_dim)
+        self.k, self.unit = arguments.size("k", k), unit
+        self.classes = arguments.size("classes", classes, least=0)
+        self.raw = nn.Parameter(torch.randn(self.k, *self.x_shape))
+        self.register_buffer(
+            "labels", torch.arange(self.k) % max(self.classes, 1), persistent=False
+        )
         # in a tuple, because nn.Module would file the posterior as a part of this one
         self._followed: tuple[Callable[..., dist.TorchDistribution], ...] = ()
 
@@ -158,8 +169,22 @@ class VampPrior(Prior):
         return self.raw.sigmoid() if self.unit else self.raw
 
     def follow(self, posterior: Callable[..., dist.TorchDistribution]) -> None:
-        """Use this posterior from now on."""
+        """Use this posterior from now on.
+
+        Raises:
+            ValueError: it has another z_dim, or another number of classes.
+        """
+        for name in ("z_dim", "classes"):
+            ours, theirs = getattr(self, name), getattr(posterior, name, None)
+            if theirs not in (None, ours):
+                raise ValueError(
+                    f"a VampPrior with {name}={ours} cannot follow a posterior with {name}={theirs}"
+                )
         self._followed = (posterior,)
+
+    def follows(self) -> tuple[Callable[..., dist.TorchDistribution], ...]:
+        """The posterior that it follows, or ()."""
+        return self._followed
 
     def forward(self) -> dist.TorchDistribution:
         """Return the mixture of posteriors.
@@ -197,10 +222,11 @@ class Flow(Prior):
 
     def __init__(self, z_dim: int, *, layers: int = 4, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
-        self.z_dim, self.layers, self.hidden = z_dim, layers, tuple(hidden)
-        self.flow = AutoregressiveFlow(z_dim, layers=layers, hidden=hidden)
-        self.register_buffer("zeros", torch.zeros(z_dim), persistent=False)
-        self.register_buffer("ones", torch.ones(z_dim), persistent=False)
+        self.z_dim, self.layers = arguments.size("z_dim", z_dim), arguments.size("layers", layers)
+        self.hidden = arguments.shape("hidden", hidden)
+        self.flow = AutoregressiveFlow(self.z_dim, layers=self.layers, hidden=self.hidden)
+        self.register_buffer("zeros", torch.zeros(self.z_dim), persistent=False)
+        self.register_buffer("ones", torch.ones(self.z_dim), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:
         """Return p(z), a `TransformedDistribution`."""
@@ -209,9 +235,3 @@ class Flow(Prior):
 
     def __repr__(self) -> str:
         return f"Flow({self.z_dim}, layers={self.layers})"
-
-
-def _at_least_one(name: str, value: int) -> int:
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-    return value

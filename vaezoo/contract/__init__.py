@@ -20,10 +20,13 @@ generator and every setting are as before. The clauses:
     rebuilds     from the constructor arguments, kept as attributes, and the state in a safetensors
                  file, as by `vaezoo.save`
     gradients    reach every parameter: of the density, and of a posterior's draw
+    differences  the gradient of the density is the derivative of its value, by parameters, inputs,
+                 and the code
     normalises   the density integrates (or sums) to 1
     samples      draws are distributed as the density says
+    pathwise     the gradient of a posterior's draws is that of the density they have
 
-The last two judge the first input only. Integrals over each scalar of an `Independent`, and over
+The last three judge the first input only. Integrals over each scalar of an `Independent`, and over
 one or two dimensions, are by quadrature to 1e-3, others by 20,000 importance samples; draws are
 20,000, tested against the density with a p-value. Together they refuse a part that is right less
 often than once in 10,000 seeds, and the seed is fixed. Let sizes be small: two or three latent
@@ -43,8 +46,10 @@ from torch import Tensor
 from vaezoo.components import Component, outside_param_store
 from vaezoo.contract import clauses
 from vaezoo.contract.case import COPY, Case, ContractError, double, refuse
+from vaezoo.contract.differences import differences
 from vaezoo.contract.draws import samples
 from vaezoo.contract.integrals import normalises
+from vaezoo.contract.pathwise import pathwise
 from vaezoo.likelihoods import Likelihood
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
@@ -136,7 +141,9 @@ def _check(
         except Exception as error:
             refuse("copies", "a part that deepcopy can copy", error, COPY)
         case = Case(twin, tuple(map(_to_double, inputs)), tuple(event))
-        for clause in (*clauses.BASIC, *own, *clauses.FURTHER, normalises, samples):
+        last = [pathwise] if isinstance(part, Posterior) else []
+        every = (*clauses.BASIC, *own, *clauses.FURTHER, differences, normalises, samples, *last)
+        for clause in every:
             try:
                 clause(case)
             except ContractError:

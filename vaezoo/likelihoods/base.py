@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from vaezoo import arguments
 from vaezoo.components import Component
+from vaezoo.leading import over_leading
 from vaezoo.networks import MLP
 
 __all__ = ["Likelihood"]
@@ -16,15 +18,16 @@ __all__ = ["Likelihood"]
 class Likelihood(Component):
     """p(x|z[, y]): `forward(z[, y])` returns a distribution with event shape x_shape.
 
-    It must accept leading dimensions in z and y. Subclasses say by `_outputs` what their network
-    puts out, where that is not x_shape.
+    It must accept leading dimensions in z and y, as `_decode` does for any network. Subclasses say
+    by `_outputs` what their network puts out, where that is not x_shape.
 
     Args:
         z_dim: latent size.
         x_shape: shape of one observation: (C, H, W) for images, (genes,) for counts of genes.
         hidden: widths of the hidden layers of the default `MLP`.
         classes: number of classes of y; 0 for p(x|z).
-        network: your own module from codes (and labels) to x_shape, or to `_outputs`.
+        network: your own module from codes (N, z_dim), and labels (N,) if any, to (N, *x_shape), or
+            to `_outputs`.
     """
 
     def __init__(
@@ -37,9 +40,15 @@ class Likelihood(Component):
         network: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.z_dim, self.x_shape = z_dim, tuple(x_shape)
-        self.hidden, self.classes = tuple(hidden), classes
-        self.network = network or MLP((z_dim,), hidden, self._outputs(), classes=classes)
+        kind = type(self).__name__
+        self.z_dim, self.x_shape = arguments.size_first(kind, ("z_dim", "x_shape"), z_dim, x_shape)
+        self.hidden = arguments.shape("hidden", hidden)
+        self.classes = arguments.size("classes", classes, least=0)
+        self.network = (
+            MLP((self.z_dim,), self.hidden, self._outputs(), classes=self.classes)
+            if network is None
+            else arguments.module("network", network)
+        )
 
     def _outputs(self) -> tuple[int, ...]:
         """Shape of the network's output for one code."""
@@ -50,8 +59,8 @@ class Likelihood(Component):
         raise NotImplementedError
 
     def _decode(self, z: Tensor, y: Tensor | None) -> Tensor:
-        out: Tensor = self.network(z) if y is None else self.network(z, y)
-        return out
+        """The network's outputs (*leading, …) for codes (*leading, z_dim) and labels (*leading)."""
+        return over_leading(self.network, z, y, (self.z_dim,))
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError unless x are outcomes of this likelihood; here, any reals."""

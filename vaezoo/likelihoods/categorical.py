@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from vaezoo import arguments
 from vaezoo.likelihoods.base import Likelihood
 
 __all__ = ["Categorical"]
@@ -46,9 +47,8 @@ class Categorical(Likelihood):
         network: nn.Module | None = None,
         levels: int = 2,
     ) -> None:
-        if levels < 2:
-            raise ValueError(f"levels must be at least 2, got {levels}")
-        self.__dict__["levels"] = levels  # before nn.Module's __init__, which _outputs is called in
+        # before nn.Module's __init__, which _outputs is called in
+        self.__dict__["levels"] = arguments.size("levels", levels, least=2)
         super().__init__(z_dim, x_shape, hidden=hidden, classes=classes, network=network)
 
     def _outputs(self) -> tuple[int, ...]:

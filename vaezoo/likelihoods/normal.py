@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from vaezoo import arguments
 from vaezoo.likelihoods.base import Likelihood
 
 __all__ = ["Normal"]
@@ -53,7 +54,7 @@ class Normal(Likelihood):
             raise ValueError(
                 f"learn_variance must be False, 'shared' or 'pixel', got {learn_variance!r}"
             )
-        self.variance = variance
+        self.variance = arguments.number("variance", variance)
         # True, as in checkpoints from before there was "pixel"
         self.learn_variance = True if learn_variance == "shared" else learn_variance
         shape, start = self.x_shape if learn_variance == "pixel" else (), 0.5 * math.log(variance)

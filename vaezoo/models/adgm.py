@@ -30,6 +30,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from vaezoo import arguments
 from vaezoo.components import Component
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
@@ -98,7 +99,11 @@ class ADGM(LatentVariableModel):
         classifier: Classifier | None = None,
         posterior: Posterior | None = None,
     ) -> None:
-        shared: dict[str, Any] = {"hidden": tuple(hidden), "classes": classes}
+        names = ("x_shape", "z_dim")
+        x_shape, z_dim = arguments.shape_first(type(self).__name__, names, x_shape, z_dim)
+        a_dim, hidden = arguments.size("a_dim", a_dim), arguments.shape("hidden", hidden)
+        classes = arguments.size("classes", classes, least=2)
+        shared: dict[str, Any] = {"hidden": hidden, "classes": classes}
         super().__init__(
             x_shape,
             {"z": z_dim, "a": a_dim},
@@ -111,7 +116,7 @@ class ADGM(LatentVariableModel):
             classifier=classifier or _classifier_of_pair(x_shape, a_dim, **shared),
             posterior=posterior or _normal_of_pair(x_shape, a_dim, z_dim, **shared),
         )
-        self.hidden = tuple(hidden)
+        self.hidden = hidden
 
     def model(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """y ~ p(y), z ~ p(z), x ~ p(x|y, z), a ~ p(a|x, y, z), for images and labels (N,)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -14,9 +13,12 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from vaezoo import arguments
 from vaezoo.components import Component, outside_param_store
 from vaezoo.likelihoods import Likelihood
-from vaezoo.models.parts import AtMeans, Given, Part, probing
+from vaezoo.models.drawing import as_codes, as_labels, drawing, how_many, is_drawing
+from vaezoo.models.parts import AtMeans, Part
+from vaezoo.models.swapping import check_name, check_part, claim, name_of
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
 
@@ -64,8 +66,10 @@ class LatentVariableModel(nn.Module):
         **others: Component,
     ) -> None:
         super().__init__()
-        sizes = {self.code: z_dim} if isinstance(z_dim, int) else z_dim
-        self.x_shape, self.z_dim, self.classes = tuple(x_shape), sizes[self.code], classes
+        sizes = z_dim if isinstance(z_dim, Mapping) else {self.code: z_dim}
+        sizes = {name: arguments.size(f"{name}_dim", size) for name, size in sizes.items()}
+        self.x_shape, self.z_dim = arguments.shape("x_shape", x_shape), sizes[self.code]
+        self.classes = arguments.size("classes", classes, least=0)
         for name, size in sizes.items():
             setattr(self, f"{name}_dim", size)
         # parts follow the dtype and device of the first that has parameters
@@ -85,7 +89,7 @@ class LatentVariableModel(nn.Module):
     @contextlib.contextmanager
     def images(self, x: Tensor, y: Tensor | None = None) -> Iterator[None]:
         """The plate over images; while Pyro's validation is on, after `check` of the batch."""
-        if dist.is_validation_enabled():
+        if dist.is_validation_enabled() and not is_drawing():
             self.check(x, y)
         with pyro.plate("data", len(x)):
             yield
@@ -126,11 +130,23 @@ class LatentVariableModel(nn.Module):
         if name in ("model", "guide"):
             self._set_program(name, value)
             return
-        if name in self.parts:
-            self._check_part(name, value)
+        value = self._checked(name, value)
         super().__setattr__(name, value)
         if name in self.parts:
-            self._follow()
+            claim(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """After copying and unpickling: the prior is that of this model."""
+        super().__setstate__(state)
+        claim(self)
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """The value that an attribute takes: a part that fits, a number in its range."""
+        if name in self.parts:
+            check_part(self, name, value)
+        else:
+            check_name(self, name, value)
+        return value
 
     def __delattr__(self, name: str) -> None:
         if name in ("model", "guide"):
@@ -138,53 +154,11 @@ class LatentVariableModel(nn.Module):
         else:
             super().__delattr__(name)
 
-    def _follow(self, prior: Prior | None = None) -> None:
-        """Show the prior the posterior of the same latent, once there are both."""
-        prior = prior or getattr(self, "prior", None)
-        latent = self.parts["prior"].of
-        names = (n for n, p in self.parts.items() if p.kind is Posterior and p.of == latent)
-        posterior = getattr(self, next(names, ""), None)
-        if prior is not None and posterior is not None:
-            prior.follow(posterior)
-
-    def _check_part(self, role: str, part: Any) -> None:
-        """Run a new part once on zeros, and compare what it returns with what the rest needs."""
-        kind, of, given = self.parts[role]
-        if not isinstance(part, kind):
-            raise TypeError(f"{role} must be a {kind.__name__}, got {_kind(part)}")
-        like = next(itertools.chain(self.parameters(), part.parameters()), torch.empty(0))
-        part.to(device=like.device, dtype=like.dtype)
-        if isinstance(part, Prior):
-            self._follow(part)
-        try:
-            with probing(part):
-                found = part(*(self._zeros(v, like) for v in given if v != "y" or self.classes))
-        except (ValueError, RuntimeError, TypeError, AttributeError) as error:
-            raise ValueError(f"{role} {part!r} does not fit {self._shapes()}: {error}") from error
-        expected = ((2,) if given else (), self._event(of))
-        if (tuple(found.batch_shape), tuple(found.event_shape)) != expected:
-            raise ValueError(
-                f"{role} {part!r} does not fit {self._shapes()}: expected batch and event shape "
-                f"{expected}, got {tuple(found.batch_shape), tuple(found.event_shape)}"
-            )
-        if kind is Posterior and not found.has_rsample:
-            raise ValueError(
-                f"a posterior must be reparametrised (has_rsample), and {type(found).__name__} is "
-                "not: a mixture can be a prior; as a posterior use DiagonalNormal"
-            )
-
     def _event(self, variable: str) -> tuple[int, ...]:
         """The shape of one image's value of a variable."""
         if variable in ("x", "y"):
             return self.x_shape if variable == "x" else ()
         return (getattr(self, f"{variable}_dim"),)
-
-    def _zeros(self, variable: Given, like: Tensor) -> Any:
-        """A batch of two zeros of a variable, or a tuple of them."""
-        if isinstance(variable, tuple):
-            return tuple(self._zeros(v, like) for v in variable)
-        dtype = torch.long if variable == "y" else like.dtype
-        return like.new_zeros(2, *self._event(variable), dtype=dtype)
 
     def _set_program(self, name: str, value: Any) -> None:
         if name == "guide" and isinstance(value, Posterior):
@@ -192,9 +166,11 @@ class LatentVariableModel(nn.Module):
             self._drop_program("guide")
             return
         if isinstance(value, Component) or not callable(value):
-            raise TypeError(f"{name} must be a Pyro program or a Posterior, got {_kind(value)}")
+            raise TypeError(f"{name} must be a Pyro program or a Posterior, got {name_of(value)}")
         if isinstance(value, nn.Module) and self in value.modules():
-            raise ValueError(f"{_kind(value)} holds the model itself, which cannot hold it in turn")
+            raise ValueError(
+                f"{name_of(value)} holds the model itself, which cannot hold it in turn"
+            )
         wanted = inspect.signature(getattr(type(self), name).__get__(self))
         try:
             inspect.signature(value).bind(*wanted.parameters)
@@ -237,14 +213,17 @@ class LatentVariableModel(nn.Module):
         Args:
             n: how many; by default as many as there are codes or labels, else 1.
             y: labels (n,) or one class for all; only for members with labels.
-            z: codes (n, z_dim) to decode; drawn from the prior by default.
+            z: codes (n, z_dim) to decode, or one (1, z_dim) for all; drawn from the prior by
+                default. Lists and arrays will do for both.
             mean: give E[x|z], the picture usually shown, rather than a draw of the pixels.
 
         Returns:
             Images, shape (n, *x_shape).
 
         Raises:
-            ValueError: the member has no labels and some are given.
+            ValueError: the member has no labels and some are given; or labels, codes and n do not
+                have the shapes above.
+            TypeError: one of them is of another type.
         """
         return self._draw(n, y, {self.code: z}, mean)
 
@@ -256,21 +235,22 @@ class LatentVariableModel(nn.Module):
         mean: bool,
     ) -> Tensor:
         """`sample`, given values of any latents by their names."""
-        given = {name: value for name, value in latents.items() if value is not None}
-        if n is None:
-            sized = [t for t in (*given.values(), y) if isinstance(t, Tensor) and t.dim()]
-            n = len(sized[0]) if sized else 1
         like = self._tensor_like()
+        given = {
+            name: as_codes(name, value, self._event(name)[0], like)
+            for name, value in latents.items()
+            if value is not None
+        }
+        labels = None if y is None else as_labels(self, y, like)
+        n = how_many(n, [*given.values(), *_given(labels)])
         batch = [like.new_zeros(n, *self.x_shape)]
-        if y is not None:
-            if not self.classes:
-                raise ValueError(f"{type(self).__name__} has no labels: leave y out")
-            given["y"] = torch.as_tensor(y, device=like.device).expand(n)
+        if labels is not None:
+            given["y"] = labels.expand(n)
             batch.append(given["y"])
         # uncondition lifts x (and y) off the data; condition then fixes what was asked for
         program: Callable[..., Any] = poutine.uncondition(self.model)
         program = poutine.condition(program, data=given)
-        with outside_param_store():
+        with outside_param_store(), drawing():
             site = poutine.trace(program).get_trace(*batch).nodes["x"]
         images: Tensor = site["fn"].mean if mean else site["value"]
         return images.expand(n, *self.x_shape)
@@ -313,17 +293,28 @@ class LatentVariableModel(nn.Module):
 
     def __repr__(self) -> str:
         replaced = [
-            f"{n} = {_kind(self.__dict__[n])}" for n in ("model", "guide") if n in vars(self)
+            f"{n} = {name_of(self.__dict__[n])}" for n in ("model", "guide") if n in vars(self)
         ]
-        return "   ".join(self._story() + replaced)
+        return "   ".join(self._story() + self._settings() + replaced)
+
+    def _settings(self) -> list[str]:
+        """What the default objective takes from the member, where it is not the ELBO's own."""
+        return []
+
+    def forward(self, *batch: Any) -> Any:
+        """A member is no function of images.
+
+        Raises:
+            TypeError: always; it says what there is to call.
+        """
+        raise TypeError(
+            f"a {type(self).__name__} is a pair of programs and cannot be called: use sample(n), "
+            "encode(x), reconstruct(x), or Bound(model)(x) for the loss"
+        )
 
 
 def _given(*tensors: Tensor | None) -> list[Tensor]:
     return [t for t in tensors if t is not None]
-
-
-def _kind(value: Any) -> str:
-    return getattr(value, "__qualname__", None) or f"a {type(value).__name__}"
 
 
 def _csv(shape: Sequence[int]) -> str:

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import pyro
 from torch import Tensor
 
+from vaezoo import arguments
 from vaezoo.likelihoods import Likelihood, Normal
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.networks import MLP
@@ -59,15 +60,21 @@ class FSVAE(LatentVariableModel):
         likelihood: Likelihood | None = None,
         posterior: Posterior | None = None,
     ) -> None:
+        names = ("x_shape", "z_dim")
+        x_shape, z_dim = arguments.shape_first(type(self).__name__, names, x_shape, z_dim)
+        hidden, classes = (
+            arguments.shape("hidden", hidden),
+            arguments.size("classes", classes, least=2),
+        )
         super().__init__(
             x_shape,
             z_dim,
             classes=classes,
             prior=prior or StandardNormal(z_dim),
-            likelihood=likelihood or _normal(z_dim, x_shape, tuple(hidden[::-1]), classes),
+            likelihood=likelihood or _normal(z_dim, x_shape, hidden[::-1], classes),
             posterior=posterior or DiagonalNormal(x_shape, z_dim, hidden=hidden, classes=classes),
         )
-        self.hidden = tuple(hidden)
+        self.hidden = hidden
 
     def model(self, x: Tensor, y: Tensor) -> Tensor:
         """z ~ p(z), x ~ p(x|y, z), for images (N, *x_shape) and labels (N,)."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vaezoo import arguments
 from vaezoo.likelihoods import Likelihood
 from vaezoo.models.vae import VAE
 from vaezoo.posteriors import Posterior
@@ -56,6 +57,9 @@ class GMVAE(VAE):
         likelihood: Likelihood | None = None,
         posterior: Posterior | None = None,
     ) -> None:
+        names = ("x_shape", "z_dim")
+        x_shape, z_dim = arguments.shape_first(type(self).__name__, names, x_shape, z_dim)
+        k = arguments.size("k", k)
         super().__init__(
             x_shape,
             z_dim,

@@ -32,6 +32,7 @@ from typing import ClassVar
 import pyro
 from torch import Tensor, nn
 
+from vaezoo import arguments
 from vaezoo.components import Component
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
@@ -92,17 +93,21 @@ class HierarchicalVAE(LatentVariableModel):
         posterior: Posterior | None = None,
         upper_posterior: Posterior | None = None,
     ) -> None:
-        down, upper_down = tuple(hidden[::-1]), tuple(upper_hidden[::-1])
+        names = ("x_shape", "z1_dim")
+        x_shape, z1_dim = arguments.shape_first(type(self).__name__, names, x_shape, z1_dim)
+        z2_dim, hidden = arguments.size("z2_dim", z2_dim), arguments.shape("hidden", hidden)
+        upper_hidden = arguments.shape("upper_hidden", upper_hidden)
+        down, upper_down = hidden[::-1], upper_hidden[::-1]
         super().__init__(
             x_shape,
             {"z1": z1_dim, "z2": z2_dim},
             prior=prior or StandardNormal(z2_dim),
             conditional_prior=conditional_prior or _normal((z2_dim,), z1_dim, upper_down),
-            likelihood=likelihood or _bernoulli(z1_dim, tuple(x_shape), down),
-            posterior=posterior or _normal(tuple(x_shape), z1_dim, tuple(hidden)),
-            upper_posterior=upper_posterior or _normal((z1_dim,), z2_dim, tuple(upper_hidden)),
+            likelihood=likelihood or _bernoulli(z1_dim, x_shape, down),
+            posterior=posterior or _normal(x_shape, z1_dim, hidden),
+            upper_posterior=upper_posterior or _normal((z1_dim,), z2_dim, upper_hidden),
         )
-        self.hidden, self.upper_hidden = tuple(hidden), tuple(upper_hidden)
+        self.hidden, self.upper_hidden = hidden, upper_hidden
 
     def model(self, x: Tensor) -> Tensor:
         """z2 ~ p(z2), z1 ~ p(z1|z2), x ~ p(x|z1), for images x (N, *x_shape)."""

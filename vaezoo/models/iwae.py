@@ -17,7 +17,9 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from vaezoo import arguments
 from vaezoo.likelihoods import Likelihood
 from vaezoo.models.vae import VAE
 from vaezoo.posteriors import Posterior
@@ -52,6 +54,7 @@ class IWAE(VAE):
         likelihood: Likelihood | None = None,
         posterior: Posterior | None = None,
     ) -> None:
+        particles = arguments.size("particles", particles)
         super().__init__(
             x_shape,
             z_dim,
@@ -61,3 +64,11 @@ class IWAE(VAE):
             posterior=posterior,
         )
         self.particles = particles
+
+    def _checked(self, name: str, value: Any) -> Any:
+        if name == "particles":
+            return arguments.size("particles", value)
+        return super()._checked(name, value)
+
+    def _settings(self) -> list[str]:
+        return [f"m = {self.particles} importance samples"]

@@ -38,10 +38,12 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from vaezoo import arguments
 from vaezoo.components import Component
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.parts import Part, mean_of
+from vaezoo.models.swapping import name_of
 from vaezoo.models.vae import VAE
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
@@ -106,8 +108,13 @@ class M1M2(LatentVariableModel):
         classifier: Classifier | None = None,
         upper_posterior: Posterior | None = None,
     ) -> None:
-        up: dict[str, Any] = {"hidden": tuple(upper_hidden), "classes": classes}
-        down = up | {"hidden": tuple(upper_hidden[::-1])}
+        names = ("x_shape", "z1_dim")
+        x_shape, z1_dim = arguments.shape_first(type(self).__name__, names, x_shape, z1_dim)
+        z2_dim, hidden = arguments.size("z2_dim", z2_dim), arguments.shape("hidden", hidden)
+        upper_hidden = arguments.shape("upper_hidden", upper_hidden)
+        classes = arguments.size("classes", classes, least=2)
+        up: dict[str, Any] = {"hidden": upper_hidden, "classes": classes}
+        down = up | {"hidden": upper_hidden[::-1]}
         super().__init__(
             x_shape,
             {"z1": z1_dim, "z2": z2_dim},
@@ -119,7 +126,7 @@ class M1M2(LatentVariableModel):
             classifier=classifier or Classifier((z1_dim,), **up),
             upper_posterior=upper_posterior or DiagonalNormal((z1_dim,), z2_dim, **up),
         )
-        self.hidden, self.upper_hidden = tuple(hidden), tuple(upper_hidden)
+        self.hidden, self.upper_hidden = hidden, upper_hidden
 
     @classmethod
     def from_m1(cls, m1: VAE, z2_dim: int = 50, **arguments: Any) -> M1M2:
@@ -143,7 +150,7 @@ class M1M2(LatentVariableModel):
             ['likelihood', 'posterior', 'prior']
         """
         if not isinstance(m1, VAE):
-            raise TypeError(f"M1 must be a VAE, got a {type(m1).__name__}")
+            raise TypeError(f"M1 must be a VAE, got {name_of(m1)}")
         likelihood, posterior = copy.deepcopy((m1.likelihood, m1.posterior))
         for part in (likelihood, posterior):
             part.requires_grad_(False)

@@ -1,18 +1,15 @@
-"""What a member's parts are, and two ways of running them: as a probe, and at their means."""
+"""What a member's parts are, and running them at their means."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import torch
 from pyro.poutine.messenger import Messenger
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaezoo.components import Component
 
-__all__ = ["AtMeans", "Given", "Part", "mean_of", "probing"]
+__all__ = ["AtMeans", "Given", "Part", "mean_of"]
 
 Given = str | tuple[str, ...]
 
@@ -33,18 +30,6 @@ class Part(NamedTuple):
     kind: type[Component]
     of: str
     given: tuple[Given, ...] = ()
-
-
-@contextlib.contextmanager
-def probing(part: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients, so that a look at a part leaves no mark on it."""
-    training = part.training
-    with torch.no_grad():
-        try:
-            part.eval()
-            yield
-        finally:
-            part.train(training)
 
 
 def mean_of(found: Any) -> Tensor:

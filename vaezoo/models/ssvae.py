@@ -29,6 +29,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from vaezoo import arguments
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
@@ -69,6 +70,12 @@ class SSVAE(LatentVariableModel):
         posterior: Posterior | None = None,
         classifier: Classifier | None = None,
     ) -> None:
+        names = ("x_shape", "z_dim")
+        x_shape, z_dim = arguments.shape_first(type(self).__name__, names, x_shape, z_dim)
+        hidden, classes = (
+            arguments.shape("hidden", hidden),
+            arguments.size("classes", classes, least=2),
+        )
         super().__init__(
             x_shape,
             z_dim,
@@ -78,7 +85,7 @@ class SSVAE(LatentVariableModel):
             or Bernoulli(z_dim, x_shape, hidden=hidden[::-1], classes=classes),
             posterior=posterior or DiagonalNormal(x_shape, z_dim, hidden=hidden, classes=classes),
         )
-        self.hidden = tuple(hidden)
+        self.hidden = hidden
         self.classifier = classifier or Classifier(x_shape, classes, hidden=hidden)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> Tensor:

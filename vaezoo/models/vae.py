@@ -19,10 +19,12 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyro
 from torch import Tensor
 
+from vaezoo import arguments
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.posteriors import DiagonalNormal, Posterior
@@ -57,6 +59,9 @@ class VAE(LatentVariableModel):
         likelihood: Likelihood | None = None,
         posterior: Posterior | None = None,
     ) -> None:
+        names = ("x_shape", "z_dim")
+        x_shape, z_dim = arguments.shape_first(type(self).__name__, names, x_shape, z_dim)
+        hidden, beta = arguments.shape("hidden", hidden), _weight(beta)
         super().__init__(
             x_shape,
             z_dim,
@@ -64,7 +69,13 @@ class VAE(LatentVariableModel):
             likelihood=likelihood or Bernoulli(z_dim, x_shape, hidden=hidden[::-1]),
             posterior=posterior or DiagonalNormal(x_shape, z_dim, hidden=hidden),
         )
-        self.hidden, self.beta = tuple(hidden), beta
+        self.hidden, self.beta = hidden, beta
+
+    def _checked(self, name: str, value: Any) -> Any:
+        return _weight(value) if name == "beta" else super()._checked(name, value)
+
+    def _settings(self) -> list[str]:
+        return [] if self.beta == 1 else [f"β = {self.beta}"]
 
     def model(self, x: Tensor) -> Tensor:
         """z ~ p(z), x ~ p(x|z), for images x (N, *x_shape)."""
@@ -76,3 +87,8 @@ class VAE(LatentVariableModel):
         """z ~ q(z|x)."""
         with self.images(x):
             return pyro.sample("z", self.posterior(x))
+
+
+def _weight(beta: Any) -> Any:
+    """A number of at least 0, or a schedule as it is."""
+    return beta if hasattr(beta, "step") else arguments.number("beta", beta, least=0)

@@ -1,0 +1,87 @@
+"""What a member is given to draw from: numbers of images, labels and codes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaezoo import arguments
+
+__all__ = ["as_codes", "as_labels", "drawing", "how_many", "is_drawing"]
+
+_drawing: ContextVar[bool] = ContextVar("drawing", default=False)
+
+
+@contextlib.contextmanager
+def drawing() -> Iterator[None]:
+    """Within it images are to be drawn: those a program is called with only say how many."""
+    token = _drawing.set(True)
+    try:
+        yield
+    finally:
+        _drawing.reset(token)
+
+
+def is_drawing() -> bool:
+    """Whether we are within `drawing`."""
+    return _drawing.get()
+
+
+def as_codes(name: str, value: Any, size: int, like: Tensor) -> Tensor:
+    """Codes (n, size) as a tensor; numbers that are no tensor take on the model's dtype."""
+    if isinstance(value, Tensor) and value.dtype != like.dtype:
+        raise ValueError(
+            f"expected codes {name} of dtype {like.dtype} like the model's parameters, got "
+            f"{value.dtype}: convert with {name}.to({like.dtype})"
+        )
+    try:
+        codes = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"codes {name} must be numbers (n, {size}), got {value!r}") from error
+    if codes.dim() != 2 or codes.shape[1] != size or not len(codes):
+        one = f": one code is {name}[None]" if codes.shape == (size,) else ""
+        raise ValueError(f"expected codes {name} (n, {size}), got {tuple(codes.shape)}{one}")
+    return codes
+
+
+def as_labels(model: Any, value: Any, like: Tensor) -> Tensor:
+    """Labels () or (n,) as integers in range."""
+    if not model.classes:
+        raise ValueError(f"{type(model).__name__} has no labels: leave y out")
+    try:
+        labels = torch.as_tensor(value, device=like.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"labels y must be integers, got {value!r}") from error
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"labels y must be integer classes, got {labels.dtype}")
+    if labels.dim() > 1 or not labels.numel():
+        raise ValueError(
+            f"expected one class, or labels y (n,), got {tuple(labels.shape)}: one-hot labels are "
+            "y.argmax(-1)"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= model.classes:
+        raise ValueError(f"labels must lie in 0..{model.classes - 1}, got {low}..{high}")
+    return labels.long()
+
+
+def how_many(n: Any, given: list[Tensor]) -> int:
+    """n, or the number of codes or labels; one of them is for all.
+
+    Raises:
+        ValueError: they differ.
+    """
+    lengths = {len(t) for t in given if t.dim()} - {1}
+    if len(lengths) > 1:
+        raise ValueError(f"labels and codes must be as many, got {sorted(lengths)}")
+    if n is None:
+        return lengths.pop() if lengths else 1
+    n = arguments.size("n", n)
+    if lengths and {n} != lengths:
+        raise ValueError(f"n is {n}, and there are {lengths.pop()} labels or codes: leave n out")
+    return n

@@ -1,0 +1,232 @@
+"""What a member asks of a part before it takes it, and of any other attribute.
+
+A part is run on zeros: a batch of two, and what it meets beside one draw for each image, codes of
+several particles and every label. A prior that follows a posterior serves one member.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import itertools
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from vaezoo.components import Component
+from vaezoo.models.parts import Given
+from vaezoo.posteriors import Posterior
+from vaezoo.priors import Prior
+from vaezoo.scopes import in_mode, own_generator
+
+if TYPE_CHECKING:
+    from vaezoo.models.base import LatentVariableModel
+
+__all__ = ["check_name", "check_part", "claim", "name_of"]
+
+Leads = dict[str, tuple[int, ...]]
+
+_owners: weakref.WeakKeyDictionary[Prior, weakref.ref[nn.Module]] = weakref.WeakKeyDictionary()
+
+
+def check_part(model: LatentVariableModel, role: str, part: Any) -> None:
+    """Raise TypeError or ValueError unless a part fits the rest; it takes on device and dtype."""
+    kind, of, _ = model.parts[role]
+    if not isinstance(part, kind):
+        raise TypeError(f"{role} must be a {kind.__name__}, got {name_of(part)}{_remedy(part)}")
+    if of == "y" and not model.classes:
+        raise ValueError(f"{type(model).__name__} has no labels, and no use for a {role}")
+    like = _like(model, part)
+    part.to(device=like.device, dtype=like.dtype)
+    prior: Any = part if isinstance(part, Prior) else getattr(model, "prior", None)
+    before = prior.follows() if prior is not None else ()
+    try:
+        if isinstance(part, Prior):
+            _check_unshared(model, part)
+            _probe_prior(model, part, _posterior_of_prior(model), like)
+        else:
+            _probe(model, role, part, like)
+        if before and part is not prior and role == _role_of_posterior(model):
+            _probe_prior(model, prior, part, like)
+    except Exception:
+        for posterior in before:
+            prior.follow(posterior)
+        raise
+
+
+def claim(model: LatentVariableModel) -> None:
+    """Give the prior the posterior of its latent, once both exist, and note whose prior it is."""
+    prior, posterior = getattr(model, "prior", None), _posterior_of_prior(model)
+    if prior is not None and posterior is not None:
+        prior.follow(posterior)
+        _owners[prior] = weakref.ref(model)
+
+
+def check_name(model: LatentVariableModel, name: str, value: Any) -> None:
+    """Raise AttributeError for sizes that cannot change, and for misspelt names of parts."""
+    sizes = ("x_shape", "classes", "z_dim", *(f"{latent}_dim" for latent in model._latents()))
+    if name in sizes and name in vars(model) and vars(model)[name] != value:
+        raise AttributeError(
+            f"{name} is {vars(model)[name]} for all parts of this {type(model).__name__}: to change"
+            f" it, build a new model, {type(model).__name__}(…, {name}={value!r})"
+        )
+    if name in model.parts or name.startswith("_") or not isinstance(value, nn.Module):
+        return
+    near = difflib.get_close_matches(name, model.parts, n=1, cutoff=0.75)
+    own = type(model).__module__.startswith("vaezoo.")
+    if near or (own and isinstance(value, Component)):
+        hint = f"did you mean {near[0]}?" if near else "keep it outside of the model"
+        raise AttributeError(
+            f"{type(model).__name__} has no part {name!r}, only {', '.join(model.parts)}: {hint}"
+        )
+
+
+def name_of(value: Any) -> str:
+    """What a value is, for an error."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return getattr(value, "__qualname__", None) or f"a {type(value).__name__}"
+
+
+def _remedy(part: Any) -> str:
+    return f": make one of it, {part.__name__}(…)" if isinstance(part, type) else ""
+
+
+def _role_of_posterior(model: LatentVariableModel) -> str:
+    """The name of the posterior of the prior's latent."""
+    latent = model.parts["prior"].of
+    return next((n for n, p in model.parts.items() if p.kind is Posterior and p.of == latent), "")
+
+
+def _posterior_of_prior(model: LatentVariableModel) -> Posterior | None:
+    return getattr(model, _role_of_posterior(model), None)
+
+
+def _check_unshared(model: LatentVariableModel, prior: Prior) -> None:
+    owner = _owners.get(prior, lambda: None)()
+    follows = type(prior).follow is not Prior.follow
+    if follows and owner not in (None, model) and getattr(owner, "prior", None) is prior:
+        raise ValueError(
+            f"{prior!r} is the prior of another {type(owner).__name__}, whose posterior it follows,"
+            " and can follow only one: give this model its own, copy.deepcopy(prior)"
+        )
+
+
+def _probe_prior(
+    model: LatentVariableModel, prior: Prior, posterior: Component | None, like: Tensor
+) -> None:
+    """Run a prior on the posterior that it would follow."""
+    with _refusing(model, "prior", prior):
+        if posterior is not None:
+            prior.follow(posterior)
+    _probe(model, "prior", prior, like)
+    size, of = model._event(model.parts["prior"].of)[0], getattr(prior, "z_dim", None)
+    if of not in (None, size):
+        raise ValueError(
+            f"prior {prior!r} does not fit {model._shapes()}: its z_dim is {of}, and {size} needed"
+        )
+
+
+def _probe(model: LatentVariableModel, role: str, part: Component, like: Tensor) -> None:
+    """Run a part on zeros, and compare what it returns with what the rest needs."""
+    kind, of, given = model.parts[role]
+    if not model.classes:
+        given = tuple(v for v in given if v != "y")
+    for leading in _leads(model, given):
+        with _refusing(model, role, part), _looking(part):
+            found = part(*(_zeros(model, v, leading, like) for v in given))
+        batch = torch.broadcast_shapes(*(leading[v] for v in _flat(given)))
+        shapes, expected = (
+            (tuple(found.batch_shape), tuple(found.event_shape)),
+            (
+                tuple(batch),
+                model._event(of),
+            ),
+        )
+        if shapes != expected:
+            raise ValueError(
+                f"{role} {part!r} does not fit {model._shapes()}: expected batch and event shape "
+                f"{expected}, got {shapes}{_hint(shapes, expected)}"
+            )
+    if kind is Posterior and not found.has_rsample:
+        raise ValueError(
+            f"a posterior must be reparametrised (has_rsample), and {type(found).__name__} is "
+            "not: a mixture can be a prior; as a posterior use DiagonalNormal"
+        )
+
+
+def _leads(
+    model: LatentVariableModel, given: tuple[Given, ...]
+) -> list[dict[str, tuple[int, ...]]]:
+    """Leading dimensions of each variable: two of everything; and particles and every label."""
+    names = list(_flat(given))
+    plain: Leads = dict.fromkeys(names, (2,))
+    taken = {s for name in names for s in model._event(name)}
+    # sizes that no dimension of an input has, so that none is taken for another
+    particles, images = itertools.islice((n for n in itertools.count(2) if n not in taken), 2)
+    many: Leads = {name: (images,) if name == "x" else (particles, images) for name in names}
+    many |= {"y": (2, 1, 1)} if "y" in names else {}
+    return [plain] if names in ([], ["x"]) else [plain, many]
+
+
+def _flat(given: tuple[Given, ...]) -> Iterator[str]:
+    for variable in given:
+        yield from (variable,) if isinstance(variable, str) else variable
+
+
+def _like(model: nn.Module, part: nn.Module) -> Tensor:
+    """An empty tensor of the dtype and device of the first parameter, which may be lazy."""
+    first = next(itertools.chain(model.parameters(), part.parameters()), torch.empty(0))
+    return torch.empty(0, dtype=first.dtype, device=first.device)
+
+
+def _zeros(model: LatentVariableModel, variable: Given, leading: Leads, like: Tensor) -> Any:
+    """Zeros of a variable, or a tuple of them."""
+    if isinstance(variable, tuple):
+        return tuple(_zeros(model, v, leading, like) for v in variable)
+    dtype = torch.long if variable == "y" else like.dtype
+    return like.new_zeros(*leading[variable], *model._event(variable), dtype=dtype)
+
+
+@contextlib.contextmanager
+def _looking(part: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients, a generator apart: a look leaves no mark on a part."""
+    lazy = any(is_lazy(p) for p in part.parameters())  # its weights are drawn now, once for all
+    apart = contextlib.nullcontext() if lazy else own_generator()
+    with torch.no_grad(), in_mode(part, training=False), apart:
+        yield
+
+
+@contextlib.contextmanager
+def _refusing(model: LatentVariableModel, role: str, part: Any) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, RuntimeError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"{role} {part!r} does not fit {model._shapes()}: {error}{_wanted(part)}"
+        ) from error
+
+
+def _wanted(part: Any) -> str:
+    """What the network of a part is to put out, where it is the user's own."""
+    network = getattr(part, "network", None)
+    if network is None or getattr(network, "broadcasts", False) or not hasattr(part, "_outputs"):
+        return ""
+    sizes = ", ".join(map(str, part._outputs()))
+    return f"; its network is to put out (N, {sizes}), as by a last nn.Unflatten(1, ({sizes},))"
+
+
+def _hint(shapes: Any, expected: Any) -> str:
+    (batch, event), (wanted, inner) = shapes, expected
+    if batch + event == wanted + inner and len(event) < len(inner):
+        return f": write .to_event({len(inner) - len(event)})"
+    if len(wanted) == 2 and (batch, event) != (wanted, inner):
+        return (
+            ": it is to take particles and labels as leading dimensions, which a network does that "
+            "is given as network=…, and a forward of your own by vaezoo.leading.over_leading"
+        )
+    return ""
