@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from vaezoo import arguments
 
-__all__ = ["MLP", "Conv", "PairMLP", "positive"]
+__all__ = ["MLP", "Conv", "PairMLP", "positive", "signed_log1p"]
 
 Shape = tuple[int, ...]
 
@@ -37,6 +37,16 @@ def positive(raw: Tensor) -> Tensor:
         [0.0001, 0.8326]
     """
     return (nn.functional.softplus(raw) + 1e-8).sqrt()
+
+
+def signed_log1p(x: Tensor) -> Tensor:
+    """sign(x) log(1 + |x|): counts of any size brought near each other, 0 and signs kept.
+
+    Example:
+        >>> [round(value, 4) for value in signed_log1p(torch.tensor([-1.0, 0.0, 9999.0])).tolist()]
+        [-0.6931, 0.0, 9.2103]
+    """
+    return x.sign() * x.abs().log1p()
 
 
 class _Network(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -13,9 +14,12 @@ from vaezoo import arguments, normals
 from vaezoo.components import Component
 from vaezoo.flows import AutoregressiveFlow
 from vaezoo.leading import over_leading
-from vaezoo.networks import MLP, positive
+from vaezoo.networks import MLP, positive, signed_log1p
 
 __all__ = ["Classifier", "DiagonalNormal", "Flow", "FullNormal", "LowRankNormal", "Posterior"]
+
+
+Pair = Tensor | tuple[Tensor, Tensor]
 
 
 class Posterior(Component):
@@ -41,6 +45,7 @@ class _Amortised(Posterior):
         classes: number of classes of y; 0 for q(z|x).
         network: your own module from images (N, *x_shape), and labels (N,) if any, to what the
             posterior reads for each.
+        log1p: show the network `signed_log1p` of x: for counts, which are far from 1.
     """
 
     def __init__(
@@ -51,8 +56,10 @@ class _Amortised(Posterior):
         hidden: Sequence[int] = (300, 300),
         classes: int = 0,
         network: nn.Module | None = None,
+        log1p: bool = False,
     ) -> None:
         super().__init__()
+        self.log1p = log1p
         kind = type(self).__name__
         self.x_shape, self.z_dim = arguments.shape_first(kind, ("x_shape", "z_dim"), x_shape, z_dim)
         self.hidden = arguments.shape("hidden", hidden)
@@ -68,7 +75,7 @@ class _Amortised(Posterior):
 
     def _read(self, x: Tensor, y: Tensor | None) -> Tensor:
         """The network's outputs (*leading, …) for images (*leading, *x_shape), or a pair."""
-        return over_leading(self.network, x, y, self.x_shape)
+        return over_leading(self.network, _seen(x, self.log1p), y, self.x_shape)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.z_dim})"
@@ -83,6 +90,7 @@ class DiagonalNormal(_Amortised):
         hidden: widths of the hidden layers of the default `MLP`.
         classes: number of classes of y; 0 for q(z|x).
         network: your own module from images (and labels) to (2, z_dim): means and raw scales.
+        log1p: show the network `networks.signed_log1p` of x: for counts, which are far from 1.
 
     Example:
         >>> import torch
@@ -152,10 +160,12 @@ class LowRankNormal(_Amortised):
         hidden: Sequence[int] = (300, 300),
         classes: int = 0,
         network: nn.Module | None = None,
+        log1p: bool = False,
     ) -> None:
         # before nn.Module's __init__, which _outputs is called in
         self.__dict__["rank"] = arguments.size("rank", rank)
-        super().__init__(x_shape, z_dim, hidden=hidden, classes=classes, network=network)
+        options: dict[str, Any] = {"classes": classes, "network": network, "log1p": log1p}
+        super().__init__(x_shape, z_dim, hidden=hidden, **options)
 
     def _outputs(self) -> tuple[int, ...]:
         return (self.rank + 2, self.z_dim)
@@ -200,9 +210,11 @@ class Flow(_Amortised):
         hidden: Sequence[int] = (300, 300),
         classes: int = 0,
         network: nn.Module | None = None,
+        log1p: bool = False,
     ) -> None:
         self.__dict__["context"] = arguments.size("context", context)
-        super().__init__(x_shape, z_dim, hidden=hidden, classes=classes, network=network)
+        options: dict[str, Any] = {"classes": classes, "network": network, "log1p": log1p}
+        super().__init__(x_shape, z_dim, hidden=hidden, **options)
         self.layers = arguments.size("layers", layers)
         self.flow_hidden = arguments.shape("flow_hidden", flow_hidden)
         self.flow = AutoregressiveFlow(
@@ -231,6 +243,7 @@ class Classifier(Component):
         classes: number of classes.
         hidden: widths of the hidden layers of the default `MLP` (ReLU, as in the seed).
         network: your own module from images to (classes,) logits.
+        log1p: show the network `networks.signed_log1p` of x: for counts, which are far from 1.
 
     Example:
         >>> import torch
@@ -245,8 +258,10 @@ class Classifier(Component):
         *,
         hidden: Sequence[int] = (300, 300),
         network: nn.Module | None = None,
+        log1p: bool = False,
     ) -> None:
         super().__init__()
+        self.log1p = log1p
         names = ("x_shape", "classes")
         self.x_shape, self.classes = arguments.shape_first("Classifier", names, x_shape, classes)
         arguments.size("classes", self.classes, least=2)
@@ -259,7 +274,15 @@ class Classifier(Component):
 
     def forward(self, x: Tensor) -> dist.TorchDistribution:
         """Return q(y|x) for images x, shape (*leading, *x_shape)."""
-        return dist.Categorical(logits=over_leading(self.network, x, None, self.x_shape))
+        seen = _seen(x, self.log1p)
+        return dist.Categorical(logits=over_leading(self.network, seen, None, self.x_shape))
 
     def __repr__(self) -> str:
         return f"Classifier({self.classes})"
+
+
+def _seen(x: Pair, log1p: bool) -> Pair:
+    """What a network is shown of x, or of the image of a pair."""
+    if not log1p:
+        return x
+    return signed_log1p(x) if isinstance(x, Tensor) else (signed_log1p(x[0]), *x[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import pyro.distributions as dist
 from torch import Tensor, nn
@@ -19,7 +20,8 @@ class Likelihood(Component):
     """p(x|z[, y]): `forward(z[, y])` returns a distribution with event shape x_shape.
 
     It must accept leading dimensions in z and y, as `_decode` does for any network. Subclasses say
-    by `_outputs` what their network puts out, where that is not x_shape.
+    by `_outputs` what their network puts out, where that is not x_shape, and by `counts` that x are
+    counts: a member's default encoder then sees log(1 + x).
 
     Args:
         z_dim: latent size.
@@ -29,6 +31,8 @@ class Likelihood(Component):
         network: your own module from codes (N, z_dim), and labels (N,) if any, to (N, *x_shape), or
             to `_outputs`.
     """
+
+    counts: ClassVar[bool] = False
 
     def __init__(
         self,

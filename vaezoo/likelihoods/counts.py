@@ -1,5 +1,8 @@
 """Counts, for observations that are not pictures.
 
+An encoder that is shown raw counts puts out means and scales as far from 1 as they are. A member's
+own encoder sees log(1 + x) instead; give a posterior of yours `log1p=True`.
+
 References:
     Lopez, Regier, Cole, Jordan, Yosef. Deep generative modeling for single-cell transcriptomics.
     2018. Nature Methods 15, 1053-1058 (scVI), with the negative binomial by mean and inverse
@@ -37,6 +40,8 @@ class Poisson(Likelihood):
         True
     """
 
+    counts = True
+
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return p(x|z[, y])."""
         rate = _bounded(self._decode(z, y)).exp()
@@ -60,6 +65,8 @@ class NegativeBinomial(Likelihood):
         >>> bool(torch.allclose(p.variance, p.mean + p.mean**2))
         True
     """
+
+    counts = True
 
     def __init__(
         self,

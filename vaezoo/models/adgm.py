@@ -104,17 +104,18 @@ class ADGM(LatentVariableModel):
         a_dim, hidden = arguments.size("a_dim", a_dim), arguments.shape("hidden", hidden)
         classes = arguments.size("classes", classes, least=2)
         shared: dict[str, Any] = {"hidden": hidden, "classes": classes}
+        seen = {"log1p": getattr(likelihood, "counts", False)}
         super().__init__(
             x_shape,
             {"z": z_dim, "a": a_dim},
             classes=classes,
             prior=prior or StandardNormal(z_dim),
             likelihood=likelihood or Bernoulli(z_dim, x_shape, **shared),
-            auxiliary=auxiliary or _normal_of_pair(x_shape, z_dim, a_dim, **shared),
+            auxiliary=auxiliary or _normal_of_pair(x_shape, z_dim, a_dim, **shared, **seen),
             auxiliary_posterior=auxiliary_posterior
-            or DiagonalNormal(x_shape, a_dim, hidden=hidden),
-            classifier=classifier or _classifier_of_pair(x_shape, a_dim, **shared),
-            posterior=posterior or _normal_of_pair(x_shape, a_dim, z_dim, **shared),
+            or DiagonalNormal(x_shape, a_dim, hidden=hidden, **seen),
+            classifier=classifier or _classifier_of_pair(x_shape, a_dim, **shared, **seen),
+            posterior=posterior or _normal_of_pair(x_shape, a_dim, z_dim, **shared, **seen),
         )
         self.hidden = hidden
 
@@ -160,14 +161,21 @@ class ADGM(LatentVariableModel):
 
 
 def _normal_of_pair(
-    x_shape: Sequence[int], v_dim: int, out_dim: int, *, hidden: tuple[int, ...], classes: int
+    x_shape: Sequence[int],
+    v_dim: int,
+    out_dim: int,
+    *,
+    hidden: tuple[int, ...],
+    classes: int,
+    log1p: bool,
 ) -> DiagonalNormal:
     network = PairMLP(x_shape, v_dim, hidden, (2, out_dim), classes=classes)
-    return DiagonalNormal(x_shape, out_dim, hidden=hidden, classes=classes, network=network)
+    options: dict[str, Any] = {"classes": classes, "network": network, "log1p": log1p}
+    return DiagonalNormal(x_shape, out_dim, hidden=hidden, **options)
 
 
 def _classifier_of_pair(
-    x_shape: Sequence[int], v_dim: int, *, hidden: tuple[int, ...], classes: int
+    x_shape: Sequence[int], v_dim: int, *, hidden: tuple[int, ...], classes: int, log1p: bool
 ) -> Classifier:
     network = PairMLP(x_shape, v_dim, hidden, (classes,), activation=nn.ReLU)
-    return Classifier(x_shape, classes, hidden=hidden, network=network)
+    return Classifier(x_shape, classes, hidden=hidden, network=network, log1p=log1p)

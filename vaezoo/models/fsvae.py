@@ -18,6 +18,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyro
 from torch import Tensor
@@ -66,13 +67,15 @@ class FSVAE(LatentVariableModel):
             arguments.shape("hidden", hidden),
             arguments.size("classes", classes, least=2),
         )
+        log1p = getattr(likelihood, "counts", False)
+        encoder: dict[str, Any] = {"hidden": hidden, "classes": classes, "log1p": log1p}
         super().__init__(
             x_shape,
             z_dim,
             classes=classes,
             prior=prior or StandardNormal(z_dim),
             likelihood=likelihood or _normal(z_dim, x_shape, hidden[::-1], classes),
-            posterior=posterior or DiagonalNormal(x_shape, z_dim, hidden=hidden, classes=classes),
+            posterior=posterior or DiagonalNormal(x_shape, z_dim, **encoder),
         )
         self.hidden = hidden
 

@@ -104,7 +104,8 @@ class HierarchicalVAE(LatentVariableModel):
             prior=prior or StandardNormal(z2_dim),
             conditional_prior=conditional_prior or _normal((z2_dim,), z1_dim, upper_down),
             likelihood=likelihood or _bernoulli(z1_dim, x_shape, down),
-            posterior=posterior or _normal(x_shape, z1_dim, hidden),
+            posterior=posterior
+            or _normal(x_shape, z1_dim, hidden, log1p=getattr(likelihood, "counts", False)),
             upper_posterior=upper_posterior or _normal((z1_dim,), z2_dim, upper_hidden),
         )
         self.hidden, self.upper_hidden = hidden, upper_hidden
@@ -144,9 +145,11 @@ class HierarchicalVAE(LatentVariableModel):
         ]
 
 
-def _normal(in_shape: tuple[int, ...], z_dim: int, hidden: tuple[int, ...]) -> DiagonalNormal:
+def _normal(
+    in_shape: tuple[int, ...], z_dim: int, hidden: tuple[int, ...], *, log1p: bool = False
+) -> DiagonalNormal:
     network = MLP(in_shape, hidden, (2, z_dim), activation=nn.Tanh)
-    return DiagonalNormal(in_shape, z_dim, hidden=hidden, network=network)
+    return DiagonalNormal(in_shape, z_dim, hidden=hidden, network=network, log1p=log1p)
 
 
 def _bernoulli(z_dim: int, x_shape: tuple[int, ...], hidden: tuple[int, ...]) -> Bernoulli:

@@ -115,6 +115,7 @@ class M1M2(LatentVariableModel):
         classes = arguments.size("classes", classes, least=2)
         up: dict[str, Any] = {"hidden": upper_hidden, "classes": classes}
         down = up | {"hidden": upper_hidden[::-1]}
+        log1p = getattr(likelihood, "counts", False)
         super().__init__(
             x_shape,
             {"z1": z1_dim, "z2": z2_dim},
@@ -122,7 +123,7 @@ class M1M2(LatentVariableModel):
             prior=prior or StandardNormal(z2_dim),
             conditional_prior=conditional_prior or DiagonalNormal((z2_dim,), z1_dim, **down),
             likelihood=likelihood or Bernoulli(z1_dim, x_shape, hidden=hidden[::-1]),
-            posterior=posterior or DiagonalNormal(x_shape, z1_dim, hidden=hidden),
+            posterior=posterior or DiagonalNormal(x_shape, z1_dim, hidden=hidden, log1p=log1p),
             classifier=classifier or Classifier((z1_dim,), **up),
             upper_posterior=upper_posterior or DiagonalNormal((z1_dim,), z2_dim, **up),
         )

@@ -23,6 +23,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -76,6 +77,7 @@ class SSVAE(LatentVariableModel):
             arguments.shape("hidden", hidden),
             arguments.size("classes", classes, least=2),
         )
+        encoder: dict[str, Any] = {"hidden": hidden, "log1p": getattr(likelihood, "counts", False)}
         super().__init__(
             x_shape,
             z_dim,
@@ -83,10 +85,10 @@ class SSVAE(LatentVariableModel):
             prior=prior or StandardNormal(z_dim),
             likelihood=likelihood
             or Bernoulli(z_dim, x_shape, hidden=hidden[::-1], classes=classes),
-            posterior=posterior or DiagonalNormal(x_shape, z_dim, hidden=hidden, classes=classes),
+            posterior=posterior or DiagonalNormal(x_shape, z_dim, classes=classes, **encoder),
         )
         self.hidden = hidden
-        self.classifier = classifier or Classifier(x_shape, classes, hidden=hidden)
+        self.classifier = classifier or Classifier(x_shape, classes, **encoder)
 
     def model(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """y ~ p(y), z ~ p(z), x ~ p(x|y, z), for images (N, *x_shape) and labels (N,)."""

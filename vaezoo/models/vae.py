@@ -62,12 +62,13 @@ class VAE(LatentVariableModel):
         names = ("x_shape", "z_dim")
         x_shape, z_dim = arguments.shape_first(type(self).__name__, names, x_shape, z_dim)
         hidden, beta = arguments.shape("hidden", hidden), _weight(beta)
+        log1p = getattr(likelihood, "counts", False)
         super().__init__(
             x_shape,
             z_dim,
             prior=prior or StandardNormal(z_dim),
             likelihood=likelihood or Bernoulli(z_dim, x_shape, hidden=hidden[::-1]),
-            posterior=posterior or DiagonalNormal(x_shape, z_dim, hidden=hidden),
+            posterior=posterior or DiagonalNormal(x_shape, z_dim, hidden=hidden, log1p=log1p),
         )
         self.hidden, self.beta = hidden, beta
 
