@@ -62,7 +62,7 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: quick(member("VAE"), images()), ValueError, "a tensor is not an iterable of batches"),
     (lambda: quick(member("SSVAE"), [images()]), ValueError, r"needs batches \(x, x_labelled, y_labelled\), got 1"),
     (lambda: data.digits("trian"), ValueError, "train"),
-    (lambda: data.digits(binarisation="binary"), ValueError, "dynamic, static, threshold, none; got 'binary'"),
+    (lambda: data.digits(binarisation="binary"), ValueError, "dynamic, static, threshold, none, got 'binary'"),
     (lambda: evaluate(member("VAE"), [], progress=False), ValueError, "at least one batch"),
     (lambda: evaluate(member("VAE"), [images(1)], progress=False), ValueError, "at least 2 images, got 1"),
     (lambda: evaluate(member("VAE"), [images()], particles=(0,), progress=False), ValueError, r"at least 1, got \(0,\)"),

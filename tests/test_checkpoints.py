@@ -168,6 +168,17 @@ def test_networks_from_outside_hold_what_they_like(tmp_path: Path) -> None:
         load(path, build(torch.tanh))
 
 
+def test_a_state_that_is_no_tensor(tmp_path: Path) -> None:
+    class Counts(nn.Linear):
+        def get_extra_state(self) -> Any:
+            return {"calls": 3}
+
+    model = posteriors.Classifier((3,), 2, network=Counts(3, 2))
+    with pytest.raises(TypeError, match=r"network._extra_state is a dict, which no file can hold"):
+        save(model, tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_plain_layer_as_network(tmp_path: Path) -> None:
     """`nn.Linear` keeps a parameter under the name of an argument, which says nothing of it."""
 

@@ -18,7 +18,8 @@ __all__ = ["Allowance"]
 _BUFFERS = 2**24  # elements made from nothing beyond four times the file's: buffers, probes
 _ACTIVATIONS = 2**30  # elements computed, in all, when parts are tried on a few zeros
 _AT_ONCE = 2**26  # elements of one result
-_OPERATIONS = 4_000  # beyond 200 for each of the file's weights
+_OPERATIONS = 4_000  # beyond 20 for each of the file's weights, of which no more count than
+_TENSORS = 5_000
 
 _PRODUCTS = {torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.baddbmm}
 
@@ -48,7 +49,7 @@ class Allowance(TorchDispatchMode):
         self.made = 4 * elements + _BUFFERS
         self.computed = 16 * elements + _ACTIVATIONS
         self.at_once = 16 * elements + _AT_ONCE
-        self.operations = 200 * tensors + _OPERATIONS
+        self.operations = 20 * min(tensors, _TENSORS) + _OPERATIONS
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

@@ -40,11 +40,9 @@ def describe(value: Any) -> Any:
     if isinstance(value, type):
         return {"type": f"{value.__module__}.{value.__qualname__}"}
     if isinstance(value, functools.partial) and isinstance(value.func, type):
-        name, keywords = (
-            describe(value.func)["type"],
-            {k: describe(v) for k, v in value.keywords.items()},
-        )
-        return {"partial": name, "arguments": describe(value.args), "keywords": keywords}
+        keywords = {name: describe(v) for name, v in value.keywords.items()}
+        called = describe(value.func)["type"]
+        return {"partial": called, "arguments": describe(value.args), "keywords": keywords}
     if isinstance(value, Tensor):
         return {"tensor": list(value.shape)}
     return {"object": _text(value)}

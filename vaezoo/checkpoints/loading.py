@@ -21,7 +21,7 @@ from vaezoo.checkpoints.saving import FORMAT, location
 
 __all__ = ["load"]
 
-_HEADER, _DESCRIPTION = 2**24, 2**20  # bytes and letters, a hundred times what large models have
+_HEADER, _DESCRIPTION = 2**22, 2**20  # bytes and letters, a hundred times what models have
 _FLOATS = {
     "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64
 }  # fmt: skip

@@ -8,10 +8,11 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import safetensors.torch
-from torch import nn
+from torch import Tensor, nn
 
 from vaezoo.checkpoints.describing import describe, unstorable
 
@@ -35,7 +36,8 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
         The path, once the file is whole.
 
     Raises:
-        TypeError: one of vaezoo's parts has an argument that no file can hold, such as a function.
+        TypeError: one of vaezoo's parts has an argument that no file can hold, such as a function;
+            or a part from elsewhere has a state that is no tensor.
         OSError: the file cannot be written; nothing is left then.
 
     Example:
@@ -58,11 +60,21 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
     frozen = [n for n, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad]
     header = {"vaezoo": FORMAT, "model": json.dumps(description, indent=1)}
     header["frozen"] = json.dumps(frozen)
-    # copies, because tied weights share memory, and a file cannot
-    weights = {name: t.detach().clone().contiguous() for name, t in model.state_dict().items()}
+    weights = dict(_weights(model))
     content = safetensors.torch.save(weights, metadata=header)
     path.parent.mkdir(parents=True, exist_ok=True)
     return _write(path, content)
+
+
+def _weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Copies, because tied weights share memory, and a file cannot."""
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name} is a {type(value).__name__}, which no file can hold: let get_extra_state "
+                "return a tensor"
+            )
+        yield name, value.detach().clone().contiguous()
 
 
 def location(path: str | os.PathLike[str]) -> Path:
