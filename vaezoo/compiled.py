@@ -51,6 +51,7 @@ class Graphs:
 
     Attributes:
         updated: whether the last call has taken the step, weights included.
+        finite: whether loss and gradients of that step were, without which nothing was updated.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Graphs:
         gradients: bool = True,
     ) -> None:
         self.backend, self.announce, self.update = backend, announce, update
-        self.gradients, self.updated = gradients, False
+        self.gradients, self.updated, self.finite = gradients, False, True
         self.graphs: list[_Graph] = []
         self.seen: set[Any] = set()
         self.first: tuple[Any, Batch] | None = None
@@ -85,8 +86,9 @@ class Graphs:
         kind = kind_of(batch)
         graph = self._find(kind)
         if graph is not None and graph.call is not None:
-            self.updated = graph.update is not None
-            return graph.run(batch)
+            terms = graph.run(batch)
+            self.updated, self.finite = graph.update is not None, graph.finite
+            return terms
         key = (kind, *modes_of(bound.modules()))
         if graph is None and key in self.seen:
             return self._begin(bound, tuple(t.contiguous() for t in batch), key)
@@ -126,7 +128,7 @@ class Graphs:
             taken = f"compiled in {time.perf_counter() - started:.1f} s"
             self.announce("" if terms is None else taken)
             self.graphs.append(graph)
-            self.updated = graph.update is not None
+            self.updated, self.finite = graph.update is not None, graph.finite
         return bound.eager(*batch) if terms is None else terms  # type: ignore[operator]
 
     def _may_make(self) -> bool:
@@ -184,10 +186,12 @@ class _Graph:
     Attributes:
         kind: of batches that it is for; None for all.
         calls: how often it was looked for and found.
+        finite: whether loss and gradients of the last step were, if it updates the weights.
     """
 
     def __init__(self, guards: Guards, kind: Any = None, trace: Trace | None = None) -> None:
         self.guards, self.kind, self.trace, self.calls = guards, kind, trace, 1
+        self.finite = True
         self.call: Callable[..., Sequence[Tensor]] | None = None
         self.shared: list[int] | None = None
         self.update: AdamUpdate | None = None
@@ -231,7 +235,8 @@ class _Graph:
         else:
             assert self.call is not None
             with torch.no_grad():
-                terms = self.call(*inputs, *self.update.inputs(self.updated))
+                *terms, finite = self.call(*inputs, *self.update.inputs(self.updated))
+            self.finite = bool(finite)
         return dict(zip(self.trace.names, terms, strict=True))
 
     def compute(self, inputs: list[Tensor]) -> tuple[tuple[Tensor, ...], list[Tensor]]:

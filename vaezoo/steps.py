@@ -12,7 +12,8 @@ optimizer's own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from vaezoo.bound import Bound
 from vaezoo.compiled import Graphs
 from vaezoo.tracing import Backend
+from vaezoo.untrained import Untrained
 from vaezoo.updates import AdamUpdate
 
 __all__ = ["Step"]
@@ -32,6 +34,10 @@ class Step:
         bound: the objective.
         optimizer: over its parameters.
         max_grad_norm: scale gradients down to this norm, over all parameters, where it is larger.
+
+    Attributes:
+        broken: "loss" or "gradient" where that was NaN or infinite in the last step, which then
+            has changed nothing; otherwise "".
 
     Example:
         >>> from vaezoo.models import VAE
@@ -49,17 +55,34 @@ class Step:
         *,
         max_grad_norm: float | None = None,
     ) -> None:
-        if max_grad_norm is not None and not max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm must be positive, got {max_grad_norm}")
         self.bound, self.optimizer, self.max_grad_norm = bound, optimizer, max_grad_norm
+        self.broken = ""
+        self._untrained = Untrained(bound)
         self._graphs: Graphs | None = None
+        self._compiled: tuple[str | Backend, Callable[[str], object]] | None = None
+        self._settings: tuple[Any, ...] = ()
+
+    @property
+    def max_grad_norm(self) -> float | None:
+        """The largest norm of all gradients together; None for any."""
+        return self._max_grad_norm
+
+    @max_grad_norm.setter
+    def max_grad_norm(self, norm: float | None) -> None:
+        if norm is not None and not norm > 0:
+            raise ValueError(f"max_grad_norm must be positive, got {norm}")
+        self._max_grad_norm = norm
 
     def compile(
         self, backend: str | Backend = "inductor", *, announce: Callable[[str], object] = str
     ) -> Step:
-        """Compile steps from now on, under the rules of `Bound.compile`; returns self."""
+        """Compile steps from now on, under the rules of `Bound.compile`; returns self.
+
+        Where another bound, optimizer or norm is set later, the steps after it are compiled anew.
+        """
+        self._compiled, self._settings = (backend, announce), self._now()
         self._graphs = None
-        if self.max_grad_norm is None and AdamUpdate.fits(self.optimizer):
+        if self._is_one_graph():
             self._graphs = Graphs(backend, announce, AdamUpdate(self.optimizer))
         else:
             self.bound.compile(backend, announce=announce)
@@ -68,27 +91,68 @@ class Step:
     def __call__(self, *batch: Tensor) -> dict[str, Tensor]:
         """Take the step; returns the bound's terms.
 
-        Nothing is updated where the loss is NaN or infinite. Gradients are left in the parameters,
-        unless the update is part of the graph; then they have none.
+        Where the loss or a gradient is NaN or infinite, nothing is updated: weights, the
+        optimizer's state, buffers and frozen parameters are those from before the step. Gradients
+        are left in the parameters, unless the update is part of the graph; then they have none.
         """
-        if self._graphs is not None and not self._graphs.follow():
-            self.compile(self._graphs.backend, announce=self._graphs.announce)
-        if self._graphs is None:
-            terms = self.bound(*batch)
+        self._follow()
+        self._untrained.keep()
+        terms = self.bound(*batch) if self._graphs is None else self._graphs(self.bound, batch)
+        finite = math.isfinite(terms["loss"].item())
+        if self._graphs is not None and self._graphs.updated:
+            updated = self._graphs.finite
         else:
-            terms = self._graphs(self.bound, batch)
-            if self._graphs.updated:
-                return terms
-        if math.isfinite(terms["loss"].item()):
-            self._update(terms["loss"])
+            updated = finite and self._update(terms["loss"])
+            if not updated:
+                self._untrained.put_back()
+        self.broken = "" if updated else "gradient" if finite else "loss"
         return terms
 
-    def _update(self, loss: Tensor) -> None:
+    def _follow(self) -> None:
+        """Compile anew, or take up, what was set since."""
+        if self._untrained.module is not self.bound:
+            self._untrained = Untrained(self.bound)
+        if self._compiled is None:
+            return
+        now, known = self._now(), self._graphs is None or self._graphs.follow()
+        if known and now == self._settings:
+            return
+        if self._graphs is None and now[0] is self._settings[0] and not self._is_one_graph():
+            self._settings = now  # the bound is compiled, and the update is anyway the optimizer's
+        else:
+            self.compile(self._compiled[0], announce=self._compiled[1])
+
+    def _now(self) -> tuple[Any, ...]:
+        """What a graph of a whole step was made for."""
+        b = self.bound
+        hooked = b._forward_hooks or b._forward_pre_hooks or b._backward_hooks
+        return b, self.optimizer, self._max_grad_norm, bool(hooked or b._backward_pre_hooks)
+
+    def _is_one_graph(self) -> bool:
+        """Whether the update can be part of it: nothing is done but what `Bound` and Adam do."""
+        *_, norm, hooked = self._now()
+        own = hooked or type(self.bound).forward is not Bound.forward
+        return norm is None and not own and AdamUpdate.fits(self.optimizer)
+
+    def _update(self, loss: Tensor) -> bool:
+        """Whether the gradients were finite, and so the step was taken."""
         self.optimizer.zero_grad()
         loss.backward()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if not _are_finite(gradients):
+            return False
         if self.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters(), self.max_grad_norm)
+            nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         self.optimizer.step()
+        return True
 
-    def _parameters(self) -> Iterable[Tensor]:
-        return (p for group in self.optimizer.param_groups for p in group["params"])
+
+@torch.no_grad()
+def _are_finite(gradients: list[Tensor]) -> bool:
+    """Whether all are: by their sums, and one by one if sums of large numbers are not finite."""
+    numbers = [g._values() if g.is_sparse else g for g in gradients]
+    sums = [n.sum() for n in numbers]
+    if len({s.device for s in sums}) == 1 and math.isfinite(abs(torch.stack(sums).sum().item())):
+        return True
+    return all(bool(n.isfinite().all()) for n in numbers)

@@ -48,6 +48,7 @@ class Trace:
         leaves: what the gradients belong to; a tensor that the loss does not depend on is not one.
         schedules: (owner, name) of the schedules that the objective reads.
         held: the tensors that the programs read and neither made nor were given.
+        written: which of the graph's inputs it writes into.
     """
 
     def __init__(self, bound: nn.Module, batch: tuple[Tensor, ...]) -> None:
@@ -58,13 +59,15 @@ class Trace:
         self.schedules = list(schedules(bound.objective))
         self._eager: Callable[..., dict[str, Tensor]] = bound.eager  # type: ignore[assignment]
         # tracing runs the step, and the step runs after it
-        with own_generator(), Writes(), pyro.validation_enabled(False):
+        with own_generator(), Writes() as writes, pyro.validation_enabled(False):
             # a lambda, because make_fx counts the arguments of a method wrongly
             step = make_fx(lambda batch, values: self._step(batch, values))
             self.graph = step(list(batch), self._values(batch))
         self.held = _lift_constants(self.graph)
         if any(t.numel() and memory(t) in self._looks.unrecorded() for t in self.held):
             raise RuntimeError("the program hands a tensor on in a way that is not recorded")
+        given = enumerate(map(memory, self.inputs(batch)))
+        self.written = [i for i, where in given if where in writes.memory]
 
     def inputs(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
         """The arguments of the graph, for a batch: also what schedules and weights are now."""

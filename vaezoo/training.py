@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -33,7 +32,7 @@ __all__ = ["NonFiniteLoss", "fit"]
 
 
 class NonFiniteLoss(ArithmeticError):
-    """The loss became NaN or infinite; the model still holds the weights from before that step.
+    """The loss or its gradient became NaN or infinite; the model is as it was before that step.
 
     Attributes:
         step: the step, counted from 1.
@@ -43,7 +42,7 @@ class NonFiniteLoss(ArithmeticError):
 
     def __init__(self, step: int, terms: dict[str, float], history: History) -> None:
         self.step, self.terms, self.history = step, terms, history
-        broken = [n for n, v in terms.items() if not abs(v) < float("inf")]
+        broken = [n for n, v in terms.items() if not abs(v) < float("inf")] or ["the gradient"]
         super().__init__(
             f"step {step}: {', '.join(broken)} not finite "
             f"({', '.join(f'{n}={v:.4g}' for n, v in terms.items())}); the weights from before "
@@ -96,7 +95,8 @@ def fit(
         validation_loss, … where there are validation data. Nats per image.
 
     Raises:
-        NonFiniteLoss: a loss is NaN or infinite; weights and history are kept.
+        NonFiniteLoss: a loss or its gradient is NaN or infinite; weights, buffers and history are
+            kept.
         ValueError: the data hold no batch, the optimizer does not know all parameters, or
             max_grad_norm is not positive.
     """
@@ -120,7 +120,7 @@ def fit(
         for batch in itertools.chain([first], batches):
             terms = _taken(step, batch, check=check, first=recorder.step == 0)
             check = check and not once  # Images are pixels, and binarised in one way throughout
-            if not math.isfinite(terms["loss"].item()):
+            if step.broken:
                 found = {name: value.item() for name, value in terms.items()}
                 raise NonFiniteLoss(recorder.step + 1, found, dict(recorder.history))
             for schedule in schedules:

@@ -98,7 +98,11 @@ class AdamUpdate:
         return self._rates
 
     def extend(self, trace: Trace, inputs: list[Tensor]) -> tuple[GraphModule, list[Tensor]]:
-        """The graph of a trace with the update behind it, and the leaves that it updates."""
+        """The graph of a trace with the update behind it, and the leaves that it updates.
+
+        Behind the terms it says whether loss and gradients were finite. Where they were not, it
+        changes nothing.
+        """
         from torch.fx.experimental.proxy_tensor import make_fx
 
         terms, places = len(trace.names), {id(t): i for i, t in enumerate(inputs)}
@@ -109,14 +113,17 @@ class AdamUpdate:
         leaves, rows = [p for _, p in known], [numbers[p] for _, p in known]
 
         def step(inputs: list[Tensor], more: list[Tensor]) -> list[Tensor]:
+            before = [(inputs[i], inputs[i].clone()) for i in trace.written]
             found: list[Tensor] = list(trace.graph(*inputs))
-            finite = torch.isfinite(found[0])
+            finite = _are_finite([found[0], *found[terms:]])
+            for t, value in before:
+                t.copy_(torch.where(finite, t, value))
             rates, steps, *averages = more
             sizes = _sizes(rates, steps[rows], leaves[0].dtype)
             for (i, p), m, v, size in zip(known, averages[::2], averages[1::2], sizes, strict=True):
                 _adam(inputs[places[id(p)]], found[terms + i], m, v, size, finite)
             steps.copy_(steps.index_add(0, torch.tensor(rows), finite.to(steps).expand(len(rows))))
-            return found[:terms]
+            return [*found[:terms], finite]
 
         # traced on fake tensors, which leaves the true ones as they are
         made = make_fx(lambda *a: step(*a), tracing_mode="fake")
@@ -124,6 +131,11 @@ class AdamUpdate:
         graph.graph.set_codegen(CodeGen())  # flat arguments, no tree of them
         graph.recompile()
         return graph, leaves
+
+
+def _are_finite(tensors: list[Tensor]) -> Tensor:
+    """Whether all are; 0 times a number is 0, unless it is not finite."""
+    return torch.stack([(t * 0).sum() for t in tensors]).sum() == 0
 
 
 def _are_same(some: Collection[Any], others: Collection[Any]) -> bool:

@@ -47,6 +47,11 @@ class Writes(TorchDispatchMode):
             for t, value in reversed(self._before.values()):
                 t.copy_(value)
 
+    @property
+    def memory(self) -> set[int]:
+        """What was written into, as `memory` tells it apart."""
+        return {where for where, *_ in self._before}
+
     def now(self) -> dict[Any, Tensor]:
         """What the tensors that were written into hold now, by their place in memory."""
         return {place: t.clone() for place, (t, _) in self._before.items()}
