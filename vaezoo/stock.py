@@ -24,6 +24,7 @@ from pyro import infer, poutine
 from torch import Tensor, nn
 
 from vaezoo.components import outside_param_store
+from vaezoo.scopes import in_mode, own_generator
 from vaezoo.traces import drawn_before, is_label, sample_sites
 
 __all__ = ["is_plain", "stock_loss"]
@@ -86,11 +87,7 @@ def _check(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> None:
     """Refuse what makes no sense, after one more run of the pair that leaves no trace."""
     if not isinstance(objective, infer.TraceMeanField_ELBO | infer.RenyiELBO):
         return
-    with (
-        torch.no_grad(),
-        torch.random.fork_rng(range(torch.cuda.device_count())),
-        outside_param_store(),
-    ):
+    with torch.no_grad(), in_mode(pair, False), own_generator(), outside_param_store():
         guide = poutine.trace(pair.guide).get_trace(*batch)
         model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*batch)
     drawn = {n: s for n, s in sample_sites(guide).items() if not s["is_observed"]}

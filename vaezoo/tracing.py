@@ -18,7 +18,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import pyro
 import torch
 from pyro import infer
 from torch import Tensor, nn
@@ -26,6 +25,7 @@ from torch.fx import GraphModule
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaezoo.objectives import Schedule
+from vaezoo.scopes import own_generator, unchecked
 
 __all__ = ["Backend", "Trace", "leaves", "objectives", "schedules"]
 
@@ -51,7 +51,7 @@ class Trace:
         self.leaves: list[Tensor] = []
         self.schedules = list(schedules(bound.objective))
         self._eager: Callable[..., dict[str, Tensor]] = bound.eager  # type: ignore[assignment]
-        with _undone(bound), pyro.validation_enabled(False):
+        with _undone(bound), unchecked():
             # a lambda, because make_fx counts the arguments of a method wrongly
             step = make_fx(lambda batch, values: self._step(batch, values))
             self.graph = step(list(batch), self._values(batch))
@@ -125,7 +125,7 @@ def _undone(bound: nn.Module) -> Iterator[None]:
     buffers = list(bound.buffers())
     before = [b.clone() for b in buffers]
     try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
+        with own_generator():
             yield
     finally:
         with torch.no_grad():

@@ -31,12 +31,14 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.components import Component
+from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.parts import Part, mean_of
 from vaezoo.networks import PairMLP
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
+from vaezoo.scopes import in_mode
 
 __all__ = ["ADGM"]
 
@@ -138,8 +140,10 @@ class ADGM(LatentVariableModel):
         Not q(y|x) = E[q(y|x, a)], which only draws could estimate: at the mean an image has one
         class, whenever it is asked for.
         """
-        a = mean_of(self.auxiliary_posterior(x))
-        probabilities: Tensor = self.classifier((x, a)).probs
+        x = as_tensor(x, self._tensor_like())
+        with in_mode(self, False):
+            a = mean_of(self.auxiliary_posterior(x))
+            probabilities: Tensor = self.classifier((x, a)).probs
         return probabilities
 
     def _story(self) -> list[str]:

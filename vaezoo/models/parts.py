@@ -11,6 +11,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from vaezoo.components import Component
+from vaezoo.scopes import in_mode
 
 __all__ = ["AtMeans", "Given", "Part", "mean_of", "probing"]
 
@@ -38,13 +39,8 @@ class Part(NamedTuple):
 @contextlib.contextmanager
 def probing(part: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients, so that a look at a part leaves no mark on it."""
-    training = part.training
-    with torch.no_grad():
-        try:
-            part.eval()
-            yield
-        finally:
-            part.train(training)
+    with torch.no_grad(), in_mode(part, False):
+        yield
 
 
 def mean_of(found: Any) -> Tensor:

@@ -1,0 +1,90 @@
+"""A batch as it comes from loaders, lists and arrays, made tensors or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["as_tensor", "as_tensors"]
+
+EXPECTED = "a batch is a tensor or array x, or a tuple such as (x, y)"
+
+
+def as_tensors(batch: Any, like: Tensor | None, wanted: int | None = None) -> list[Tensor]:
+    """The first `wanted` tensors of a batch (all by default), where `like` is.
+
+    Floats of NumPy and of lists take the dtype of `like`; tensors keep their own.
+
+    Args:
+        batch: a tensor, an array or nested lists of images; or a tuple or list of several of
+            them, (x, y).
+        like: a parameter of the model; None moves and casts nothing.
+
+    Raises:
+        ValueError: the batch is something else, such as a dict.
+
+    Example:
+        >>> [t.tolist() for t in as_tensors(([[0.5]], [3]), torch.zeros(1))]
+        [[[0.5]], [3]]
+        >>> as_tensors({"image": torch.zeros(1), "label": torch.zeros(1)}, None)
+        Traceback (most recent call last):
+        ...
+        ValueError: a batch is a tensor or array x, or a tuple such as (x, y), got a dict with \
+keys image, label: make tuples of it, [(b["image"], b["label"]) for b in …]
+    """
+    return [as_tensor(column, like) for column in _columns(batch)[:wanted]]
+
+
+def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
+    """One tensor of a batch.
+
+    Example:
+        >>> as_tensor([[1.0]], torch.zeros(1, dtype=torch.float64)).dtype
+        torch.float64
+    """
+    if isinstance(value, Tensor):
+        return value if like is None else value.to(like.device, non_blocking=True)
+    try:
+        # of pandas and the like, the array inside
+        array = value.__array__() if hasattr(value, "__array__") else value
+        found = torch.as_tensor(array)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{EXPECTED}, got a {type(value).__name__} in it ({error})") from error
+    if like is None:
+        return found
+    dtype = like.dtype if found.is_floating_point() else found.dtype
+    return found.to(like.device, dtype)
+
+
+def _columns(batch: Any) -> list[Any]:
+    if isinstance(batch, Tensor):
+        return [batch]
+    if isinstance(batch, list | tuple) and len(batch):
+        return [batch] if _is_one(batch) else list(batch)
+    if hasattr(batch, "__array__") and not isinstance(batch, Mapping):
+        return [batch]
+    raise ValueError(f"{EXPECTED}, got {_describe(batch)}")
+
+
+def _is_one(batch: Any) -> bool:
+    """Whether lists are the nested numbers of one tensor, rather than several of them."""
+    if not isinstance(batch[0], list | int | float):
+        return False
+    try:
+        torch.as_tensor(batch)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return True
+
+
+def _describe(batch: Any) -> str:
+    if isinstance(batch, Mapping):
+        keys = list(map(str, batch))
+        columns = ", ".join(f'b["{key}"]' for key in keys)
+        made = columns if len(keys) == 1 else f"({columns})"
+        return f"a dict with keys {', '.join(keys)}: make tuples of it, [{made} for b in …]"
+    empty = isinstance(batch, list | tuple)
+    return f"an empty {type(batch).__name__}" if empty else f"a {type(batch).__name__}"

@@ -1,0 +1,47 @@
+"""Whole numbers as people write them: 5, `np.int64(5)`, 1e4."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+from typing import Any
+
+__all__ = ["as_count"]
+
+
+def as_count(name: str, value: Any, *, least: int = 1) -> int:
+    """A whole number of at least `least`, as an int.
+
+    Args:
+        name: what the message calls it.
+        value: an int, a number of NumPy or torch, or a float without a fraction.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it has a fraction, or is below `least`.
+
+    Example:
+        >>> as_count("steps", 1e4)
+        10000
+        >>> as_count("steps", 0)
+        Traceback (most recent call last):
+        ...
+        ValueError: steps must be at least 1, got 0
+    """
+    count = _whole(value)
+    if count is None:
+        kind = (
+            TypeError if not hasattr(value, "__float__") or isinstance(value, str) else ValueError
+        )
+        raise kind(f"{name} must be a whole number, got {value!r}")
+    if count < least:
+        raise ValueError(f"{name} must be at least {least}, got {count}")
+    return count
+
+
+def _whole(value: Any) -> int | None:
+    with contextlib.suppress(TypeError, ValueError):
+        return operator.index(value)
+    with contextlib.suppress(TypeError, ValueError, AttributeError, RuntimeError):
+        return int(value) if float(value).is_integer() and not isinstance(value, str) else None
+    return None
