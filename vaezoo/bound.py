@@ -194,7 +194,7 @@ def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[T
     if isinstance(model, LatentVariableModel) and model.classes and len(tensors) in (2, 3):
         *images, y = tensors
         n = len(images[-1]) if images[-1].dim() else 0
-        return [*images, integer_labels(y, n, model.classes)]
+        return [*images, integer_labels(y, n)]
     return tensors
 
 

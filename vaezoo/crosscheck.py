@@ -84,7 +84,7 @@ def crosscheck(
         seed: of all draws; the global generator is left alone.
 
     Raises:
-        ValueError: a part of the model has no hand-written path.
+        ValueError: a part of the model has no hand-written path, or x or y are no such batch.
 
     Example:
         >>> from vaezoo.models import VAE
@@ -98,6 +98,7 @@ def crosscheck(
     model = copy.deepcopy(model).double().eval()
     batch = arguments(model, [x] if y is None else [x, y])
     batch[0] = batch[0].double()
+    model.check(*batch)
     with one_thread(), torch.no_grad(), own_generator(seed), outside_param_store():
         hand = _ByHand(model, batch)
         rows = Crosscheck(_same_noise(model, batch, hand))

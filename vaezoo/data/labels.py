@@ -40,16 +40,16 @@ def as_labels(y: Any, n: int, classes: int, *, one_for_all: bool = False) -> Ten
         ...
         ValueError: expected integer classes y (2,), got (2, 1) of torch.int64: use y.squeeze(1)
     """
-    labels = integer_labels(y, n, classes, one_for_all=one_for_all)
+    labels = integer_labels(y, n, one_for_all=one_for_all)
     check_classes(labels, classes)
     return labels
 
 
-def integer_labels(y: Any, n: int, classes: int, *, one_for_all: bool = False) -> Tensor:
+def integer_labels(y: Any, n: int, *, one_for_all: bool = False) -> Tensor:
     """`as_labels` without a look at the values, for which an accelerator would have to wait.
 
     Example:
-        >>> integer_labels([7], 1, classes=3)
+        >>> integer_labels([7], 1)
         tensor([7])
     """
     labels = y if isinstance(y, Tensor) else _tensor(y, n)
@@ -57,7 +57,7 @@ def integer_labels(y: Any, n: int, classes: int, *, one_for_all: bool = False) -
     if labels.dtype not in _INTEGERS or not (single or labels.shape == (n,)):
         raise ValueError(
             f"expected integer classes y ({n},), got {tuple(labels.shape)} of {labels.dtype}: "
-            f"{_remedy(labels, n, classes)}"
+            f"{_remedy(labels, n)}"
         )
     return labels.long().expand(n) if single else labels.long()
 
@@ -142,7 +142,7 @@ def _tensor(y: Any, n: int) -> Tensor:
         ) from error
 
 
-def _remedy(labels: Tensor, n: int, classes: int) -> str:
+def _remedy(labels: Tensor, n: int) -> str:
     shape, dtype = tuple(labels.shape), labels.dtype
     if shape == (n,):
         if dtype.is_floating_point and labels.isnan().any():
@@ -153,10 +153,10 @@ def _remedy(labels: Tensor, n: int, classes: int) -> str:
         return "use y.long(), if these are classes"
     if shape == (n, 1):
         return "use y.squeeze(1)"
-    if shape == (n, classes):
-        return "one-hot rows become classes by y.argmax(-1)"
     if shape == (1, n):
         return "use y.squeeze(0)"
+    if len(shape) == 2 and shape[0] == n:
+        return "one-hot rows become classes by y.argmax(-1)"
     if shape == () and n == 1:
         return "use y.reshape(1)"
     return f"one class for each of the {n} images"

@@ -177,12 +177,15 @@ def length_of(data: Data, batch_size: int, *, drop_last: bool = False) -> int | 
     >>> length_of(["a", "b"], 100), length_of(iter("ab"), 100)
     (2, None)
     """
-    if isinstance(data, SemiSupervisedBatches):
-        data, batch_size = data.unlabelled, data.batch_size
     if isinstance(data, Images):
-        size = as_count("batch_size", batch_size)
-        return len(data) // size if drop_last else -(-len(data) // size)
+        return _parts(len(data), as_count("batch_size", batch_size), drop_last)
+    if isinstance(data, SemiSupervisedBatches):
+        return _parts(len(data.unlabelled), data.batch_size, drop_last)
     try:
         return len(data)  # type: ignore[arg-type]
     except TypeError:
         return None
+
+
+def _parts(n: int, size: int, drop_last: bool) -> int:
+    return n // size if drop_last else -(-n // size)

@@ -233,7 +233,7 @@ def _labels(y: Any, n: int, classes: int) -> Tensor:
 def _classes(x: Tensor, y: Any) -> Tensor:
     if len(x) < 2:
         raise ValueError(f"a scatter needs at least two images; got {len(x)}")
-    labels = integer_labels(y, len(x), len(COLOURS))
+    labels = integer_labels(y, len(x))
     if labels.min() < 0 or labels.max() >= len(COLOURS):
         raise ValueError(
             f"y must be {len(x)} classes from 0 to {len(COLOURS) - 1}, as many as there are "
