@@ -180,7 +180,7 @@ def test_numbering_from_one_is_noticed_and_not_imagined() -> None:
     few = Agreement()
     for guess in guesses[:19]:
         few.of(guess[None], guess[None] + 1, 5)
-    with pytest.raises(ValueError, match="of 20 labels none is 0, 0 agree .* 20 would as y - 1"):
+    with pytest.raises(ValueError, match=r"of 20 labels none is 0, 0 agree .* 20 would as y - 1"):
         few.of(guesses[:1], guesses[:1] + 1, 5)
 
 
