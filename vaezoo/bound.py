@@ -31,7 +31,7 @@ from vaezoo.stock import is_plain, stock_loss
 from vaezoo.traces import required_arguments
 from vaezoo.tracing import Backend
 
-__all__ = ["Bound", "arguments", "default_objective", "dtype_of"]
+__all__ = ["Bound", "arguments", "check_pair", "default_objective", "dtype_of"]
 
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
 
@@ -84,7 +84,7 @@ class Bound(nn.Module):
         super().__init__()
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {tuple(PRECISIONS)}, got {precision!r}")
-        _check_pair(model)
+        check_pair(model)
         objective = default_objective(model) if objective is None else objective
         if not isinstance(objective, infer.elbo.ELBO):
             raise TypeError(
@@ -213,7 +213,19 @@ def _like(model: nn.Module) -> Tensor | None:
     return next((p for p in model.parameters() if p.is_floating_point()), None)
 
 
-def _check_pair(model: Any) -> None:
+def check_pair(model: Any) -> None:
+    """Refuse what is no module with programs `model` and `guide`.
+
+    Raises:
+        TypeError: it is none.
+
+    Example:
+        >>> check_pair(VAE)
+        Traceback (most recent call last):
+        ...
+        TypeError: model must be a member of the zoo or another module, got the class VAE: make an \
+instance, VAE(…)
+    """
     if isinstance(model, type) or not isinstance(model, nn.Module):
         raise TypeError(f"model must be a member of the zoo or another module, got {_kind(model)}")
     missing = [n for n in ("model", "guide") if not callable(getattr(model, n, None))]

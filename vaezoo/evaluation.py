@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vaezoo.bound import arguments, dtype_of
+from vaezoo.bound import arguments, check_pair, dtype_of
 from vaezoo.chunks import Drawing, per_image
 from vaezoo.components import outside_param_store
 from vaezoo.cpu import tuned
@@ -73,6 +73,7 @@ def evaluate(
         on labelled data.
 
     Raises:
+        TypeError: the model is no pair, or data are no iterable.
         ValueError: a k below 1, fewer than two images, or labels that are not such as the model's.
 
     Example:
@@ -82,6 +83,7 @@ def evaluate(
         >>> found["niwae-5"].mean <= found["niwae-1"].mean
         True
     """
+    check_pair(model)
     ks, wanted = _particles(particles), required_arguments(cast(Any, model).model)
     batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
     length, values, agreement = length_of(data, batch_size), Values(), Agreement()

@@ -17,7 +17,7 @@ from pyro import infer
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vaezoo.bound import Bound, default_objective, dtype_of
+from vaezoo.bound import Bound, check_pair, default_objective, dtype_of
 from vaezoo.cpu import tuned
 from vaezoo.data import Images
 from vaezoo.data.counts import as_count
@@ -125,6 +125,7 @@ def fit(
 
     An error on the way carries the history until then, in its attribute `history`.
     """
+    check_pair(model)
     objective = default_objective(model, data) if objective is None else objective
     bound = Bound(model, objective, precision=precision)
     recorded, log_every = History.continuing(history), as_count("log_every", log_every)

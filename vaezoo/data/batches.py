@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["as_tensor", "as_tensors"]
+__all__ = ["as_tensor", "as_tensors", "from_array"]
 
 EXPECTED = "a batch is a tensor or array x, or a tuple such as (x, y)"
 
@@ -48,15 +48,29 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     if isinstance(value, Tensor):
         return value if like is None else value.to(like.device, non_blocking=True)
     try:
-        # of pandas and the like, the array inside
-        array = value.__array__() if hasattr(value, "__array__") else value
-        found = torch.as_tensor(array)
+        found = from_array(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{EXPECTED}, got a {type(value).__name__} in it ({error})") from error
     if like is None:
         return found
     dtype = like.dtype if found.is_floating_point() else found.dtype
     return found.to(like.device, dtype)
+
+
+def from_array(value: Any) -> Tensor:
+    """A tensor of what is an array, has one inside, as tables of pandas do, or is numbers in lists.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as torch has it.
+
+    Example:
+        >>> from_array([1, 2])
+        tensor([1, 2])
+    """
+    array = value.__array__() if hasattr(value, "__array__") else value
+    if not getattr(getattr(array, "flags", None), "writeable", True):
+        array = array.copy()  # a tensor could be written to
+    return torch.as_tensor(array)
 
 
 def _columns(batch: Any) -> list[Any]:

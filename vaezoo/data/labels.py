@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaezoo.data.batches import from_array
+
 __all__ = ["Agreement", "as_labels", "check_classes", "integer_labels"]
 
 _INTEGERS = (
@@ -133,8 +135,7 @@ class Agreement:
 
 def _tensor(y: Any, n: int) -> Tensor:
     try:
-        # a pandas Series has an array inside
-        return torch.as_tensor(y.__array__() if hasattr(y, "__array__") else y)
+        return from_array(y)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"expected integer classes y ({n},), got a {type(y).__name__} that is no array of "
