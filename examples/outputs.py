@@ -35,7 +35,7 @@ def write_metrics(
             "pyro": pyro.__version__,
             "python": platform.python_version(),
         },
-        "steps": args.steps,
+        "steps": int(history["step"][-1]),  # fewer than asked for where training was stopped
         "seconds": history["seconds"][-1],
         "metrics": {name: estimate._asdict() for name, estimate in found.items()},
         "history": history,

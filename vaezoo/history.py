@@ -22,7 +22,7 @@ class History(dict[str, list[float]]):
     in `evaluate`, so that bound = rec - kl; log_qy is the mean log q(y|x) of labelled images.
 
     Attributes:
-        stopped: whether the stop button ended the training.
+        stopped: whether the stop button was pressed, and training may have ended early.
 
     Example:
         >>> history = History({"step": [100], "loss": [9.0]})

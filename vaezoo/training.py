@@ -146,8 +146,8 @@ def fit(
         known = isinstance(data, Images | SemiSupervisedBatches)
         with recorder.kept():
             _train(step, stop.until(itertools.chain([first], batches)), recorder, rates, known)
-            recorder.history.stopped = stop.pressed
             rates.record(recorder.record("stopped: " if stop.pressed else ""))
+    recorder.history.stopped = stop.pressed
     return recorder.history
 
 
