@@ -69,8 +69,8 @@ def _meaning(name: str, bounded: str) -> str:
         k = name.removeprefix("niwae-")
         return f"a bound on -log {bounded} by {k} draw{'s' * (k != '1')} of the code"
     return {
-        "nelbo": f"rec + kl, a bound on -log {bounded}",
-        "rec": "what the pixels cost, given the code",
+        "nelbo": f"kl - rec, a bound on -log {bounded}",
+        "rec": "log-likelihood of the pixels, given the code",
         "kl": "what the code costs",
     }[name]
 

@@ -77,7 +77,9 @@ def test_pressed_twice_it_interrupts_at_once() -> None:
     with pytest.raises(KeyboardInterrupt) as caught:
         fit(
             *(member("VAE"), [images()], Pressing(3, press=twice)),
-            **{"steps": 9, "log_every": 2, "progress": False},
+            steps=9,
+            log_every=2,
+            progress=False,
         )
     assert caught.value.history["step"] == [2]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

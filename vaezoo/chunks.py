@@ -24,7 +24,7 @@ class _Draws(Objective):
 
     def report(self, terms: Terms) -> dict[str, Tensor]:
         kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)
-        each = {"rec": -terms.expect(terms.rec), "kl": kl}
+        each = {"rec": terms.expect(terms.rec), "kl": kl}
         sums = {name: t.expand(terms.particles, -1).sum(0) for name, t in each.items()}
         return {**sums, "log_w": terms.log_w + terms.log_py}
 
@@ -69,7 +69,7 @@ def _few(
         for name in ("rec", "kl"):
             means[name] = means[name] + found[name] / total
         log_w.append(found["log_w"])
-    yield "nelbo", means["rec"] + means["kl"]
+    yield "nelbo", means["kl"] - means["rec"]
     yield from means.items()
     together = torch.cat(log_w, 1)
     for k in particles:

@@ -185,7 +185,7 @@ def _same_noise(model: LatentVariableModel, batch: list[Tensor], hand: _ByHand) 
     rec = traced.expect(traced.rec)[0]
     kl = traced.expect(traced.kl + traced.log_qy - traced.log_py)[0] + hand.log_py
     pairs = {
-        "rec, same noise": (-rec, closed.rec),
+        "rec, same noise": (rec, -closed.rec),  # E_q[log p(x|z)], as everywhere but there
         "KL, same noise": (kl, closed.kl),
         "NELBO, same noise": (kl - rec, closed.nelbo),
     }

@@ -68,9 +68,9 @@ def evaluate(
             from the same draws. It takes some seconds, and pays for thousands of images or draws.
 
     Returns:
-        "nelbo", "kl", "rec" (this one -log p(x|z), so that nelbo = rec + kl) and "niwae-k" for
-        each k, as `Estimate`; "accuracy" too for a member that classifies (SSVAE, M1M2, ADGM)
-        on labelled data.
+        "nelbo", "kl", "rec" = E_q[log p(x|z)] (so that nelbo = kl - rec, as -bound in the history
+        of `fit`) and "niwae-k" for each k, as `Estimate`; "accuracy" too for a member that
+        classifies (SSVAE, M1M2, ADGM) on labelled data. `compare` takes two such dicts.
 
     Raises:
         TypeError: the model is no pair, or data are no iterable.
