@@ -38,7 +38,7 @@ from vaezoo.models.parts import Part, mean_of
 from vaezoo.networks import PairMLP
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
-from vaezoo.scopes import in_mode
+from vaezoo.scopes import in_mode, one_thread
 
 __all__ = ["ADGM"]
 
@@ -141,7 +141,7 @@ class ADGM(LatentVariableModel):
         class, whenever it is asked for.
         """
         x = as_tensor(x, self._tensor_like())
-        with in_mode(self, False):
+        with one_thread(), in_mode(self, False):
             a = mean_of(self.auxiliary_posterior(x))
             probabilities: Tensor = self.classifier((x, a)).probs
         return probabilities

@@ -46,7 +46,7 @@ from vaezoo.models.parts import Part, mean_of
 from vaezoo.models.vae import VAE
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
-from vaezoo.scopes import in_mode
+from vaezoo.scopes import in_mode, one_thread
 
 __all__ = ["M1M2"]
 
@@ -176,7 +176,7 @@ class M1M2(LatentVariableModel):
         Not q(y|x) = E[q(y|z1)], which only draws could estimate: at the mean an image has one
         class, whenever it is asked for.
         """
-        with in_mode(self, False):
+        with one_thread(), in_mode(self, False):
             z1 = mean_of(self.posterior(as_tensor(x, self._tensor_like())))
             probabilities: Tensor = self.classifier(z1).probs
         return probabilities
@@ -198,7 +198,7 @@ class M1M2(LatentVariableModel):
         """E[x|z1] at the mean of p(z1|y, z2), at z2 = `encode(x, y)`; the label is as there."""
         x, y = self._batch(x, y)
         z2 = self.encode(x, y)
-        with in_mode(self, False):
+        with one_thread(), in_mode(self, False):
             z1 = mean_of(self.conditional_prior(z2, y))
         return self.sample(y=y, z1=z1)
 

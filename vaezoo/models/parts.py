@@ -11,7 +11,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from vaezoo.components import Component
-from vaezoo.scopes import in_mode
+from vaezoo.scopes import in_mode, one_thread
 
 __all__ = ["AtMeans", "Given", "Part", "mean_of", "probing"]
 
@@ -39,7 +39,7 @@ class Part(NamedTuple):
 @contextlib.contextmanager
 def probing(part: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients, so that a look at a part leaves no mark on it."""
-    with torch.no_grad(), in_mode(part, False):
+    with one_thread(), torch.no_grad(), in_mode(part, False):
         yield
 
 

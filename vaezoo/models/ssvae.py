@@ -34,7 +34,7 @@ from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
-from vaezoo.scopes import in_mode
+from vaezoo.scopes import in_mode, one_thread
 
 __all__ = ["SSVAE"]
 
@@ -101,7 +101,7 @@ class SSVAE(LatentVariableModel):
     @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
         """The class probabilities q(y|x) of images (N, *x_shape), shape (N, classes)."""
-        with in_mode(self, False):
+        with one_thread(), in_mode(self, False):
             probabilities: Tensor = self.classifier(as_tensor(x, self._tensor_like())).probs
         return probabilities
 
