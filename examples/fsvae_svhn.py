@@ -84,7 +84,7 @@ def explain(found: dict[str, Estimate], *, pixels: int, variance: float = 0.1) -
     """Why NELBO is negative once a model is trained, and what it says of pixels."""
     constant = -pixels / 2 * math.log(2 * math.pi * variance)
     # -log N(x; m, v) is |x - m|^2 / 2v less the constant
-    squares = 2 * variance * (found["rec"].mean + constant)
+    squares = 2 * variance * (constant - found["rec"].mean)
     return (
         f"log N(x; m, 1/10) of {pixels:,} pixels has the constant -{pixels}/2 log(2 pi/10) = "
         f"{constant:+.2f} nats,\nso the NELBO of a trained model is negative. Here it is "

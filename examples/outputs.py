@@ -35,7 +35,7 @@ def write_metrics(
             "pyro": pyro.__version__,
             "python": platform.python_version(),
         },
-        "steps": args.steps,
+        "steps": int(history["step"][-1]),  # fewer than asked for where training was stopped
         "seconds": history["seconds"][-1],
         "metrics": {name: estimate._asdict() for name, estimate in found.items()},
         "history": history,
@@ -69,8 +69,8 @@ def _meaning(name: str, bounded: str) -> str:
         k = name.removeprefix("niwae-")
         return f"a bound on -log {bounded} by {k} draw{'s' * (k != '1')} of the code"
     return {
-        "nelbo": f"rec + kl, a bound on -log {bounded}",
-        "rec": "what the pixels cost, given the code",
+        "nelbo": f"kl - rec, a bound on -log {bounded}",
+        "rec": "log-likelihood of the pixels, given the code",
         "kl": "what the code costs",
     }[name]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 
@@ -278,7 +279,9 @@ def test_curves_are_the_history():
         line = axes.lines[0]
         assert list(line.get_xdata()) == HISTORY["step"]
         assert list(line.get_ydata()) == HISTORY[axes.get_title()]
-        assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "nats per image")
+        assert axes.get_xlabel() == "step"
+        assert re.search("nats per (labelled )?image$", axes.get_ylabel())
+    assert figure.axes[1].get_ylabel().startswith("E[log p(x|z)]")
     training, validation = figure.axes[0].lines
     assert list(validation.get_ydata()) == HISTORY["validation_bound"]
     assert (training.get_linestyle(), validation.get_linestyle()) == ("-", "--")
@@ -433,22 +436,22 @@ X, Y = torch.zeros(4, *GREY), torch.arange(4)
         (lambda: plots.image_grid(X, columns=-1), ValueError, "and -1 columns: make them more"),
         (lambda: plots.image_grid(X, row_labels="abc"), ValueError, "row_labels must be 2.*got 3"),
         (lambda: plots.image_grid(X, column_labels="a"), ValueError, "column_labels must be 2"),
-        (lambda: plots.samples(vae(), 0), ValueError, "n must be at least 1; got 0"),
+        (lambda: plots.samples(vae(), 0), ValueError, "n must be at least 1, got 0"),
         (lambda: plots.samples(vae(), y=1), ValueError, "VAE has no labels"),
-        (lambda: plots.samples(fsvae(), y=Y), ValueError, r"n=64 labels; got .*\(4,\).*n=len\(y\)"),
+        (lambda: plots.samples(fsvae(), y=Y), ValueError, r"n=64 labels; got 4 .*n=len\(y\)"),
         (lambda: plots.samples(fsvae(), y=4), ValueError, r"labels must lie in 0\.\.3"),
         (lambda: plots.samples(vae(x_shape=(64,))), ValueError, r"got .* of shape \(64, 64\)"),
         (lambda: plots.reconstructions(vae(), X, n=0), ValueError, "n must be at least 1"),
         (lambda: plots.reconstructions(vae(), X[..., 1:]), ValueError, "expected images"),
         (lambda: plots.reconstructions(vae(), X + 0.5), ValueError, "binarisation='dynamic'"),
         (lambda: plots.reconstructions(fsvae(), X), ValueError, r"is given labels: pass y.*\(4,\)"),
-        (lambda: plots.reconstructions(fsvae(), X, Y[1:]), ValueError, r"shape \(4,\); got .*\(3,"),
+        (lambda: plots.reconstructions(fsvae(), X, Y[1:]), ValueError, r"y \(4,\), got \(3,"),
         (lambda: plots.latent_scatter(vae(), X[:1], Y[:1]), ValueError, "at least two images"),
-        (lambda: plots.latent_scatter(vae(), X, None), ValueError, "y must be 4 .* got NoneType"),
-        (lambda: plots.latent_scatter(vae(), X, Y + 7), ValueError, r"0 to 9, .* to 10.*x\[y < 10"),
+        (lambda: plots.latent_scatter(vae(), X, None), ValueError, r"y \(4,\), got a NoneType"),
+        (lambda: plots.latent_scatter(vae(), X, Y + 7), ValueError, r"0 to 9, .* to 10.*\(y < 10"),
         (lambda: plots.latent_scatter(vae(), X, Y - 1), ValueError, "from -1 to 2"),
-        (lambda: plots.latent_scatter(vae(), X, Y[1:]), ValueError, r"got .* of shape \(3,\)"),
-        (lambda: plots.latent_scatter(vae(), X, Y / 2), ValueError, "got torch.float32"),
+        (lambda: plots.latent_scatter(vae(), X, Y[1:]), ValueError, r"got \(3,\)"),
+        (lambda: plots.latent_scatter(vae(), X, Y / 2), ValueError, "of torch.float32"),
         (lambda: plots.training_curves({}), ValueError, "as training.fit returns it; got nothing"),
         (lambda: plots.training_curves({"step": [], "bound": []}), ValueError, "got 0 of step"),
         (lambda: plots.training_curves({"step": [1], "loss": [1]}), ValueError, "1 of loss"),

@@ -17,6 +17,7 @@ from vaezoo import (
 from vaezoo.bound import Bound
 from vaezoo.checkpoints import CheckpointError, load, save
 from vaezoo.crosscheck import crosscheck
+from vaezoo.estimates import compare
 from vaezoo.evaluation import accuracy, evaluate
 from vaezoo.objectives import ELBO, IWELBO, Renyi, SemiSupervised
 from vaezoo.steps import Step
@@ -38,6 +39,7 @@ __all__ = [
     "Step",
     "accuracy",
     "closed_form",
+    "compare",
     "contract",
     "crosscheck",
     "data",

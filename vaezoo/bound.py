@@ -22,14 +22,17 @@ from torch import Tensor, nn
 
 from vaezoo.compiled import Graphs
 from vaezoo.components import networks_in, outside_param_store
+from vaezoo.data.batches import as_tensors
+from vaezoo.data.labels import integer_labels
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.models import IWAE, VAE, LatentVariableModel
 from vaezoo.objectives import ELBO, IWELBO, Objective, SemiSupervised
+from vaezoo.scopes import one_thread
 from vaezoo.stock import is_plain, stock_loss
 from vaezoo.traces import required_arguments
 from vaezoo.tracing import Backend
 
-__all__ = ["Bound", "default_objective"]
+__all__ = ["Bound", "arguments", "check_pair", "default_objective", "dtype_of"]
 
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
 
@@ -83,11 +86,12 @@ class Bound(nn.Module):
         super().__init__()
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {tuple(PRECISIONS)}, got {precision!r}")
+        check_pair(model)
         objective = default_objective(model) if objective is None else objective
         if not isinstance(objective, infer.elbo.ELBO):
             raise TypeError(
                 "objective must be one of vaezoo.objectives or a pyro.infer ELBO, got "
-                f"a {type(objective).__name__}"
+                f"{_kind(objective)}"
             )
         self.model, self.objective, self.precision = model, objective, precision
         self._graphs: Graphs | None = None
@@ -97,11 +101,12 @@ class Bound(nn.Module):
 
         Pyro's RenyiELBO reports no bound unless its α is 0: its loss is minus another one.
         """
-        return self.eager(*batch) if self._graphs is None else self._graphs(self, batch)
+        with one_thread():
+            return self.eager(*batch) if self._graphs is None else self._graphs(self, batch)
 
     def eager(self, *batch: Tensor) -> dict[str, Tensor]:
         """The same, never compiled."""
-        with self._networks_lowered(batch):
+        with one_thread(), self._networks_lowered(batch):
             if isinstance(self.objective, Objective):
                 with outside_param_store():
                     return self.objective.estimate(self.model.model, self.model.guide, *batch)
@@ -159,13 +164,15 @@ class Bound(nn.Module):
         """The tensors of a batch that the objective takes, on the model's device.
 
         Labels that a loader yields are left out where the programs do without them; for a bound
-        given both, call it yourself: `bound(x, y)`.
+        given both, call it yourself: `bound(x, y)`. Arrays and lists become tensors.
+
+        Raises:
+            ValueError: the batch is no tensor, array, or tuple of them, holds too few, or its
+                labels are no integers, one for each image.
         """
-        tensors = [batch] if isinstance(batch, Tensor) else list(batch)
-        if not isinstance(self.objective, SemiSupervised):
-            tensors = tensors[: required_arguments(self.model.model)]
-        device = next((p.device for p in self.model.parameters()), None)
-        return [t.to(device, non_blocking=True) for t in tensors]
+        if isinstance(self.objective, SemiSupervised):
+            return arguments(self.model, batch)
+        return arguments(self.model, batch, required_arguments(self.model.model))
 
     def check(self, batch: list[Tensor]) -> None:
         """Raise ValueError if images or labels of a batch are not what the model takes."""
@@ -173,3 +180,76 @@ class Bound(nn.Module):
             parts = [batch[:1], batch[1:]] if len(batch) == 3 else [batch]
             for part in parts:
                 self.model.check(*part)
+
+
+def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[Tensor]:
+    """The first `wanted` tensors of a batch (all by default), on the model's device.
+
+    Args:
+        model: a member of the zoo, or a module with programs `model` and `guide`.
+        batch: a tensor or array of images, or a tuple: (x, y), or (x, x_labelled, y_labelled).
+        wanted: how many the programs take.
+
+    Raises:
+        ValueError: as `Bound.arguments`.
+
+    Example:
+        >>> x, y = arguments(VAE(), ([[0.5]], [3]))
+        >>> x.dtype, y.dtype
+        (torch.float32, torch.int64)
+    """
+    tensors = as_tensors(batch, _like(model), wanted)
+    if wanted is not None and len(tensors) < wanted:
+        raise ValueError(
+            f"{type(model).__name__} is given {wanted} tensors, such as (x, y), and the batch "
+            f"holds {len(tensors)}: let the loader yield labels too"
+        )
+    if isinstance(model, LatentVariableModel) and model.classes and len(tensors) in (2, 3):
+        *images, y = tensors
+        n = len(images[-1]) if images[-1].dim() else 0
+        return [*images, integer_labels(y, n)]
+    return tensors
+
+
+def dtype_of(model: nn.Module) -> torch.dtype | None:
+    """What the parameters of a model are of; None where there are none.
+
+    Example:
+        >>> dtype_of(VAE().double())
+        torch.float64
+    """
+    like = _like(model)
+    return None if like is None else like.dtype
+
+
+def _like(model: nn.Module) -> Tensor | None:
+    return next((p for p in model.parameters() if p.is_floating_point()), None)
+
+
+def check_pair(model: Any) -> None:
+    """Refuse what is no module with programs `model` and `guide`.
+
+    Raises:
+        TypeError: it is none.
+
+    Example:
+        >>> check_pair(VAE)
+        Traceback (most recent call last):
+        ...
+        TypeError: model must be a member of the zoo or another module, got the class VAE: make an \
+instance, VAE(…)
+    """
+    if isinstance(model, type) or not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a member of the zoo or another module, got {_kind(model)}")
+    missing = [n for n in ("model", "guide") if not callable(getattr(model, n, None))]
+    if missing:
+        raise TypeError(
+            f"a {type(model).__name__} has no program {' and no '.join(missing)}: a pair is a "
+            "module with Pyro programs model and guide"
+        )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}: make an instance, {value.__name__}(…)"
+    return f"a {type(value).__name__}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -20,7 +21,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT = {MMAP_THRESHOLD: 2**30, TRIM_THRESHOLD: 2**31 - 1}
 USUAL = {MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}  # where glibc's own adjustment ends
 
-_blocks = 0
+_blocks, _counting = 0, threading.Lock()
 
 
 @contextlib.contextmanager
@@ -42,18 +43,21 @@ def tuned() -> Iterator[None]:
         0.0
     """
     global _blocks
+    # of this thread alone, unlike what follows
     flushed = bool(torch.full((1,), 1e-40, dtype=torch.float32, device="cpu").mul(1) == 0)
     torch.set_flush_denormal(True)
-    _blocks += 1
-    _set(KEPT)
+    with _counting:
+        _blocks += 1
+        _set(KEPT)
     try:
         yield
     finally:
         torch.set_flush_denormal(flushed)
-        _blocks -= 1
-        if not _blocks:
-            _set(USUAL)
-            give_back()
+        with _counting:
+            _blocks -= 1
+            if not _blocks:
+                _set(USUAL)
+                give_back()
 
 
 def give_back() -> None:

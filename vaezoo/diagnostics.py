@@ -30,8 +30,11 @@ from torch.distributions import (
 )
 
 from vaezoo.models import LatentVariableModel
+from vaezoo.scopes import in_mode, one_thread
 
 __all__ = ["MixtureDiagnostics", "component_samples", "mixture_diagnostics", "responsibilities"]
+
+NUMBERS = 2**22  # at a time: 16 MiB in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +69,8 @@ class MixtureDiagnostics:
 def responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:
     """p(component | z) for codes z (*leading, z_dim), shape (*leading, k).
 
+    Codes are taken some at a time, lest the k · z_dim numbers for each of them fill memory.
+
     Example:
         >>> from vaezoo.priors import MixtureOfGaussians
         >>> r = responsibilities(MixtureOfGaussians(2, k=5)(), torch.zeros(7, 2))
@@ -73,6 +78,14 @@ def responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:
         (torch.Size([7, 5]), True)
     """
     _check(prior)
+    if z.dim() < 2:
+        return _responsibilities(prior, z)
+    size = max(1, NUMBERS // (prior.mixture_distribution.logits.numel() * z.shape[-1]))
+    parts = z.flatten(0, -2).split(size)
+    return torch.cat([_responsibilities(prior, part) for part in parts]).unflatten(0, z.shape[:-1])
+
+
+def _responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:
     each = prior.component_distribution.log_prob(z.unsqueeze(-2))
     return (each + prior.mixture_distribution.logits).softmax(-1)
 
@@ -86,7 +99,7 @@ def mixture_diagnostics(
     dead_below: float = 0.1,
     merged_above: float = 0.9,
 ) -> MixtureDiagnostics:
-    """Usage, dead and merged components of a model's mixture prior.
+    """Usage, dead and merged components of a model's mixture prior, in evaluation mode.
 
     Args:
         model: a member whose prior is a mixture: `MixtureOfGaussians` or `VampPrior`.
@@ -99,13 +112,15 @@ def mixture_diagnostics(
 
     Raises:
         TypeError: the prior is no mixture.
+        ValueError: x or y are no such images or labels.
 
     Example:
         >>> from vaezoo import models
         >>> mixture_diagnostics(models.GMVAE(k=20), torch.zeros(9, 1, 28, 28)).usage.shape
         torch.Size([20])
     """
-    prior = model.prior()
+    with one_thread(), in_mode(model, False):
+        prior = model.prior()
     _check(prior)
     codes = model._encode(model.parts["prior"].of, x, y)
     usage = responsibilities(prior, codes).mean(0)
@@ -124,7 +139,7 @@ def mixture_diagnostics(
 def component_samples(
     model: LatentVariableModel, components: list[int], n: int = 10, *, y: Tensor | None = None
 ) -> Tensor:
-    """E[x|z] at n codes from each of some components of a mixture prior.
+    """E[x|z] at n codes from each of some components of a mixture prior, in evaluation mode.
 
     Latents between the prior's and the image, such as z1 below z2, are drawn.
 
@@ -147,7 +162,8 @@ def component_samples(
         >>> component_samples(models.GMVAE(k=20), [3, 5], n=4).shape
         torch.Size([8, 1, 28, 28])
     """
-    prior = model.prior()
+    with one_thread(), in_mode(model, False):
+        prior = model.prior()
     _check(prior)
     k = prior.mixture_distribution.logits.shape[-1]
     if n < 1 or not components or min(components) < 0 or max(components) >= k:
@@ -167,10 +183,14 @@ def _overlaps(components: Distribution) -> Tensor | None:
 
 def _overlaps_of_diagonals(normal: Normal) -> Tensor:
     loc, variance = normal.loc, normal.scale.square()
-    total = 0.5 * (variance[:, None] + variance)
-    distance = (loc[:, None] - loc).square() / total / 8
-    shape = 0.5 * total.log() - 0.25 * (variance.log()[:, None] + variance.log())
-    return (-(distance + shape).sum(-1)).exp()
+    size = max(1, NUMBERS // variance.numel())
+    rows = []
+    for mean, spread in zip(loc.split(size), variance.split(size), strict=True):
+        total = 0.5 * (spread[:, None] + variance)
+        distance = (mean[:, None] - loc).square() / total / 8
+        shape = 0.5 * total.log() - 0.25 * (spread.log()[:, None] + variance.log())
+        rows.append((-(distance + shape).sum(-1)).exp())
+    return torch.cat(rows)
 
 
 def _overlaps_of_normals(loc: Tensor, covariance: Tensor) -> Tensor:

@@ -18,48 +18,33 @@ References:
 from __future__ import annotations
 
 import contextlib
-import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
-import pyro
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vaezoo.bound import Bound
+from vaezoo.bound import arguments, check_pair, dtype_of
+from vaezoo.chunks import Drawing, per_image
 from vaezoo.components import outside_param_store
 from vaezoo.cpu import tuned
 from vaezoo.data import Images
-from vaezoo.objectives import Objective
-from vaezoo.traces import Terms, required_arguments, run
+from vaezoo.data.counts import as_count
+from vaezoo.data.labels import Agreement, as_labels
+from vaezoo.data.passes import Data, length_of, one_pass
+from vaezoo.estimates import Estimate, Values
+from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
+from vaezoo.traces import required_arguments
 
 __all__ = ["Estimate", "accuracy", "evaluate"]
 
 
-class Estimate(NamedTuple):
-    """A mean over n images and its standard error.
-
-    Example:
-        >>> print(Estimate(97.5512, 0.2401, 10_000))
-        97.55 ± 0.24
-    """
-
-    mean: float
-    stderr: float
-    n: int
-
-    def __str__(self) -> str:
-        digits = max(2, 1 - math.floor(math.log10(self.stderr))) if self.stderr else 2
-        return f"{self.mean:.{digits}f} ± {self.stderr:.{digits}f}"
-
-
 def evaluate(
     model: nn.Module,
-    data: Images | Iterable[Any],
+    data: Data,
     *,
-    particles: Sequence[int] = (1, 10, 100, 1000),
+    particles: Sequence[int] | int = (1, 10, 100, 1000),
     seed: int = 0,
     batch_size: int = 100,
     max_decodes: int = 2000,
@@ -72,21 +57,24 @@ def evaluate(
         model: a member of the zoo, or any module with programs `model` and `guide`.
         data: `Images`, binarised once by `seed`, or an iterable of batches. Labels are used
             where the model requires them (FSVAE) and left out where it can infer them.
-        particles: the k of NIWAE-k; the largest is the number of draws per image.
+        particles: the k of NIWAE-k, one or more; the largest is the number of draws per image.
         seed: of binarisation and draws.
-        batch_size: images at a time, where data are `Images`.
-        max_decodes: codes decoded at a time, which bounds memory.
+        batch_size: images at a time, where data are `Images`; they are read batch by batch, and
+            so is an iterable, once.
+        max_decodes: images decoded at a time, which bounds memory. One with several outputs for
+            each pixel, as of `Categorical(levels=256)`, counts for as many.
         progress: show a progress bar.
         compile: compile what is done for a few codes (see `Bound.compile`): the same estimates
             from the same draws. It takes some seconds, and pays for thousands of images or draws.
 
     Returns:
-        "nelbo", "kl", "rec" (this one -log p(x|z), so that nelbo = rec + kl) and "niwae-k" for
-        each k, as `Estimate`; "accuracy" too for a member that classifies (SSVAE, M1M2, ADGM)
-        on labelled data.
+        "nelbo", "kl", "rec" = E_q[log p(x|z)] (so that nelbo = kl - rec, as -bound in the history
+        of `fit`) and "niwae-k" for each k, as `Estimate`; "accuracy" too for a member that
+        classifies (SSVAE, M1M2, ADGM) on labelled data. `compare` takes two such dicts.
 
     Raises:
-        ValueError: a k below 1, or fewer than two images.
+        TypeError: the model is no pair, or data are no iterable.
+        ValueError: a k below 1, fewer than two images, or labels that are not such as the model's.
 
     Example:
         >>> from vaezoo import data, models
@@ -95,24 +83,38 @@ def evaluate(
         >>> found["niwae-5"].mean <= found["niwae-1"].mean
         True
     """
-    if not particles or min(particles) < 1:
-        raise ValueError(f"particles must be one or more k of at least 1, got {tuple(particles)}")
-    values: defaultdict[str, list[float]] = defaultdict(list)
-    wanted = required_arguments(cast(Any, model).model)
-    batches = _batches(data, seed, batch_size)
-    with _evaluating(model, seed), tqdm(batches, disable=not progress, unit="batch") as bar:
-        draws = _Drawing(model, bar.set_postfix_str if compile else None)
-        for batch in bar:
-            tensors = _on_device(model, batch)
-            for name, each in _batch(draws, tensors[:wanted], sorted(particles), max_decodes):
-                values[name] += each.tolist()
-            if hasattr(model, "classify") and len(tensors) == 2:
-                values["accuracy"] += _correct(model, *tensors)
-    return {name: _estimate(each) for name, each in values.items()}
+    check_pair(model)
+    ks, wanted = _particles(particles), required_arguments(cast(Any, model).model)
+    batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
+    length, values, agreement = length_of(data, batch_size), Values(), Agreement()
+    at_a_time = as_count("max_decodes", max_decodes)
+    # a bar that is given the iterable would begin to iterate over it once more
+    with tuned(), tqdm(total=length, disable=not progress, unit="batch") as bar:
+        noise, draws = OwnGenerator(seed), Drawing(model, bar.set_postfix_str if compile else None)
+        for batch in in_turn(batches):
+            with _evaluating(model, noise):
+                tensors = _tensors(model, batch, wanted)
+                values.see(tensors[0])
+                for found in per_image(draws, tensors[:wanted], ks, at_a_time):
+                    values.add(*found)
+                if hasattr(model, "classify") and len(tensors) == 2:
+                    values.add("accuracy", _correct(model, agreement, *tensors))
+            bar.update()
+    return values.estimates()
 
 
-def accuracy(model: nn.Module, data: Images, *, seed: int = 0, batch_size: int = 1000) -> Estimate:
+def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1000) -> Estimate:
     """The share of images whose most probable class under q(y|x) is their label.
+
+    Args:
+        model: a member that classifies: SSVAE, M1M2, ADGM.
+        data: `Images` with labels, binarised once by `seed`, or an iterable of batches (x, y).
+        seed: of binarisation.
+        batch_size: images at a time, where data are `Images`.
+
+    Raises:
+        TypeError: the model has no `classify`.
+        ValueError: there are no labels, or they are not such as the model's.
 
     Example:
         >>> from vaezoo import data, models
@@ -121,132 +123,47 @@ def accuracy(model: nn.Module, data: Images, *, seed: int = 0, batch_size: int =
     """
     if not hasattr(model, "classify"):
         raise TypeError(f"accuracy needs a model with classify, got a {type(model).__name__}")
-    if data.labels is None:
+    batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
+    if isinstance(data, Images) and data.labels is None:
         raise ValueError(f"accuracy needs labelled images, got {data}")
-    with _evaluating(model, seed):
-        correct = [
-            each
-            for batch in _batches(data, seed, batch_size)
-            for each in _correct(model, *_on_device(model, batch))
-        ]
-    return _estimate(correct)
+    noise, values, agreement = OwnGenerator(seed), Values(), Agreement()
+    with tuned():
+        for batch in in_turn(batches):
+            with _evaluating(model, noise):
+                x, y = arguments(model, batch, 2)
+                values.see(x)
+                values.add("accuracy", _correct(model, agreement, x, y))
+    return values.estimates()["accuracy"]
 
 
-class _Draws(Objective):
-    """What evaluation keeps of some draws: sums of rec and kl (N,), and log weights (L, K, N)."""
-
-    def report(self, terms: Terms) -> dict[str, Tensor]:
-        kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)
-        each = {"rec": -terms.expect(terms.rec), "kl": kl}
-        sums = {name: t.expand(terms.particles, -1).sum(0) for name, t in each.items()}
-        return {**sums, "log_w": terms.log_w + terms.log_py}
+def _correct(model: Any, agreement: Agreement, x: Tensor, y: Tensor) -> Tensor:
+    probabilities: Tensor = model.classify(x)
+    return agreement.of(probabilities.argmax(-1), y, probabilities.shape[-1])
 
 
-class _Drawing(dict[int, Bound]):
-    """For each number of draws, a module that makes so many; compiled if there is `announce`."""
-
-    def __init__(self, model: nn.Module, announce: Callable[[str], object] | None) -> None:
-        self.model, self.announce = model, announce
-
-    def __missing__(self, particles: int) -> Bound:
-        self[particles] = bound = Bound(self.model, _Draws(particles))
-        if self.announce is not None:
-            bound.compile(announce=self.announce, gradients=False)
-        return bound
+def _tensors(model: Any, batch: Any, wanted: int) -> list[Tensor]:
+    """What the programs take, and labels too where the model's guesses can be held against them."""
+    if not hasattr(model, "classify"):
+        return arguments(model, batch, wanted)
+    tensors = arguments(model, batch)
+    if len(tensors) == 2:
+        as_labels(tensors[1], len(tensors[0]), getattr(model, "classes", 0) or 2**62)
+    return tensors
 
 
-def _batch(
-    draws: _Drawing, batch: list[Tensor], particles: list[int], max_decodes: int
-) -> Iterator[tuple[str, Tensor]]:
-    """Name and per-image values of every quantity, (N,).
-
-    As many images at a time as all their draws are decoded at once: the encoder then runs once for
-    each image, unless one image's draws are too many.
-    """
-    labels = _labels(draws.model, batch)
-    size = max(1, max_decodes // (particles[-1] * labels))
-    for part in zip(*(t.split(size) for t in batch), strict=True):
-        yield from _few(draws, list(part), particles, max(1, max_decodes // labels))
-
-
-def _few(
-    draws: _Drawing, batch: list[Tensor], particles: list[int], at_a_time: int
-) -> Iterator[tuple[str, Tensor]]:
-    """The same for a few images, with so many draws of each at a time."""
-    total, means = particles[-1], defaultdict[str, Tensor](lambda: torch.zeros(()))
-    log_w = []
-    for k in _parts(total, at_a_time):
-        # values were checked in full when the labels were counted
-        with pyro.validation_enabled(False):
-            found = draws[k](*batch)
-        for name in ("rec", "kl"):
-            means[name] = means[name] + found[name] / total
-        log_w.append(found["log_w"])
-    yield "nelbo", means["rec"] + means["kl"]
-    yield from means.items()
-    together = torch.cat(log_w, 1)
-    for k in particles:
-        yield f"niwae-{k}", _niwae(together, k)
-
-
-def _parts(total: int, largest: int) -> list[int]:
-    """Equal parts where that takes at most twice as many, so that all are of one shape."""
-    size = next(n for n in range(min(largest, total), 0, -1) if total % n == 0)
-    if 2 * size < largest < total:
-        return [len(part) for part in torch.arange(total).split(largest)]
-    return [size] * (total // size)
-
-
-def _niwae(log_w: Tensor, k: int) -> Tensor:
-    """From log weights (L, K, N) with log p(y) in them, the mean over groups of k draws, (N,)."""
-    groups = log_w.shape[1] // k
-    grouped = log_w[:, : groups * k].reshape(log_w.shape[0], groups, k, -1)
-    return -(grouped.logsumexp((0, 2)) - math.log(k)).mean(0)
-
-
-def _labels(model: Any, batch: list[Tensor]) -> int:
-    """How many combinations of labels the pair sums out; run on the whole batch, to check it."""
-    terms: Terms = run(model.model, model.guide, *batch)
-    return terms.log_qy.shape[0]
-
-
-def _correct(model: Any, x: Tensor, y: Tensor) -> list[float]:
-    found: list[float] = (model.classify(x).argmax(-1) == y).double().tolist()
-    return found
-
-
-def _estimate(values: list[float]) -> Estimate:
-    n, each = len(values), torch.tensor(values, dtype=torch.float64)
-    if n < 2:
-        raise ValueError(f"a standard error needs at least 2 images, got {n}")
-    return Estimate(each.mean().item(), each.std().item() / math.sqrt(n), n)
-
-
-def _batches(data: Images | Iterable[Any], seed: int, batch_size: int) -> list[Any]:
-    if isinstance(data, Images):
-        tensors = data.tensors(seed=seed)
-        return list(zip(*(t.split(batch_size) for t in tensors), strict=True))
-    batches = list(data) if not isinstance(data, Tensor) else []
-    if not batches:
-        raise ValueError("data must be Images, or an iterable of at least one batch of tensors")
-    return batches
-
-
-def _on_device(model: nn.Module, batch: Any) -> list[Tensor]:
-    device = next(model.parameters()).device
-    return [t.to(device) for t in ([batch] if isinstance(batch, Tensor) else batch)]
+def _particles(particles: Any) -> list[int]:
+    """The k in ascending order."""
+    single = isinstance(particles, str) or not hasattr(particles, "__iter__")
+    with contextlib.suppress(TypeError):  # a tensor or array of no dimension
+        ks = [as_count("particles", k) for k in ([particles] if single else particles)]
+        if not ks:
+            raise ValueError("particles must be one or more k of at least 1, got none")
+        return sorted(ks)
+    return [as_count("particles", particles)]
 
 
 @contextlib.contextmanager
-def _evaluating(model: nn.Module, seed: int) -> Iterator[None]:
-    """No gradients, evaluation mode, a generator of our own."""
-    training = model.training
-    # manual_seed seeds every device, so every device's generator is kept
-    cuda = range(torch.cuda.device_count())
-    with torch.no_grad(), torch.random.fork_rng(cuda), outside_param_store(), tuned():
-        torch.manual_seed(seed)
-        model.eval()
-        try:
-            yield
-        finally:
-            model.train(training)
+def _evaluating(model: nn.Module, noise: OwnGenerator) -> Iterator[None]:
+    """No gradients, evaluation mode, a generator of our own, no other thread."""
+    with one_thread(), torch.no_grad(), in_mode(model, False), outside_param_store(), noise.drawn():
+        yield

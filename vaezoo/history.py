@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +14,56 @@ from tqdm.auto import tqdm
 
 __all__ = ["History", "Mean", "Recorder"]
 
-History = dict[str, list[float]]
+
+class History(dict[str, list[float]]):
+    """Lists of equal length by name, one entry for each record: `pandas.DataFrame(history)`.
+
+    Where a term was not reported it is NaN. Terms are nats per image, rec being E_q[log p(x|z)] as
+    in `evaluate`, so that bound = rec - kl; log_qy is the mean log q(y|x) of labelled images.
+
+    Attributes:
+        stopped: whether the stop button was pressed, and training may have ended early.
+
+    Example:
+        >>> history = History({"step": [100], "loss": [9.0]})
+        >>> history.append({"step": 200, "loss": 8.0, "validation_loss": 8.5})
+        >>> history
+        {'step': [100, 200], 'loss': [9.0, 8.0], 'validation_loss': [nan, 8.5]}
+    """
+
+    stopped: bool = False
+
+    def append(self, record: Mapping[str, float]) -> None:
+        """Add a record, its terms in the order they come."""
+        n = len(next(iter(self.values()), []))
+        for name in record:
+            self.setdefault(name, [math.nan] * n)
+        for name, values in self.items():
+            values.append(record.get(name, math.nan))
+
+    @classmethod
+    def continuing(cls, before: Mapping[str, Sequence[float]] | None) -> History:
+        """A copy to go on from.
+
+        Raises:
+            ValueError: it is no history of training.
+
+        Example:
+            >>> History.continuing({"loss": [9.0]})
+            Traceback (most recent call last):
+            ...
+            ValueError: history must hold step and seconds, and lists of equal length, as fit \
+returns it; got 1 of loss
+        """
+        lists = {name: list(values) for name, values in (before or {}).items()}
+        lengths = {name: len(values) for name, values in lists.items()}
+        known = not lists or {"step", "seconds"} <= lists.keys()
+        if not known or len(set(lengths.values())) > 1:
+            raise ValueError(
+                "history must hold step and seconds, and lists of equal length, as fit returns "
+                f"it; got {', '.join(f'{n} of {name}' for name, n in lengths.items())}"
+            )
+        return cls(lists)
 
 
 class Mean:
@@ -29,22 +80,21 @@ class Mean:
 
     def __init__(self) -> None:
         self.values: defaultdict[str, list[Tensor]] = defaultdict(list)
-        self.weights: list[int] = []
+        self.weights: defaultdict[str, list[int]] = defaultdict(list)
 
     def add(self, terms: dict[str, Tensor], *, weight: int = 1) -> None:
-        """Take the terms of one batch in; all batches have the same ones."""
+        """Take the terms of one batch in."""
         for name, value in terms.items():
             self.values[name].append(value.detach())
-        self.weights.append(weight)
+            self.weights[name].append(weight)
 
     def take(self) -> dict[str, float]:
-        """The means so far; the next begin anew."""
-        weights = torch.tensor(self.weights, dtype=torch.float64)
-        weights /= weights.sum()
-        means = {
-            name: (torch.stack(each).cpu().double() @ weights).item()
-            for name, each in self.values.items()
-        }
+        """The means so far, each over the batches that had the term; the next begin anew."""
+        means = {}
+        for name, each in self.values.items():
+            weights = torch.tensor(self.weights[name], dtype=torch.float64, device="cpu")
+            values = torch.stack(each).cpu().double()
+            means[name] = (values @ (weights / weights.sum())).item()
         self.values.clear()
         self.weights.clear()
         return means
@@ -57,6 +107,7 @@ class Recorder:
         bar: one step of it is one step of training.
         log_every: steps between two records.
         validate: further terms of each record, if any.
+        history: to add to.
     """
 
     def __init__(
@@ -65,29 +116,57 @@ class Recorder:
         *,
         log_every: int,
         validate: Callable[[], dict[str, float]] | None,
+        history: History | None = None,
     ) -> None:
         self.bar, self.log_every, self.validate = bar, log_every, validate
-        self.history: defaultdict[str, list[float]] = defaultdict(list)
-        self.since, self.step, self.started = Mean(), 0, time.perf_counter()
+        self.history = History() if history is None else history
+        self.step = int(self.history["step"][-1]) if self.history else 0
+        before = self.history["seconds"][-1] if self.history else 0.0
+        self.since, self.steps, self.started = Mean(), 0, time.perf_counter() - before
 
-    def add(self, terms: dict[str, Tensor]) -> None:
-        """Note one step."""
-        self.step += 1
+    def add(self, terms: dict[str, Tensor]) -> dict[str, float] | None:
+        """Note one step; returns the record if it is time for one."""
+        self.step, self.steps = self.step + 1, self.steps + 1
         self.since.add(terms)
         self.bar.update()
-        if self.step % self.log_every == 0:
-            self.record()
+        return self.record() if self.steps % self.log_every == 0 else None
 
-    def record(self) -> None:
+    def record(self, note: str = "") -> dict[str, float] | None:
         """Write down the steps since the last record, if there were any."""
-        if not self.since.weights:
-            return
-        seconds = time.perf_counter() - self.started
-        found = {"step": self.step, "seconds": seconds, **self.since.take()}
-        if self.validate is not None:
-            found |= {f"validation_{name}": value for name, value in self.validate().items()}
-        for name, value in found.items():
-            self.history[name].append(value)
+        if not self.since.values:
+            return None
+        found = {"step": self.step, "seconds": self._seconds(), **self.since.take()}
+        try:
+            if self.validate is not None:
+                terms = self.validate()
+                found |= {f"validation_{name}": value for name, value in terms.items()}
+        finally:
+            self.history.append(found)
         shown = ("bound", "kl", "rec", "log_qy", "validation_bound")
         line = " ".join(f"{name}={found[name]:.2f}" for name in shown if name in found)
-        self.bar.set_postfix_str(f"{line} nats")
+        self.bar.set_postfix_str(f"{note}{line} nats")
+        return found
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """An error on the way carries the history, in its attribute `history`."""
+        try:
+            yield
+        except BaseException as error:
+            self._keep(error)
+            raise
+
+    def _keep(self, error: BaseException) -> None:
+        self.validate = None  # it may be what failed
+        with contextlib.suppress(Exception):  # on a device that failed, means cannot be read
+            self.record()
+        with contextlib.suppress(AttributeError):
+            error.history = self.history  # type: ignore[attr-defined]
+            if self.history and not isinstance(error, GeneratorExit):
+                error.add_note(
+                    f"The history until step {self.step} is in this error's attribute history "
+                    "(in a notebook: import sys; sys.last_value.history)."
+                )
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.started

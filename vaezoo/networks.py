@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from pyro.distributions import is_validation_enabled
 from torch import Tensor, nn
 
 from vaezoo import arguments
+from vaezoo.scopes import checks_data
 
 __all__ = ["MLP", "Conv", "PairMLP", "positive", "signed_log1p"]
 
@@ -98,9 +98,10 @@ class _Network(nn.Module):
         assert self.label is not None
         if y is None:
             raise ValueError(f"this network needs labels in 0..{self.classes - 1}, got none")
-        if y.dtype != torch.long:
+        if y.is_floating_point() or y.dtype == torch.bool:
             raise ValueError(f"labels must be integer classes (torch.long), got {y.dtype}")
-        if is_validation_enabled() and ((y < 0) | (y >= self.classes)).any():
+        y = y.long()  # bytes would be taken for a mask
+        if checks_data() and ((y < 0) | (y >= self.classes)).any():
             low, high = int(y.min()), int(y.max())
             raise ValueError(f"labels must lie in 0..{self.classes - 1}, got {low}..{high}")
         return self.label[y]

@@ -1,14 +1,38 @@
-"""Blocks that put back what they change: modes of modules, and random generators."""
+"""Blocks that put back what they change: modes of modules, random generators, checks of data.
+
+Pyro's handlers and its switches for validation belong to the whole process: `one_thread` is the
+lock under which vaezoo runs programs, so that threads take turns.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import random
+import threading
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from typing import TypeVar
 
+import numpy as np
+import pyro
 import torch
+from pyro.distributions import is_validation_enabled
 from torch import nn
 
-__all__ = ["in_mode", "own_generator"]
+__all__ = [
+    "OwnGenerator",
+    "checks_data",
+    "in_mode",
+    "in_turn",
+    "one_thread",
+    "own_generator",
+    "unchecked",
+]
+
+_unchecked: ContextVar[bool] = ContextVar("unchecked", default=False)
+_lock = threading.RLock()
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -55,7 +79,9 @@ def _freeze(module: nn.Module) -> None:
 
 @contextlib.contextmanager
 def own_generator(seed: int | None = None) -> Iterator[None]:
-    """Within it random numbers are drawn apart: the generators of all devices come back after it.
+    """Within it random numbers are drawn apart: the generators come back as they were.
+
+    They are torch's on all devices, NumPy's and Python's.
 
     Args:
         seed: where they start; where they stand by default.
@@ -67,8 +93,123 @@ def own_generator(seed: int | None = None) -> Iterator[None]:
         >>> bool((torch.get_rng_state() == before).all())
         True
     """
-    # manual_seed seeds every device, so every device's generator is kept
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
+    before = _Generators()
+    try:
         if seed is not None:
             torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
         yield
+    finally:
+        before.restore()
+
+
+class OwnGenerator:
+    """Blocks of one `own_generator`, each of which goes on where the last one left it.
+
+    Example:
+        >>> own, numbers = OwnGenerator(0), []
+        >>> for _ in range(2):
+        ...     with own.drawn():
+        ...         numbers.append(torch.rand(1))
+        ...     _ = torch.rand(1)
+        >>> with own_generator(0):
+        ...     torch.equal(torch.cat(numbers), torch.cat([torch.rand(1), torch.rand(1)]))
+        True
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.left: _Generators | None = None
+
+    @contextlib.contextmanager
+    def drawn(self) -> Iterator[None]:
+        """Within it random numbers go on where the last block left them."""
+        with own_generator(self.seed if self.left is None else None):
+            if self.left is not None:
+                self.left.restore()
+            yield
+            self.left = _Generators()
+
+
+class _Generators:
+    """The states of all generators, as they are when it is made."""
+
+    def __init__(self) -> None:
+        # manual_seed seeds every device, so every device's generator is kept
+        self.cuda = range(torch.cuda.device_count())
+        self.devices = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, self.cuda)]
+        self.numpy = np.random.get_state()  # noqa: NPY002
+        self.python = random.getstate()
+
+    def restore(self) -> None:
+        """Put them back."""
+        torch.set_rng_state(self.devices[0])
+        for device, state in zip(self.cuda, self.devices[1:], strict=True):
+            torch.cuda.set_rng_state(state, device)
+        np.random.set_state(self.numpy)  # noqa: NPY002
+        random.setstate(self.python)
+
+
+def checks_data() -> bool:
+    """Whether programs are to look their data over: not within `unchecked`.
+
+    It follows Pyro's validation, except that `python -O`, which turns that off, leaves it on.
+
+    Example:
+        >>> with unchecked():
+        ...     checks_data()
+        False
+        >>> checks_data()
+        True
+    """
+    return is_validation_enabled() or not (__debug__ or _unchecked.get())
+
+
+@contextlib.contextmanager
+def unchecked() -> Iterator[None]:
+    """Within it neither Pyro's checks of programs nor vaezoo's of data are made."""
+    token = _unchecked.set(True)
+    try:
+        with pyro.validation_enabled(False):
+            yield
+    finally:
+        _unchecked.reset(token)
+
+
+def one_thread() -> contextlib.AbstractContextManager[object]:
+    """Within it no other thread runs a program of vaezoo's; the same thread may enter it again.
+
+    Example:
+        >>> with one_thread(), one_thread():
+        ...     pass
+    """
+    return _lock
+
+
+def in_turn(items: Iterable[T]) -> Iterator[T]:
+    """The same items, each of them made within `one_thread`: loaders draw from global generators.
+
+    Example:
+        >>> list(in_turn("ab"))
+        ['a', 'b']
+    """
+    with one_thread():
+        left = iter(items)
+    while True:
+        with one_thread():
+            try:
+                item = next(left)
+            except StopIteration:
+                return
+        yield item
+
+
+def _renew() -> None:
+    """A process that was forked while another thread held the lock would wait for ever."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)

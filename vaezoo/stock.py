@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro import infer, poutine
 from torch import Tensor, nn
 
 from vaezoo.components import outside_param_store
+from vaezoo.scopes import checks_data, in_mode, own_generator
 from vaezoo.sites import drawn_before, is_label, sample_sites
 
 __all__ = ["is_plain", "stock_loss"]
@@ -47,7 +47,7 @@ def stock_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tens
         (torch.Size([]), True)
     """
     x, programs = batch[0], (pair.model, pair.guide)
-    if dist.is_validation_enabled():
+    if checks_data():
         _check(objective, pair, *batch)
     if not torch.is_grad_enabled():
         return x.new_tensor(objective.loss(*programs, *batch)) / len(x)
@@ -86,11 +86,7 @@ def _check(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> None:
     """Refuse what makes no sense, after one more run of the pair that leaves no trace."""
     if not isinstance(objective, infer.TraceMeanField_ELBO | infer.RenyiELBO):
         return
-    with (
-        torch.no_grad(),
-        torch.random.fork_rng(range(torch.cuda.device_count())),
-        outside_param_store(),
-    ):
+    with torch.no_grad(), in_mode(pair, False), own_generator(), outside_param_store():
         guide = poutine.trace(pair.guide).get_trace(*batch)
         model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*batch)
     drawn = {n: s for n, s in sample_sites(guide).items() if not s["is_observed"]}

@@ -41,6 +41,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from vaezoo.held import hold
+from vaezoo.scopes import checks_data
 from vaezoo.sites import (
     Site,
     check_sites,
@@ -131,7 +132,7 @@ def _held(drawn: dict[str, Site], branched: dict[str, Site]) -> dict[str, Site]:
             )
         if site["is_observed"] or is_label(site):
             continue
-        if dist.is_validation_enabled():
+        if checks_data():
             _check_held(name, site)
         held[name] = {**site, "fn": hold(site["fn"], earlier)}
         earlier.append((drawn[name]["value"], site["value"]))

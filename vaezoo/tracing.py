@@ -18,7 +18,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import pyro
 import torch
 from pyro import infer
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaezoo.objectives import Schedule
-from vaezoo.scopes import own_generator
+from vaezoo.scopes import own_generator, unchecked
 from vaezoo.writes import Writes, memory, tensors_in
 
 __all__ = ["Backend", "Trace", "gradients", "leaves", "objectives", "schedules"]
@@ -59,7 +58,7 @@ class Trace:
         self.schedules = list(schedules(bound.objective))
         self._eager: Callable[..., dict[str, Tensor]] = bound.eager  # type: ignore[assignment]
         # tracing runs the step, and the step runs after it
-        with own_generator(), Writes() as writes, pyro.validation_enabled(False):
+        with own_generator(), Writes() as writes, unchecked():
             # a lambda, because make_fx counts the arguments of a method wrongly
             step = make_fx(lambda batch, values: self._step(batch, values))
             self.graph = step(list(batch), self._values(batch))

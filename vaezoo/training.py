@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import pyro
-import pyro.distributions as dist
 import torch
 from pyro import infer
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vaezoo.bound import Bound, default_objective
+from vaezoo.bound import Bound, check_pair, default_objective, dtype_of
 from vaezoo.cpu import tuned
 from vaezoo.data import Images
-from vaezoo.data.passes import one_pass, passes
+from vaezoo.data.counts import as_count
+from vaezoo.data.passes import Data, passes
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
-from vaezoo.history import History, Mean, Recorder
+from vaezoo.history import History, Recorder
+from vaezoo.interrupts import stop_button
 from vaezoo.models import LatentVariableModel
+from vaezoo.optimizers import Rate, Rates, make_optimizer
+from vaezoo.scopes import checks_data, in_mode, in_turn, one_thread, own_generator, unchecked
 from vaezoo.steps import Step
 from vaezoo.tracing import leaves
+from vaezoo.validation import Validation
 
 __all__ = ["NonFiniteLoss", "fit"]
 
@@ -52,17 +55,19 @@ class NonFiniteLoss(ArithmeticError):
 
 def fit(
     model: nn.Module,
-    data: Images | Iterable[Any],
+    data: Data,
     objective: infer.elbo.ELBO | None = None,
     *,
-    steps: int | None = None,
-    epochs: int | None = None,
+    steps: float | None = None,
+    epochs: float | None = None,
     batch_size: int = 100,
-    lr: float = 1e-3,
-    optimizer: torch.optim.Optimizer | None = None,
-    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    drop_last: bool = False,
+    lr: Rate | None = None,
+    optimizer: torch.optim.Optimizer | Callable[..., torch.optim.Optimizer] | None = None,
+    scheduler: Any = None,
     max_grad_norm: float | None = None,
-    validation: Images | Iterable[Any] | None = None,
+    validation: Data | None = None,
+    history: Mapping[str, Sequence[float]] | None = None,
     log_every: int = 100,
     progress: bool = True,
     compile: bool = False,  # noqa: A002
@@ -70,18 +75,34 @@ def fit(
 ) -> History:
     """Train a model in place.
 
+    It is in training mode meanwhile, and as it was afterwards. What is frozen stays in evaluation
+    mode: parts without a parameter that takes gradients (M1 in `M1M2.from_m1`), buffers included,
+    and, in a model in training mode, what was put in evaluation mode by hand (a batch norm).
+
+    The stop button (Ctrl-C, SIGINT) is acted on between steps: the history until then is returned,
+    its attribute `stopped` true. Pressed twice, it interrupts at once. Threads take turns, step by
+    step, because Pyro's handlers belong to the whole process.
+
     Args:
         model: a member of the zoo, or any module that `Bound` takes.
         data: `data.Images`, or any iterable of batches that can be passed over more than once (a
-            DataLoader, a list of tensors or of tuples of tensors).
+            DataLoader, a list of tensors or of tuples of tensors; arrays and lists do for
+            tensors).
         objective: the member's own by default.
         steps: gradient steps; or give `epochs`, passes over the data (by default 10).
         batch_size: images per batch, where `data` or `validation` is `Images`.
-        lr: learning rate of Adam, where no optimizer is given.
-        optimizer: over `model.parameters()`; made after the last swap of a part.
-        scheduler: of that optimizer, advanced once a step.
+        drop_last: leave out a last batch of `Images` that is smaller: a batch norm cannot train
+            on a single image.
+        lr: learning rate of Adam, 1e-3 by default; a number, or a function of the step, from 0.
+        optimizer: one over `model.parameters()`, made after the last swap of a part; or a class of
+            `torch.optim`, which is given `lr`, or a function of the parameters that returns one.
+        scheduler: of that optimizer, or a function of the optimizer that returns one. It is
+            advanced once a step; `ReduceLROnPlateau` at every record, by the validation loss, or
+            by the loss where there are no validation data.
         max_grad_norm: scale gradients down to this norm, over all parameters, where it is larger.
-        validation: evaluated at every record, without gradients.
+        validation: evaluated at every record, without gradients, each time with the same noise;
+            training is what it is without.
+        history: of earlier training, to go on from; it is not changed.
         log_every: steps between two records; each is a mean over the steps since the last.
         progress: show a progress bar.
         compile: compile the steps (see `Step.compile`). Off by default: it pays where steps save
@@ -91,7 +112,8 @@ def fit(
 
     Returns:
         Lists of equal length: step, seconds, loss, bound (unless the objective is a `RenyiELBO`
-        with α ≠ 0), rec, kl (these two with vaezoo's objectives only), and
+        with α ≠ 0), rec = E_q[log p(x|z)] and kl (these two with vaezoo's objectives only; bound =
+        rec - kl), log_qy of the labelled images where the objective is `SemiSupervised`, and
         validation_loss, … where there are validation data. Nats per image.
 
     Raises:
@@ -99,35 +121,52 @@ def fit(
             kept.
         ValueError: the data hold no batch, the optimizer does not know all parameters, or
             max_grad_norm is not positive.
+        TypeError: the model, data, optimizer or scheduler are something else.
+
+    An error on the way carries the history until then, in its attribute `history`.
     """
+    check_pair(model)
     objective = default_objective(model, data) if objective is None else objective
     bound = Bound(model, objective, precision=precision)
-    batches, total = passes(data, batch_size, steps, epochs)
+    recorded, log_every = History.continuing(history), as_count("log_every", log_every)
+    batches, total = passes(
+        data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
+    )
+    batches = in_turn(batches)
     first = next(batches)
-    parameters = _trainable(bound, first)
-    optimizer = optimizer or torch.optim.Adam(parameters.values(), lr=lr, fused=True)
-    _check_optimizer(optimizer, parameters)
-    step = Step(bound, optimizer, max_grad_norm=max_grad_norm)
-    if validation is not None:
-        _try_validation(bound, validation, batch_size)
-    schedules: list[Any] = [s for s in (scheduler, bound.objective) if hasattr(s, "step")]
-    check, once = dist.is_validation_enabled(), isinstance(data, Images | SemiSupervisedBatches)
-    with _training(model), tqdm(total=total, disable=not progress, unit="step") as bar:
-        validate = None if validation is None else lambda: _validate(bound, validation, batch_size)
-        recorder = Recorder(bar, log_every=log_every, validate=validate)
+    found = make_optimizer(optimizer, lr, _trainable(bound, first))
+    rates = Rates(scheduler, found, lr)
+    step = Step(bound, found, max_grad_norm=max_grad_norm)
+    validate = None if validation is None else Validation(bound, validation, batch_size)
+    bar = tqdm(total=total, disable=not progress, unit="step")
+    with stop_button() as stop, _training(model), bar:
+        recorder = Recorder(bar, log_every=log_every, validate=validate, history=recorded)
         if compile:
             step.compile(announce=bar.set_postfix_str)
-        for batch in itertools.chain([first], batches):
-            terms = _taken(step, batch, check=check, first=recorder.step == 0)
-            check = check and not once  # Images are pixels, and binarised in one way throughout
+        known = isinstance(data, Images | SemiSupervisedBatches)
+        with recorder.kept():
+            _train(step, stop.until(itertools.chain([first], batches)), recorder, rates, known)
+            rates.record(recorder.record("stopped: " if stop.pressed else ""))
+    recorder.history.stopped = stop.pressed
+    return recorder.history
+
+
+def _train(
+    step: Step, batches: Iterable[Any], recorder: Recorder, rates: Rates, known: bool
+) -> None:
+    """Take the steps; known data are pixels, binarised in one way throughout, and checked once."""
+    check, objective = checks_data(), step.bound.objective
+    for batch in batches:
+        with one_thread():
+            first = recorder.steps == 0
+            terms = _taken(step, batch, check=check and (first or not known), first=first)
             if step.broken:
                 found = {name: value.item() for name, value in terms.items()}
-                raise NonFiniteLoss(recorder.step + 1, found, dict(recorder.history))
-            for schedule in schedules:
-                schedule.step()
-            recorder.add(terms)
-        recorder.record()
-    return dict(recorder.history)
+                raise NonFiniteLoss(recorder.step + 1, found, recorder.history)
+            rates.step()
+            if hasattr(objective, "step"):
+                objective.step()
+            rates.record(recorder.add(terms))
 
 
 def _taken(step: Step, batch: Any, *, check: bool, first: bool) -> dict[str, Tensor]:
@@ -135,7 +174,7 @@ def _taken(step: Step, batch: Any, *, check: bool, first: bool) -> dict[str, Ten
     if check:
         step.bound.check(arguments)
     # Pyro's own checks, of programs rather than data, are made once
-    with pyro.validation_enabled(check and first):
+    with contextlib.nullcontext() if check and first else unchecked():
         return step(*arguments)
 
 
@@ -148,7 +187,7 @@ def _trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
     """
     written = isinstance(bound.model, LatentVariableModel)
     if not written or {"model", "guide"} & vars(bound.model).keys():
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
+        with one_thread(), in_mode(bound.model, False), own_generator():
             found = leaves(bound(*bound.arguments(batch))["loss"])
     else:
         found = []
@@ -158,55 +197,15 @@ def _trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
     return named | {f"parameter {i} {tuple(p.shape)} of a program": p for i, p in enumerate(others)}
 
 
-def _check_optimizer(optimizer: torch.optim.Optimizer, parameters: dict[str, Tensor]) -> None:
-    known = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    missing = [name for name, p in parameters.items() if id(p) not in known]
-    if missing:
-        raise ValueError(
-            f"the optimizer does not train {', '.join(missing)}: it was made before a part was "
-            "swapped, or for another model; make it again from model.parameters()"
-        )
-
-
 @contextlib.contextmanager
 def _training(model: nn.Module) -> Iterator[None]:
     """Training mode, on a tuned CPU."""
-    mode = model.training
-    model.train()
-    try:
-        with tuned():
+    with contextlib.ExitStack() as stack:
+        with one_thread():
+            stack.enter_context(in_mode(model, True))
+        stack.enter_context(tuned())
+        try:
             yield
-    finally:
-        model.train(mode)
-
-
-@torch.no_grad()
-def _try_validation(bound: Bound, validation: Images | Iterable[Any], batch_size: int) -> None:
-    """One batch of the validation data, before the first step rather than after many."""
-    batches = one_pass(validation, batch_size)
-    batch = next(iter(batches), None)
-    once = not isinstance(validation, Images) and iter(batches) is batches
-    if batch is None or once:
-        raise ValueError("validation data must hold a batch, and must not be a generator")
-    training = bound.model.training
-    bound.model.eval()
-    try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
-            bound(*bound.arguments(batch))
-    except ValueError as error:
-        raise ValueError(f"validation data: {error}") from error
-    finally:
-        bound.model.train(training)
-
-
-@torch.no_grad()
-def _validate(
-    bound: Bound, validation: Images | Iterable[Any], batch_size: int
-) -> dict[str, float]:
-    mean = Mean()
-    bound.model.eval()
-    for batch in one_pass(validation, batch_size):
-        arguments = bound.arguments(batch)
-        mean.add(bound(*arguments), weight=len(arguments[0]))
-    bound.model.train()
-    return mean.take()
+        finally:
+            with one_thread():  # or another thread's evaluation would find its mode changed
+                stack.close()

@@ -53,6 +53,7 @@ from vaezoo.contract.pathwise import pathwise
 from vaezoo.likelihoods import Likelihood
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
+from vaezoo.scopes import one_thread, own_generator
 
 __all__ = [
     "ContractError",
@@ -157,12 +158,12 @@ def _check(
 def _undisturbed(seed: int) -> Iterator[None]:
     """A generator of our own, gradients and validation on, and no word to Pyro's store."""
     with (
-        torch.random.fork_rng(range(torch.cuda.device_count())),
+        one_thread(),
+        own_generator(seed),
         torch.enable_grad(),
         pyro.validation_enabled(),
         outside_param_store(),
     ):
-        torch.manual_seed(seed)
         yield
 
 

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset, IterableDataset
 
+from vaezoo.data.counts import as_count
 from vaezoo.data.images import Images
+from vaezoo.data.semi_supervised import SemiSupervisedBatches
 
-__all__ = ["one_pass", "passes"]
+__all__ = ["Data", "check_data", "length_of", "one_pass", "passes"]
+
+Data = Images | Iterable[Any]
 
 
 def passes(
-    data: Images | Iterable[Any], batch_size: int, steps: int | None, epochs: int | None
+    data: Data,
+    batch_size: int,
+    steps: float | None,
+    epochs: float | None,
+    *,
+    drop_last: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Iterator[Any], int | None]:
     """The batches of as many passes as it takes, and their number where it is known.
 
+    Args:
+        drop_last: leave out a last batch that is smaller, of `Images` or semi-supervised ones.
+        dtype: of the pixels of `Images`; torch's default one by default.
+
     Raises:
-        ValueError: both steps and epochs are given, or one is below 1; while iterating, when the
-            data hold no batch, or cannot be iterated over again.
+        TypeError, ValueError: data are no iterable of batches; both steps and epochs are given, or
+            one is no whole number of at least 1; while iterating, the data hold no batch, or
+            cannot be iterated over again.
 
     >>> batches, total = passes(["a", "b"], 100, steps=3, epochs=None)
     >>> list(batches), total
@@ -28,20 +45,23 @@ def passes(
     """
     if steps is not None and epochs is not None:
         raise ValueError("give steps or epochs, not both")
-    if min(1 if steps is None else steps, 1 if epochs is None else epochs) < 1:
-        raise ValueError(f"steps and epochs must be at least 1, got {steps or epochs or 0}")
+    options: dict[str, Any] = {"drop_last": drop_last, "dtype": dtype}
+    one_pass(data, batch_size, **options)  # refuses what cannot be passed over
     if steps is not None:
-        return itertools.islice(_cycle(data, batch_size, None), steps), steps
-    epochs = epochs or 10
-    once = one_pass(data, batch_size)
-    length = -(-len(data) // batch_size) if isinstance(data, Images) else _length(once)
-    return _cycle(data, batch_size, epochs), None if length is None else epochs * length
+        steps = as_count("steps", steps)
+        return itertools.islice(_cycle(data, batch_size, None, options), steps), steps
+    epochs = 10 if epochs is None else as_count("epochs", epochs)
+    length = length_of(data, batch_size, drop_last=drop_last)
+    total = None if length is None else epochs * length
+    return _cycle(data, batch_size, epochs, options), total
 
 
-def _cycle(data: Images | Iterable[Any], batch_size: int, epochs: int | None) -> Iterator[Any]:
+def _cycle(
+    data: Data, batch_size: int, epochs: int | None, options: dict[str, Any]
+) -> Iterator[Any]:
     for epoch in itertools.count() if epochs is None else range(epochs):
         empty = True
-        for batch in one_pass(data, batch_size):
+        for batch in one_pass(data, batch_size, **options):
             empty = False
             yield batch
         if empty:
@@ -53,21 +73,119 @@ def _cycle(data: Images | Iterable[Any], batch_size: int, epochs: int | None) ->
             )
 
 
-def one_pass(data: Images | Iterable[Any], batch_size: int) -> Iterable[Any]:
-    """The batches of one pass; `batch_size` is for `Images` only.
+def one_pass(
+    data: Data,
+    batch_size: int,
+    *,
+    drop_last: bool = False,
+    dtype: torch.dtype | None = None,
+    seed: int | None = None,
+) -> Iterable[Any]:
+    """The batches of one pass.
+
+    Args:
+        batch_size: for `Images` only.
+        drop_last: leave out a last batch that is smaller, of `Images` or semi-supervised ones.
+        dtype: of the pixels of `Images`; torch's default one by default.
+        seed: keep `Images` in order, and draw their pixels by it, as `Images.tensors` does.
+
+    Raises:
+        TypeError, ValueError: data are no iterable of batches.
 
     >>> one_pass(["a", "b"], 100)
     ['a', 'b']
     """
+    check_data(data)
+    if isinstance(data, Images):
+        generator = None if seed is None else Generator().manual_seed(seed)
+        size, shuffle = as_count("batch_size", batch_size), seed is None
+        batches = data.batches(size, shuffle=shuffle, drop_last=drop_last, generator=generator)
+        return _cast(batches, dtype)
+    if isinstance(data, SemiSupervisedBatches):
+        return _SemiSupervised(data, dtype, drop_last=drop_last)
+    if drop_last:
+        raise ValueError(
+            "drop_last is for data.Images; other loaders have their own, "
+            "DataLoader(…, drop_last=True)"
+        )
+    return data
+
+
+def check_data(data: Any) -> None:
+    """Refuse what is no iterable of batches, though Python would iterate over it.
+
+    Raises:
+        ValueError, TypeError: it is one batch, a data set of single images, or no iterable.
+
+    >>> check_data(torch.zeros(7, 1, 28, 28))
+    Traceback (most recent call last):
+    ...
+    ValueError: a tensor is not an iterable of batches: wrap it in data.Images, or in a list
+    """
+    if isinstance(data, Images):
+        return
+    kind = type(data).__name__
     if isinstance(data, Tensor):
         raise ValueError(
             "a tensor is not an iterable of batches: wrap it in data.Images, or in a list"
         )
-    return data.batches(batch_size) if isinstance(data, Images) else data
+    if hasattr(data, "__array__"):  # of NumPy, or a table of pandas
+        raise ValueError(
+            f"a {kind} is not an iterable of batches: put arrays of images (N, *x_shape) in a list"
+        )
+    if isinstance(data, Mapping | str | bytes):
+        raise ValueError(
+            f"data must be data.Images or an iterable of batches, got a {kind}: put batches in a "
+            "list, [(x, y)]"
+        )
+    if isinstance(data, tuple) and len(data) > 1 and _is_labels(data[-1]):
+        raise ValueError("a tuple (x, y) is one batch: put it in a list, [(x, y)]")
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        raise ValueError(
+            f"a {kind} yields single images: give batches, "
+            "torch.utils.data.DataLoader(dataset, batch_size=100, shuffle=True)"
+        )
+    if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
+        raise TypeError(f"data must be data.Images or an iterable of batches, got a {kind}")
 
 
-def _length(batches: Any) -> int | None:
+def _is_labels(value: Any) -> bool:
+    return getattr(value, "ndim", None) == 1
+
+
+def _cast(batches: Iterable[Any], dtype: torch.dtype | None) -> Iterator[Any]:
+    for batch in batches:
+        yield tuple(t.to(dtype or t.dtype) if t.is_floating_point() else t for t in batch)
+
+
+class _SemiSupervised:
+    """Semi-supervised batches in a dtype, without a smaller last one if need be."""
+
+    def __init__(
+        self, batches: SemiSupervisedBatches, dtype: torch.dtype | None, *, drop_last: bool
+    ) -> None:
+        self.batches, self.dtype = batches, dtype
+        self.least = batches.batch_size if drop_last else 1
+
+    def __iter__(self) -> Iterator[Any]:
+        return _cast((b for b in self.batches if len(b[0]) >= self.least), self.dtype)
+
+
+def length_of(data: Data, batch_size: int, *, drop_last: bool = False) -> int | None:
+    """The number of batches in one pass, where it is known.
+
+    >>> length_of(["a", "b"], 100), length_of(iter("ab"), 100)
+    (2, None)
+    """
+    if isinstance(data, Images):
+        return _parts(len(data), as_count("batch_size", batch_size), drop_last)
+    if isinstance(data, SemiSupervisedBatches):
+        return _parts(len(data.unlabelled), data.batch_size, drop_last)
     try:
-        return len(batches)
+        return len(data)  # type: ignore[arg-type]
     except TypeError:
         return None
+
+
+def _parts(n: int, size: int, drop_last: bool) -> int:
+    return n // size if drop_last else -(-n // size)

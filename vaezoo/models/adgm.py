@@ -32,12 +32,14 @@ from torch import Tensor, nn
 
 from vaezoo import arguments
 from vaezoo.components import Component
+from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.parts import Part, mean_of
 from vaezoo.networks import PairMLP
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
+from vaezoo.scopes import in_mode, one_thread
 
 __all__ = ["ADGM"]
 
@@ -104,7 +106,7 @@ class ADGM(LatentVariableModel):
         a_dim, hidden = arguments.size("a_dim", a_dim), arguments.shape("hidden", hidden)
         classes = arguments.size("classes", classes, least=2)
         shared: dict[str, Any] = {"hidden": hidden, "classes": classes}
-        seen = {"log1p": getattr(likelihood, "counts", False)}
+        seen: dict[str, Any] = {"log1p": getattr(likelihood, "counts", False)}
         super().__init__(
             x_shape,
             {"z": z_dim, "a": a_dim},
@@ -144,8 +146,10 @@ class ADGM(LatentVariableModel):
         Not q(y|x) = E[q(y|x, a)], which only draws could estimate: at the mean an image has one
         class, whenever it is asked for.
         """
-        a = mean_of(self.auxiliary_posterior(x))
-        probabilities: Tensor = self.classifier((x, a)).probs
+        x = as_tensor(x, self._tensor_like())
+        with one_thread(), in_mode(self, False):
+            a = mean_of(self.auxiliary_posterior(x))
+            probabilities: Tensor = self.classifier((x, a)).probs
         return probabilities
 
     def _story(self) -> list[str]:

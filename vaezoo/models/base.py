@@ -8,19 +8,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor, nn
 
 from vaezoo import arguments
 from vaezoo.components import Component, outside_param_store
+from vaezoo.data.batches import as_tensor
+from vaezoo.data.labels import as_labels
 from vaezoo.likelihoods import Likelihood
-from vaezoo.models.drawing import as_codes, as_labels, drawing, how_many, is_drawing
+from vaezoo.models.drawing import as_codes, drawing, how_many, is_drawing
 from vaezoo.models.parts import AtMeans, Part
 from vaezoo.models.swapping import check_name, check_part, claim, name_of
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
+from vaezoo.scopes import checks_data, in_mode, one_thread
 
 __all__ = ["LatentVariableModel"]
 
@@ -88,8 +90,11 @@ class LatentVariableModel(nn.Module):
 
     @contextlib.contextmanager
     def images(self, x: Tensor, y: Tensor | None = None) -> Iterator[None]:
-        """The plate over images; while Pyro's validation is on, after `check` of the batch."""
-        if dist.is_validation_enabled() and not is_drawing():
+        """The plate over images; while Pyro's validation is on, after `check` of the batch.
+
+        `python -O` turns Pyro's validation off, and leaves this check on.
+        """
+        if checks_data() and not is_drawing():
             self.check(x, y)
         with pyro.plate("data", len(x)):
             yield
@@ -100,8 +105,13 @@ class LatentVariableModel(nn.Module):
         Raises:
             ValueError: x is not a batch of floating-point images of this model's shape and
                 dtype, has NaNs, or holds values that the likelihood cannot produce; y is not one
-                integer class per image, in range.
+                integer class per image, in range; one of them is no tensor.
         """
+        for value in (x, y):
+            if not isinstance(value, Tensor | None):
+                raise ValueError(
+                    f"programs take tensors, got a {type(value).__name__}: torch.as_tensor(…)"
+                )
         if x.dim() != len(self.x_shape) + 1 or x.shape[1:] != self.x_shape or len(x) == 0:
             raise ValueError(f"expected images (N, {_csv(self.x_shape)}), got {tuple(x.shape)}")
         if x.dtype != (dtype := self._tensor_like().dtype):
@@ -116,15 +126,7 @@ class LatentVariableModel(nn.Module):
             return
         if not self.classes:
             raise ValueError(f"{type(self).__name__} has no labels, and the batch holds some")
-        if y.shape != x.shape[:1] or y.dtype != torch.long:
-            raise ValueError(
-                f"expected integer classes y ({len(x)},) of dtype torch.long, got {tuple(y.shape)} "
-                f"of {y.dtype}"
-            )
-        if y.min() < 0 or y.max() >= self.classes:
-            raise ValueError(
-                f"labels must lie in 0..{self.classes - 1}, got {int(y.min())}..{int(y.max())}"
-            )
+        as_labels(y, len(x), self.classes)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("model", "guide"):
@@ -204,11 +206,11 @@ class LatentVariableModel(nn.Module):
         self,
         n: int | None = None,
         *,
-        y: Tensor | int | None = None,
+        y: Tensor | Sequence[int] | int | None = None,
         z: Tensor | None = None,
         mean: bool = True,
     ) -> Tensor:
-        """Draw images from the generative program.
+        """Draw images from the generative program, the model being in evaluation mode.
 
         Args:
             n: how many; by default as many as there are codes or labels, else 1.
@@ -223,14 +225,14 @@ class LatentVariableModel(nn.Module):
         Raises:
             ValueError: the member has no labels and some are given; or labels, codes and n do not
                 have the shapes above.
-            TypeError: one of them is of another type.
+            TypeError: codes are no numbers.
         """
         return self._draw(n, y, {self.code: z}, mean)
 
     def _draw(
         self,
         n: int | None,
-        y: Tensor | int | None,
+        y: Tensor | Sequence[int] | int | None,
         latents: Mapping[str, Tensor | None],
         mean: bool,
     ) -> Tensor:
@@ -241,18 +243,21 @@ class LatentVariableModel(nn.Module):
             for name, value in latents.items()
             if value is not None
         }
-        labels = None if y is None else as_labels(self, y, like)
+        labels = None if y is None else as_tensor(y, like)
+        if labels is not None and not self.classes:
+            raise ValueError(f"{type(self).__name__} has no labels: leave y out")
         n = how_many(n, [*given.values(), *_given(labels)])
         batch = [like.new_zeros(n, *self.x_shape)]
         if labels is not None:
-            given["y"] = labels.expand(n)
+            one = labels.reshape(()) if labels.shape == (1,) else labels
+            given["y"] = as_labels(one, n, self.classes, one_for_all=True)
             batch.append(given["y"])
         # uncondition lifts x (and y) off the data; condition then fixes what was asked for
         program: Callable[..., Any] = poutine.uncondition(self.model)
         program = poutine.condition(program, data=given)
-        with outside_param_store(), drawing():
+        with one_thread(), in_mode(self, False), outside_param_store(), drawing():
             site = poutine.trace(program).get_trace(*batch).nodes["x"]
-        images: Tensor = site["fn"].mean if mean else site["value"]
+            images: Tensor = site["fn"].mean if mean else site["value"]
         return images.expand(n, *self.x_shape)
 
     @torch.no_grad()
@@ -261,22 +266,34 @@ class LatentVariableModel(nn.Module):
 
         Where the posterior has no known mean, one draw from it. Latents that the guide draws
         before z take their means too. A label that can be inferred is the most probable one,
-        unless it is given.
+        unless it is given. The model is in evaluation mode.
+
+        Raises:
+            ValueError: x or y are no such images or labels.
         """
         return self._encode(self.code, x, y)
 
     @torch.no_grad()
     def _encode(self, latent: str, x: Tensor, y: Tensor | None = None) -> Tensor:
         """`encode`, of any latent by its name."""
-        batch = _given(x, self._label(x, y))
-        with outside_param_store(), AtMeans():
+        with one_thread(), in_mode(self, False), outside_param_store(), AtMeans():
+            batch = _given(*self._batch(x, y))
             code: Tensor = poutine.trace(self.guide).get_trace(*batch).nodes[latent]["value"]
         return code
 
+    @torch.no_grad()
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x|z] at z = `encode(x, y)`, shape (N, *x_shape); the label is as there."""
-        y = self._label(x, y)
+        x, y = self._batch(x, y)
         return self.sample(y=y, z=self.encode(x, y))
+
+    def _batch(self, x: Any, y: Any) -> tuple[Tensor, Tensor | None]:
+        """Images and labels as tensors; the most probable class where none is given."""
+        like = self._tensor_like()
+        x = as_tensor(x, like)
+        if y is not None and self.classes:
+            y = as_labels(as_tensor(y, like), len(x), self.classes)
+        return x, self._label(x, y)
 
     def _label(self, x: Tensor, y: Tensor | None) -> Tensor | None:
         """y; the most probable class where none is given and the member can `classify`."""

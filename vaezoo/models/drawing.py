@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaezoo import arguments
 
-__all__ = ["as_codes", "as_labels", "drawing", "how_many", "is_drawing"]
+__all__ = ["as_codes", "drawing", "how_many", "is_drawing"]
 
 _drawing: ContextVar[bool] = ContextVar("drawing", default=False)
 
@@ -47,27 +47,6 @@ def as_codes(name: str, value: Any, size: int, like: Tensor) -> Tensor:
         one = f": one code is {name}[None]" if codes.shape == (size,) else ""
         raise ValueError(f"expected codes {name} (n, {size}), got {tuple(codes.shape)}{one}")
     return codes
-
-
-def as_labels(model: Any, value: Any, like: Tensor) -> Tensor:
-    """Labels () or (n,) as integers in range."""
-    if not model.classes:
-        raise ValueError(f"{type(model).__name__} has no labels: leave y out")
-    try:
-        labels = torch.as_tensor(value, device=like.device)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"labels y must be integers, got {value!r}") from error
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"labels y must be integer classes, got {labels.dtype}")
-    if labels.dim() > 1 or not labels.numel():
-        raise ValueError(
-            f"expected one class, or labels y (n,), got {tuple(labels.shape)}: one-hot labels are "
-            "y.argmax(-1)"
-        )
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= model.classes:
-        raise ValueError(f"labels must lie in 0..{model.classes - 1}, got {low}..{high}")
-    return labels.long()
 
 
 def how_many(n: Any, given: list[Tensor]) -> int:

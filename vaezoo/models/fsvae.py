@@ -94,7 +94,7 @@ class FSVAE(LatentVariableModel):
         self,
         n: int | None = None,
         *,
-        y: Tensor | int | None = None,
+        y: Tensor | Sequence[int] | int | None = None,
         z: Tensor | None = None,
         mean: bool = True,
     ) -> Tensor:

@@ -127,7 +127,7 @@ class HierarchicalVAE(LatentVariableModel):
         self,
         n: int | None = None,
         *,
-        y: Tensor | int | None = None,
+        y: Tensor | Sequence[int] | int | None = None,
         z: Tensor | None = None,
         mean: bool = True,
         z2: Tensor | None = None,

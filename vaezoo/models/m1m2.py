@@ -40,6 +40,7 @@ from torch import Tensor
 
 from vaezoo import arguments
 from vaezoo.components import Component
+from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.parts import Part, mean_of
@@ -47,6 +48,7 @@ from vaezoo.models.swapping import name_of
 from vaezoo.models.vae import VAE
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
+from vaezoo.scopes import in_mode, one_thread
 
 __all__ = ["M1M2"]
 
@@ -182,14 +184,16 @@ class M1M2(LatentVariableModel):
         Not q(y|x) = E[q(y|z1)], which only draws could estimate: at the mean an image has one
         class, whenever it is asked for.
         """
-        probabilities: Tensor = self.classifier(mean_of(self.posterior(x))).probs
+        with one_thread(), in_mode(self, False):
+            z1 = mean_of(self.posterior(as_tensor(x, self._tensor_like())))
+            probabilities: Tensor = self.classifier(z1).probs
         return probabilities
 
     def sample(
         self,
         n: int | None = None,
         *,
-        y: Tensor | int | None = None,
+        y: Tensor | Sequence[int] | int | None = None,
         z: Tensor | None = None,
         mean: bool = True,
         z1: Tensor | None = None,
@@ -200,8 +204,11 @@ class M1M2(LatentVariableModel):
     @torch.no_grad()
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x|z1] at the mean of p(z1|y, z2), at z2 = `encode(x, y)`; the label is as there."""
-        y = self._label(x, y)
-        return self.sample(y=y, z1=mean_of(self.conditional_prior(self.encode(x, y), y)))
+        x, y = self._batch(x, y)
+        z2 = self.encode(x, y)
+        with one_thread(), in_mode(self, False):
+            z1 = mean_of(self.conditional_prior(z2, y))
+        return self.sample(y=y, z1=z1)
 
     def _story(self) -> list[str]:
         return [

@@ -31,10 +31,12 @@ import torch
 from torch import Tensor
 
 from vaezoo import arguments
+from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
+from vaezoo.scopes import in_mode, one_thread
 
 __all__ = ["SSVAE"]
 
@@ -108,7 +110,8 @@ class SSVAE(LatentVariableModel):
     @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
         """The class probabilities q(y|x) of images (N, *x_shape), shape (N, classes)."""
-        probabilities: Tensor = self.classifier(x).probs
+        with one_thread(), in_mode(self, False):
+            probabilities: Tensor = self.classifier(as_tensor(x, self._tensor_like())).probs
         return probabilities
 
     def _story(self) -> list[str]:

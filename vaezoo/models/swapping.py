@@ -21,7 +21,7 @@ from vaezoo.components import Component
 from vaezoo.models.parts import Given
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
-from vaezoo.scopes import in_mode, own_generator
+from vaezoo.scopes import in_mode, one_thread, own_generator
 
 if TYPE_CHECKING:
     from vaezoo.models.base import LatentVariableModel
@@ -197,7 +197,7 @@ def _looking(part: nn.Module) -> Iterator[None]:
     """Evaluation mode, no gradients, a generator apart: a look leaves no mark on a part."""
     lazy = any(is_lazy(p) for p in part.parameters())  # its weights are drawn now, once for all
     apart = contextlib.nullcontext() if lazy else own_generator()
-    with torch.no_grad(), in_mode(part, training=False), apart:
+    with one_thread(), torch.no_grad(), in_mode(part, training=False), apart:
         yield
 
 

@@ -12,6 +12,13 @@ from vaezoo.plots.grids import DPI
 
 __all__ = ["training_curves"]
 
+MEANINGS = {
+    "bound": "bound on log p(x), nats per image",
+    "rec": "E[log p(x|z)], nats per image",
+    "kl": "KL(q ‖ p), nats per image",
+    "log_qy": "log q(y|x), nats per labelled image",
+}
+
 
 def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     """What `training.fit` recorded against steps: a panel each for bound, rec, kl and log_qy.
@@ -20,7 +27,8 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     scaled to the rest and the start runs out of it.
 
     Args:
-        history: lists of equal length, `step` and `bound` at least; nats per image.
+        history: lists of equal length, `step` and `bound` at least; nats per image. rec is
+            E_q[log p(x|z)], bound = rec - kl, and log_qy is over labelled images.
 
     Raises:
         ValueError: the history is empty, has no steps or bound, or its lists differ in length.
@@ -35,7 +43,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
             "history must hold step and bound, one record at least, as training.fit returns it; "
             f"got {', '.join(f'{len(v)} of {k}' for k, v in history.items()) or 'nothing'}"
         )
-    names = [name for name in ("bound", "rec", "kl", "log_qy") if name in history]
+    names = [name for name in MEANINGS if name in history]
     figure = Figure((1.2 + 3.2 * len(names), 3.2), DPI, layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         _curves(axes, history, name)
@@ -49,7 +57,7 @@ def _curves(axes: Axes, history: Mapping[str, Sequence[float]], name: str) -> No
     marker = "." if len(history["step"]) <= 20 else ""
     for (label, values), style in zip(shown.items(), ("-", "--"), strict=False):
         axes.plot(history["step"], values, style, marker=marker, label=label)
-    axes.set(title=name, xlabel="step", ylabel="nats per image", ylim=_limits(shown.values()))
+    axes.set(title=name, xlabel="step", ylabel=MEANINGS[name], ylim=_limits(shown.values()))
     axes.grid(alpha=0.3)
     if len(shown) > 1:
         axes.legend()

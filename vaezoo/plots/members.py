@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from vaezoo.data.counts import as_count
+from vaezoo.data.labels import as_labels, integer_labels
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.plots.grids import DPI, check_images, describe, image_grid, make_room
+from vaezoo.scopes import in_mode, one_thread, own_generator
 
 __all__ = ["latent_scatter", "reconstructions", "samples", "style_by_content"]
 
@@ -27,7 +31,7 @@ def samples(
     model: LatentVariableModel,
     n: int = 64,
     *,
-    y: Tensor | int | None = None,
+    y: Tensor | Sequence[int] | int | None = None,
     title: str | None = None,
 ) -> Figure:
     """E[x|z] at n draws of z from the prior.
@@ -48,9 +52,9 @@ def samples(
         >>> [text.get_text() for text in figure.axes[0].get_xticklabels()][:2]
         ['y = 0', 'y = 1']
     """
-    _check_count("n", n)
-    if isinstance(y, Tensor) and y.shape not in ((), (n,)):
-        raise ValueError(f"y must be a class or n={n} labels; got {describe(y)}. Set n=len(y)")
+    n = as_count("n", n)
+    if y is not None and model.classes:
+        y = _labels(y, n, model.classes)
     columns, labels = None, None
     if y is None and _needs_labels(model):
         y, columns = torch.arange(n) % model.classes, min(n, model.classes)
@@ -61,7 +65,11 @@ def samples(
 
 
 def reconstructions(
-    model: LatentVariableModel, x: Tensor, y: Tensor | None = None, *, n: int = 10
+    model: LatentVariableModel,
+    x: Tensor,
+    y: Tensor | Sequence[int] | None = None,
+    *,
+    n: int = 10,
 ) -> Figure:
     """The first n images, and below each its reconstruction E[x|z] at z = E_q[z|x].
 
@@ -81,7 +89,7 @@ def reconstructions(
         >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
         ['data', 'E[x|z]']
     """
-    _check_count("n", n)
+    n = as_count("n", n)
     check_images(x)
     batch = _batch(model, x, y, n)
     # a posterior without a known mean gives a draw: the same one every time
@@ -90,7 +98,9 @@ def reconstructions(
     return image_grid(both, rows=2, row_labels=("data", "E[x|z]"))
 
 
-def latent_scatter(model: LatentVariableModel, x: Tensor, y: Tensor, *, seed: int = 0) -> Figure:
+def latent_scatter(
+    model: LatentVariableModel, x: Tensor, y: Tensor | Sequence[int], *, seed: int = 0
+) -> Figure:
     """Posterior means of images, one point each, coloured by class.
 
     Two latent dimensions are shown as they are, more by the first two principal components of the
@@ -113,7 +123,7 @@ def latent_scatter(model: LatentVariableModel, x: Tensor, y: Tensor, *, seed: in
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         ['0', '1', '2']
     """
-    _check_classes(x, y)
+    y = _classes(x, y)
     with _drawing(model, seed):
         z, y = model.encode(*_batch(model, x, y, len(x))).cpu(), y.cpu()
         order = torch.randperm(len(z), device="cpu")  # or the last class would hide the others
@@ -160,7 +170,7 @@ def style_by_content(
     if not model.classes:
         name = type(model).__name__
         raise ValueError(f"{name} has no labels to vary: use SSVAE or FSVAE, or plots.samples")
-    _check_count("columns", columns)
+    columns = as_count("columns", columns)
     with _drawing(model, seed):
         z = model.prior().sample((columns,)) if z is None else z.to(_device(model))
         if z.dim() != 2 or z.shape[1] != model.z_dim:
@@ -187,13 +197,12 @@ def _plane(z: Tensor, y: Tensor) -> tuple[Tensor, tuple[str, str]]:
     return centred @ directions[:2].T, (first, second)
 
 
-def _batch(model: LatentVariableModel, x: Tensor, y: Tensor | None, n: int) -> list[Tensor]:
+def _batch(model: LatentVariableModel, x: Tensor, y: Any, n: int) -> list[Tensor]:
     """The first n images, and labels if the member takes them, on its device."""
     if y is None and _needs_labels(model):
         raise ValueError(f"{type(model).__name__} is given labels: pass y, shape ({len(x)},)")
-    if y is not None and y.shape != (len(x),):
-        raise ValueError(f"y must have the shape ({len(x)},); got {describe(y)}")
-    given = [x] if y is None or not model.classes else [x, y]
+    labels = [as_labels(y, len(x), model.classes)] if y is not None and model.classes else []
+    given = [x, *labels]
     return [tensor[:n].to(_device(model)) for tensor in given]
 
 
@@ -209,31 +218,25 @@ def _device(model: LatentVariableModel) -> torch.device:
 @contextlib.contextmanager
 def _drawing(model: LatentVariableModel, seed: int | None = None) -> Iterator[None]:
     """Evaluation mode, no gradients and, given a seed, random numbers of one's own."""
-    modes = {module: module.training for module in model.modules()}
-    # manual_seed reaches all devices, so the generators of all are put back
-    devices = range(torch.cuda.device_count())
-    with torch.no_grad(), torch.random.fork_rng(devices, enabled=seed is not None):
-        try:
-            if seed is not None:
-                torch.manual_seed(seed)
-            model.eval()
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+    apart = contextlib.nullcontext() if seed is None else own_generator(seed)
+    with one_thread(), torch.no_grad(), in_mode(model, False), apart:
+        yield
 
 
-def _check_classes(x: Tensor, y: Tensor) -> None:
+def _labels(y: Any, n: int, classes: int) -> Tensor:
+    single = isinstance(y, int) or getattr(y, "ndim", 1) == 0
+    if not single and len(y) != n:
+        raise ValueError(f"y must be a class or n={n} labels; got {len(y)} of them. Set n=len(y)")
+    return as_labels(y, n, classes, one_for_all=True)
+
+
+def _classes(x: Tensor, y: Any) -> Tensor:
     if len(x) < 2:
         raise ValueError(f"a scatter needs at least two images; got {len(x)}")
-    fits = isinstance(y, Tensor) and y.dtype == torch.long and y.shape == (len(x),)
-    if not fits or y.min() < 0 or y.max() >= len(COLOURS):
+    labels = integer_labels(y, len(x))
+    if labels.min() < 0 or labels.max() >= len(COLOURS):
         raise ValueError(
-            f"y must be {len(x)} classes (torch.long) from 0 to {len(COLOURS) - 1}, as many as "
-            f"there are colours; got {describe(y)}. x[y < {len(COLOURS)}] picks such images"
+            f"y must be {len(x)} classes from 0 to {len(COLOURS) - 1}, as many as there are "
+            f"colours; got {describe(labels)}. x[(y >= 0) & (y < {len(COLOURS)})] picks such images"
         )
-
-
-def _check_count(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}")
+    return labels

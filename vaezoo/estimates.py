@@ -1,0 +1,175 @@
+"""Means with their standard errors, and the difference of two on the same images."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Estimate", "Values", "compare"]
+
+
+class _Numbers(NamedTuple):
+    mean: float
+    stderr: float
+    n: int
+
+
+class Estimate(_Numbers):
+    """A mean over n images and its standard error.
+
+    Attributes:
+        values: what it is the mean of, one number per image (n,), in float64; None where it was
+            made of three numbers.
+
+    Example:
+        >>> print(Estimate(97.5512, 0.2401, 10_000))
+        97.55 ± 0.24
+    """
+
+    values: Tensor | None = None
+    _images: Tensor | None = None
+
+    def __str__(self) -> str:
+        digits = max(2, 1 - math.floor(math.log10(self.stderr))) if self.stderr else 2
+        return f"{self.mean:.{digits}f} ± {self.stderr:.{digits}f}"
+
+
+def _estimate(values: Tensor, images: Tensor | None = None) -> Estimate:
+    """The mean of values (n,), with its standard error.
+
+    Args:
+        values: one number per image.
+        images: `_fingerprints` of the images, by which `compare` knows them again.
+
+    Raises:
+        ValueError: there are fewer than two.
+
+    Example:
+        >>> _estimate(torch.tensor([1.0, 3.0]))
+        Estimate(mean=2.0, stderr=1.0, n=2)
+    """
+    n, values = len(values), values.double()
+    if n < 2:
+        raise ValueError(f"a standard error needs at least 2 images, got {n}")
+    found = Estimate(values.mean().item(), values.std().item() / math.sqrt(n), n)
+    found.values, found._images = values, images
+    return found
+
+
+class Values:
+    """Per-image values by name, of one batch after the other.
+
+    Example:
+        >>> values = Values()
+        >>> for x in torch.zeros(2, 5, 3):
+        ...     values.see(x)
+        ...     values.add("nelbo", x.sum(1) + 90)
+        >>> print(values.estimates()["nelbo"])
+        90.00 ± 0.00
+    """
+
+    def __init__(self) -> None:
+        self.values: defaultdict[str, list[Tensor]] = defaultdict(list)
+        self.images: list[Tensor] = []
+
+    def see(self, x: Tensor) -> None:
+        """Note which images the values that follow are of."""
+        self.images.append(_fingerprints(x))
+
+    def add(self, name: str, values: Tensor) -> None:
+        """Take the values of some images in, shape (n,)."""
+        self.values[name].append(values.double().cpu())
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Mean and standard error of each."""
+        if not self.images:
+            raise ValueError("data must be Images, or an iterable of at least one batch of tensors")
+        images = torch.cat(self.images)
+        found = {name: torch.cat(each) for name, each in self.values.items()}
+        # some batches may come without labels
+        return {
+            name: _estimate(each, images if len(each) == len(images) else None)
+            for name, each in found.items()
+        }
+
+
+def compare(a: Mapping[str, Estimate], b: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """The paired differences a - b of two evaluations on the same images.
+
+    What makes an image hard is hard for both models, and cancels: the standard error of the mean
+    difference is that of the differences d_i = a_i - b_i per image, sqrt(Var[d] / n), mostly far
+    below that of two independent means.
+
+    Args:
+        a, b: what `evaluate` returned, on the same data with the same seed.
+
+    Returns:
+        For each quantity that both have, the difference as an `Estimate`, in the unit of a and b.
+
+    Raises:
+        TypeError: a or b is no such dict.
+        ValueError: they have nothing in common, are over different images (or the same ones
+            binarised by another seed), or have no values per image.
+
+    Example:
+        >>> a = {"nelbo": _estimate(torch.tensor([90.0, 120.0, 101.0]))}
+        >>> b = {"nelbo": _estimate(torch.tensor([92.0, 121.0, 104.0]))}
+        >>> print(compare(a, b)["nelbo"], "rather than", a["nelbo"])
+        -2.00 ± 0.58 rather than 103.67 ± 8.76
+    """
+    for found in (a, b):
+        _check_evaluation(found)
+    names = [name for name in a if name in b]
+    if not names:
+        raise ValueError(
+            f"nothing to compare: one has {', '.join(a) or 'nothing'}, the other "
+            f"{', '.join(b) or 'nothing'}"
+        )
+    return {name: _difference(name, a[name], b[name]) for name in names}
+
+
+def _difference(name: str, a: Estimate, b: Estimate) -> Estimate:
+    if a.values is None or b.values is None:
+        raise ValueError(
+            f"{name} has no values per image: compare what evaluate returned, not its three numbers"
+        )
+    if a.n != b.n:
+        raise ValueError(f"{name} is over {a.n} and {b.n} images: evaluate both on the same ones")
+    images = a._images, b._images
+    if images[0] is not None and images[1] is not None and not _are_same(images[0], images[1]):
+        raise ValueError(
+            f"{name} is over different images: evaluate both on the same ones, in the same order, "
+            "binarised by the same seed"
+        )
+    return _estimate(a.values - b.values, images[0])
+
+
+def _fingerprints(x: Tensor) -> Tensor:
+    """A number for each image (N, *x_shape), by which it is known again: shape (N,), float64.
+
+    Σ_i √i x_i over pixels i = 1, 2, …, which a changed pixel, or two exchanged ones, would change.
+
+    Example:
+        >>> _fingerprints(torch.eye(3)).tolist() == [1, 2**0.5, 3**0.5]
+        True
+    """
+    flat = x.detach().flatten(1).double().cpu()
+    weights: Tensor = torch.arange(1, flat.shape[1] + 1, dtype=torch.float64, device="cpu").sqrt()
+    return flat @ weights
+
+
+def _are_same(a: Tensor, b: Tensor) -> bool:
+    return torch.allclose(a, b, rtol=1e-9, atol=0)
+
+
+def _check_evaluation(found: Any) -> None:
+    if not isinstance(found, Mapping) or not all(isinstance(e, Estimate) for e in found.values()):
+        raise TypeError(
+            "compare takes two dicts of estimates, as evaluate returns them, got a "
+            f"{type(found).__name__}"
+        )
