@@ -246,7 +246,7 @@ class LatentVariableModel(nn.Module):
         labels = None if y is None else as_tensor(y, like)
         if labels is not None and not self.classes:
             raise ValueError(f"{type(self).__name__} has no labels: leave y out")
-        n = how_many(n, [*given.values(), *_given(labels)])
+        n = how_many(n, list(given.values()), labels)
         batch = [like.new_zeros(n, *self.x_shape)]
         if labels is not None:
             one = labels.reshape(()) if labels.shape == (1,) else labels

@@ -49,18 +49,19 @@ def as_codes(name: str, value: Any, size: int, like: Tensor) -> Tensor:
     return codes
 
 
-def how_many(n: Any, given: list[Tensor]) -> int:
-    """n, or the number of codes or labels; one of them is for all.
+def how_many(n: Any, codes: list[Tensor], labels: Tensor | None) -> int:
+    """n, or the number of codes, or that of labels; one code is for all.
 
     Raises:
-        ValueError: they differ.
+        ValueError: n and codes differ.
     """
-    lengths = {len(t) for t in given if t.dim()} - {1}
+    lengths = {len(t) for t in codes} - {1}
     if len(lengths) > 1:
-        raise ValueError(f"labels and codes must be as many, got {sorted(lengths)}")
+        raise ValueError(f"codes must be as many, got {sorted(lengths)}")
     if n is None:
-        return lengths.pop() if lengths else 1
+        many = lengths or {len(t) for t in (labels,) if t is not None and t.dim()}
+        return many.pop() if many else 1
     n = arguments.size("n", n)
     if lengths and {n} != lengths:
-        raise ValueError(f"n is {n}, and there are {lengths.pop()} labels or codes: leave n out")
+        raise ValueError(f"n is {n}, and there are {lengths.pop()} codes: leave n out")
     return n
