@@ -67,22 +67,21 @@ def claim(model: LatentVariableModel) -> None:
 
 
 def check_name(model: LatentVariableModel, name: str, value: Any) -> None:
-    """Raise AttributeError for sizes that cannot change, and for misspelt names of parts."""
-    sizes = ("x_shape", "classes", "z_dim", *(f"{latent}_dim" for latent in model._latents()))
+    """Raise ValueError for sizes that cannot change, and for misspelt names of parts."""
+    kind, own = type(model).__name__, type(model).__module__.startswith("vaezoo.")
+    sizes = ["x_shape", "classes", "z_dim", *(f"{latent}_dim" for latent in model._latents())]
+    sizes += ["hidden", "upper_hidden", "k"] if own else []
     if name in sizes and name in vars(model) and vars(model)[name] != value:
-        raise AttributeError(
-            f"{name} is {vars(model)[name]} for all parts of this {type(model).__name__}: to change"
-            f" it, build a new model, {type(model).__name__}(…, {name}={value!r})"
+        raise ValueError(
+            f"{name} is {vars(model)[name]} for the parts that this {kind} has: to change it, "
+            f"build a new model, {kind}(…, {name}={value!r})"
         )
     if name in model.parts or name.startswith("_") or not isinstance(value, nn.Module):
         return
     near = difflib.get_close_matches(name, model.parts, n=1, cutoff=0.75)
-    own = type(model).__module__.startswith("vaezoo.")
     if near or (own and isinstance(value, Component)):
         hint = f"did you mean {near[0]}?" if near else "keep it outside of the model"
-        raise AttributeError(
-            f"{type(model).__name__} has no part {name!r}, only {', '.join(model.parts)}: {hint}"
-        )
+        raise ValueError(f"{kind} has no part {name!r}, only {', '.join(model.parts)}: {hint}")
 
 
 def name_of(value: Any) -> str:
