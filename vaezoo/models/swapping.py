@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from vaezoo.bare import as_prior
 from vaezoo.components import Component
 from vaezoo.models.parts import Given
 from vaezoo.posteriors import Posterior
@@ -26,18 +27,27 @@ from vaezoo.scopes import in_mode, own_generator
 if TYPE_CHECKING:
     from vaezoo.models.base import LatentVariableModel
 
-__all__ = ["check_name", "check_part", "claim", "name_of"]
+__all__ = ["as_part", "check_name", "check_part", "claim", "name_of"]
 
 Leads = dict[str, tuple[int, ...]]
 
 _owners: weakref.WeakKeyDictionary[Prior, weakref.ref[nn.Module]] = weakref.WeakKeyDictionary()
 
 
+def as_part(model: LatentVariableModel, role: str, value: Any) -> Any:
+    """A value as it is, but for a bare distribution, which becomes a prior where one is due."""
+    if model.parts[role].kind is not Prior or isinstance(value, Component):
+        return value
+    return as_prior(value) or value
+
+
 def check_part(model: LatentVariableModel, role: str, part: Any) -> None:
     """Raise TypeError or ValueError unless a part fits the rest; it takes on device and dtype."""
     kind, of, _ = model.parts[role]
     if not isinstance(part, kind):
-        raise TypeError(f"{role} must be a {kind.__name__}, got {name_of(part)}{_remedy(part)}")
+        raise TypeError(
+            f"{role} must be a {kind.__name__}, got {name_of(part)}{_remedy(kind, part)}"
+        )
     if of == "y" and not model.classes:
         raise ValueError(f"{type(model).__name__} has no labels, and no use for a {role}")
     like = _like(model, part)
@@ -91,8 +101,21 @@ def name_of(value: Any) -> str:
     return getattr(value, "__qualname__", None) or f"a {type(value).__name__}"
 
 
-def _remedy(part: Any) -> str:
-    return f": make one of it, {part.__name__}(…)" if isinstance(part, type) else ""
+def _remedy(kind: type[Component], part: Any) -> str:
+    """What to do with something that is no part."""
+    if isinstance(part, type):
+        return f": make one of it, {part.__name__}(…)"
+    if kind is Prior and callable(part) and not isinstance(part, nn.Module):
+        return (
+            ": assign the distribution that it returns, or write a Prior whose forward returns it"
+        )
+    flow = isinstance(part, nn.Module | torch.distributions.Distribution)
+    if kind is Posterior and flow and not isinstance(part, Component):
+        return (
+            ": what depends on an image is a Posterior of your own, class MyPosterior(posteriors."
+            "Posterior), whose forward(x) returns the distribution"
+        )
+    return ""
 
 
 def _role_of_posterior(model: LatentVariableModel) -> str:
