@@ -19,7 +19,7 @@ from vaezoo.data.labels import as_labels
 from vaezoo.likelihoods import Likelihood
 from vaezoo.models.drawing import as_codes, drawing, how_many, is_drawing
 from vaezoo.models.parts import AtMeans, Part
-from vaezoo.models.swapping import check_name, check_part, claim, name_of
+from vaezoo.models.swapping import as_part, check_name, check_part, claim, name_of
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
 from vaezoo.scopes import checks_data, in_mode, one_thread
@@ -31,7 +31,8 @@ class LatentVariableModel(nn.Module):
     """A Pyro pair, `model` and `guide`, over three parts that can be swapped by assignment.
 
     `vae.prior = …`, `vae.likelihood = …`, `vae.posterior = …` are checked at once against the
-    shapes of the rest, and a new part follows the old one's device and dtype. `vae.guide = …`
+    shapes of the rest, and a new part follows the old one's device and dtype. A prior may be a bare
+    distribution of torch or Pyro, or a module that returns one (see `vaezoo.bare`). `vae.guide = …`
     takes a posterior (which it swaps in) or a Pyro program with the guide's signature, and
     `vae.model = …` a program; `del vae.guide` brings the written one back.
 
@@ -145,6 +146,7 @@ class LatentVariableModel(nn.Module):
     def _checked(self, name: str, value: Any) -> Any:
         """The value that an attribute takes: a part that fits, a number in its range."""
         if name in self.parts:
+            value = as_part(self, name, value)
             check_part(self, name, value)
         else:
             check_name(self, name, value)
@@ -264,7 +266,8 @@ class LatentVariableModel(nn.Module):
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The posterior mean E_q[z|x] of images (N, *x_shape), shape (N, z_dim).
 
-        Where the posterior has no known mean, one draw from it. Latents that the guide draws
+        Where the posterior has no known mean, as a `posteriors.Flow` has none, one draw from it;
+        `posterior(x).sample((n,)).mean(0)` estimates that mean from n. Latents that the guide draws
         before z take their means too. A label that can be inferred is the most probable one,
         unless it is given. The model is in evaluation mode.
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from vaezoo.bare import as_prior
 from vaezoo.components import Component
 from vaezoo.models.parts import Given
 from vaezoo.posteriors import Posterior
@@ -26,18 +27,27 @@ from vaezoo.scopes import in_mode, one_thread, own_generator
 if TYPE_CHECKING:
     from vaezoo.models.base import LatentVariableModel
 
-__all__ = ["check_name", "check_part", "claim", "name_of"]
+__all__ = ["as_part", "check_name", "check_part", "claim", "name_of"]
 
 Leads = dict[str, tuple[int, ...]]
 
 _owners: weakref.WeakKeyDictionary[Prior, weakref.ref[nn.Module]] = weakref.WeakKeyDictionary()
 
 
+def as_part(model: LatentVariableModel, role: str, value: Any) -> Any:
+    """A value as it is, but for a bare distribution, which becomes a prior where one is due."""
+    if model.parts[role].kind is not Prior or isinstance(value, Component):
+        return value
+    return as_prior(value) or value
+
+
 def check_part(model: LatentVariableModel, role: str, part: Any) -> None:
     """Raise TypeError or ValueError unless a part fits the rest; it takes on device and dtype."""
     kind, of, _ = model.parts[role]
     if not isinstance(part, kind):
-        raise TypeError(f"{role} must be a {kind.__name__}, got {name_of(part)}{_remedy(part)}")
+        raise TypeError(
+            f"{role} must be a {kind.__name__}, got {name_of(part)}{_remedy(kind, part)}"
+        )
     if of == "y" and not model.classes:
         raise ValueError(f"{type(model).__name__} has no labels, and no use for a {role}")
     like = _like(model, part)
@@ -67,22 +77,21 @@ def claim(model: LatentVariableModel) -> None:
 
 
 def check_name(model: LatentVariableModel, name: str, value: Any) -> None:
-    """Raise AttributeError for sizes that cannot change, and for misspelt names of parts."""
-    sizes = ("x_shape", "classes", "z_dim", *(f"{latent}_dim" for latent in model._latents()))
+    """Raise ValueError for sizes that cannot change, and for misspelt names of parts."""
+    kind, own = type(model).__name__, type(model).__module__.startswith("vaezoo.")
+    sizes = ["x_shape", "classes", "z_dim", *(f"{latent}_dim" for latent in model._latents())]
+    sizes += ["hidden", "upper_hidden", "k"] if own else []
     if name in sizes and name in vars(model) and vars(model)[name] != value:
-        raise AttributeError(
-            f"{name} is {vars(model)[name]} for all parts of this {type(model).__name__}: to change"
-            f" it, build a new model, {type(model).__name__}(…, {name}={value!r})"
+        raise ValueError(
+            f"{name} is {vars(model)[name]} for the parts that this {kind} has: to change it, "
+            f"build a new model, {kind}(…, {name}={value!r})"
         )
     if name in model.parts or name.startswith("_") or not isinstance(value, nn.Module):
         return
     near = difflib.get_close_matches(name, model.parts, n=1, cutoff=0.75)
-    own = type(model).__module__.startswith("vaezoo.")
     if near or (own and isinstance(value, Component)):
         hint = f"did you mean {near[0]}?" if near else "keep it outside of the model"
-        raise AttributeError(
-            f"{type(model).__name__} has no part {name!r}, only {', '.join(model.parts)}: {hint}"
-        )
+        raise ValueError(f"{kind} has no part {name!r}, only {', '.join(model.parts)}: {hint}")
 
 
 def name_of(value: Any) -> str:
@@ -92,8 +101,21 @@ def name_of(value: Any) -> str:
     return getattr(value, "__qualname__", None) or f"a {type(value).__name__}"
 
 
-def _remedy(part: Any) -> str:
-    return f": make one of it, {part.__name__}(…)" if isinstance(part, type) else ""
+def _remedy(kind: type[Component], part: Any) -> str:
+    """What to do with something that is no part."""
+    if isinstance(part, type):
+        return f": make one of it, {part.__name__}(…)"
+    if kind is Prior and callable(part) and not isinstance(part, nn.Module):
+        return (
+            ": assign the distribution that it returns, or write a Prior whose forward returns it"
+        )
+    flow = isinstance(part, nn.Module | torch.distributions.Distribution)
+    if kind is Posterior and flow and not isinstance(part, Component):
+        return (
+            ": what depends on an image is a Posterior of your own, class MyPosterior(posteriors."
+            "Posterior), whose forward(x) returns the distribution"
+        )
+    return ""
 
 
 def _role_of_posterior(model: LatentVariableModel) -> str:
