@@ -25,6 +25,7 @@ from vaezoo.models import SSVAE, LatentVariableModel
 from vaezoo.objectives import ELBO, IWELBO
 from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
 from vaezoo.stock import stock_loss
+from vaezoo.tables import table
 from vaezoo.traces import run
 
 __all__ = ["Crosscheck", "Row", "crosscheck"]
@@ -44,17 +45,29 @@ class Row(NamedTuple):
 
 
 class Crosscheck(list[Row]):
-    """The rows, printed as a table."""
+    """The rows, shown as a table."""
 
     def __repr__(self) -> str:
-        width = max(len(row.name) for row in self)
+        header, *rows = self._cells()
+        width = max(len(name) for name, *_ in rows) if rows else 0
+        sizes = (12, 12, 10, 7)
         lines = [
-            f"{'nats per image':{width}}  {'pyro':>12}  {'closed form':>12}  difference       z"
+            "  ".join([f"{name:{width}}", *map(str.rjust, numbers, sizes)]).rstrip()
+            for name, *numbers in (header, *rows)
         ]
-        for name, a, b, difference, z in self:
-            score = "       " if z is None else f"{z:7.2f}"
-            lines.append(f"{name:{width}}  {a:12.5f}  {b:12.5f}  {difference:10.1e} {score}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        (_, *header), *rows = self._cells()
+        return table("nats per image", ["", *header], rows)
+
+    def _cells(self) -> list[list[str]]:
+        header = ["nats per image", "pyro", "closed form", "difference", "z"]
+        rows = [
+            [name, f"{a:.5f}", f"{b:.5f}", f"{difference:.1e}", "" if z is None else f"{z:.2f}"]
+            for name, a, b, difference, z in self
+        ]
+        return [header, *rows]
 
     def agrees(self, *, tolerance: float = 1e-6, z: float = 4.0) -> bool:
         """Whether every row is within `tolerance` (same noise) or `z` standard errors."""

@@ -23,6 +23,7 @@ from vaezoo.models.swapping import check_name, check_part, claim, name_of
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
 from vaezoo.scopes import checks_data, in_mode, one_thread
+from vaezoo.tables import equations
 
 __all__ = ["LatentVariableModel"]
 
@@ -328,6 +329,10 @@ class LatentVariableModel(nn.Module):
             f"a {type(self).__name__} is a pair of programs and cannot be called: use sample(n), "
             "encode(x), reconstruct(x), or Bound(model)(x) for the loss"
         )
+
+    def _repr_html_(self) -> str:
+        count = sum(p.numel() for p in self.parameters())
+        return equations(f"{type(self).__name__}, {count:,} parameters", repr(self).split("   "))
 
 
 def _given(*tensors: Tensor | None) -> list[Tensor]:
