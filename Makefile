@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test exact lint types quality speed clean
+.PHONY: demo test exact notebooks lint types quality speed clean
 
 demo: $(STAMP)  ## train the semi-supervised VAE on the built-in digits, about three minutes
 	$(BIN)/python examples/ssvae_mnist.py --data digits --steps 3000
@@ -12,8 +12,11 @@ demo: $(STAMP)  ## train the semi-supervised VAE on the built-in digits, about t
 test: $(STAMP)  ## all tests, doctests and notebooks
 	$(BIN)/python -m pytest
 
-exact: $(STAMP)  ## every member's Pyro estimates beside the closed forms
+exact: $(STAMP)  ## every member's Pyro estimates beside the closed forms, two minutes
 	$(BIN)/python -m vaezoo
+
+notebooks: $(STAMP)  ## run the notebooks and write their outputs, a minute
+	$(BIN)/python notebooks/execute.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
