@@ -12,10 +12,10 @@ demo: $(STAMP)  ## train the semi-supervised VAE on the built-in digits, about t
 test: $(STAMP)  ## all tests, doctests and notebooks
 	$(BIN)/python -m pytest
 
-exact: $(STAMP)  ## every member's Pyro estimates beside the closed forms, two minutes
+exact: $(STAMP)  ## every member's Pyro estimates beside the closed forms
 	$(BIN)/python -m vaezoo
 
-notebooks: $(STAMP)  ## run the notebooks and write their outputs, a minute
+notebooks: $(STAMP)  ## run the notebooks and write their outputs
 	$(BIN)/python notebooks/execute.py
 
 lint: $(STAMP)
