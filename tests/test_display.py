@@ -8,16 +8,19 @@ import re
 from typing import Any
 
 import nbformat
+import pyro.distributions as dist
 import pytest
 import torch
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from small import images, member
+from torch import nn
 
 from vaezoo import crosscheck, evaluate, plots
 from vaezoo.diagnostics import mixture_diagnostics
 from vaezoo.evaluation import Estimate
 from vaezoo.models import M1M2, VAE
+from vaezoo.priors import Prior
 from vaezoo.tables import Estimates, equations, table
 
 FIGURE = "plots.image_grid(torch.zeros(2, 1, 8, 8))"
@@ -38,7 +41,7 @@ CELLS = [
 def test_figures_are_shown_once_with_and_without_the_inline_backend() -> None:
     """A bare kernel takes the figure's own picture, the inline backend draws it: one each time."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
-    NotebookClient(notebook, timeout=1200, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=1200, startup_timeout=600, kernel_name="python3").execute()
     shown = [[o.get("data", {}) for o in cell.outputs] for cell in notebook.cells]
     figures = [k for k, source in enumerate(CELLS) if "plots." in source]
     for k in figures:
@@ -64,7 +67,8 @@ def test_a_figure_is_shown_as_large_as_it_is(dpi: int | None) -> None:
 def cells(page: str) -> list[list[str]]:
     """The cells of a table's rows, without tags."""
     rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
-    return [[html.unescape(c) for c in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", r)] for r in rows]
+    found = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows]
+    return [[html.unescape(cell) for cell in row] for row in found]
 
 
 def test_evaluation_is_a_dict_that_shows_a_table() -> None:
@@ -118,7 +122,23 @@ def test_members_show_an_equation_a_line() -> None:
     assert [left for left, _ in sides][:3] == ["p(y)", "p(z2)", "p(z1|z2, y)"]
     assert sides[1][1] == "= StandardNormal(50)"
     assert [" ".join(side) for side in sides] == repr(M1M2()).split("   ")
-    assert page.count("white-space: nowrap") == 2 * len(sides) + 1
+    assert page.count("white-space: pre") == 2 * len(sides)
+
+
+def test_a_part_that_says_more_than_a_line_stays_one_equation() -> None:
+    class Own(Prior):
+        z_dim = 2
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Sequential(nn.Linear(1, 2)))
+
+        def forward(self) -> dist.TorchDistribution:
+            return dist.Normal(self.net(torch.zeros(1)), 1.0).to_event(1)
+
+    sides = cells(VAE((1, 4, 4), 2, hidden=(3,), prior=Own())._repr_html_())
+    assert [left for left, _ in sides] == ["p(z)", "p(x|z)", "q(z|x)"]
+    assert "    (0): Linear" in sides[0][1]
 
 
 def test_a_replaced_program_is_shown_escaped() -> None:

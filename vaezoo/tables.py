@@ -9,10 +9,10 @@ from typing import Any
 __all__ = ["Estimates", "equations", "table"]
 
 # the page sets colours, borders and font; a cell never breaks in mid-word
-_CELL = "white-space: nowrap; padding: 0.15em 0.6em"
-_TEXT = f"text-align: left; {_CELL}"
-_NUMBER = f"text-align: right; font-variant-numeric: tabular-nums; {_CELL}"
-_CODE = f"text-align: left; font-family: monospace; {_CELL}"
+_CELL = "padding: 0.15em 0.6em; white-space"
+_TEXT = f"text-align: left; {_CELL}: nowrap"
+_NUMBER = f"text-align: right; font-variant-numeric: tabular-nums; {_CELL}: nowrap"
+_CODE = f"text-align: left; vertical-align: top; font-family: monospace; {_CELL}: pre"
 _CAPTION = f"caption-side: top; color: inherit; {_TEXT}"
 
 

@@ -310,10 +310,17 @@ class LatentVariableModel(nn.Module):
         ]
 
     def __repr__(self) -> str:
+        return "   ".join(self._lines())
+
+    def _repr_html_(self) -> str:
+        count = sum(p.numel() for p in self.parameters())
+        return equations(f"{type(self).__name__}, {count:,} parameters", self._lines())
+
+    def _lines(self) -> list[str]:
         replaced = [
             f"{n} = {name_of(self.__dict__[n])}" for n in ("model", "guide") if n in vars(self)
         ]
-        return "   ".join(self._story() + self._settings() + replaced)
+        return self._story() + self._settings() + replaced
 
     def _settings(self) -> list[str]:
         """What the default objective takes from the member, where it is not the ELBO's own."""
@@ -329,10 +336,6 @@ class LatentVariableModel(nn.Module):
             f"a {type(self).__name__} is a pair of programs and cannot be called: use sample(n), "
             "encode(x), reconstruct(x), or Bound(model)(x) for the loss"
         )
-
-    def _repr_html_(self) -> str:
-        count = sum(p.numel() for p in self.parameters())
-        return equations(f"{type(self).__name__}, {count:,} parameters", repr(self).split("   "))
 
 
 def _given(*tensors: Tensor | None) -> list[Tensor]:
