@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,10 @@ from pyro.poutine.messenger import Messenger
 from small import CLASSES, X_SHAPE, Z_DIM, images, labels, member
 from torch import Tensor, nn
 
+from vaezoo import __main__ as command
 from vaezoo import closed_form, crosscheck, likelihoods, models, networks, posteriors, priors
 from vaezoo.__main__ import MEMBERS
-from vaezoo.crosscheck import Crosscheck, _compare
+from vaezoo.crosscheck import Crosscheck, Row, _compare
 from vaezoo.models import ADGM, FSVAE, M1M2, SSVAE, HierarchicalVAE, LatentVariableModel
 
 SEVERAL: dict[str, Callable[..., LatentVariableModel]] = {
@@ -80,6 +82,29 @@ def test_crosscheck_agrees(name: str, labelled: bool) -> None:
     rows = [*rows[:-1], GIVEN[6], rows[-1]] if (name, labelled) == ("SSVAE", False) else rows
     assert [row.name for row in table] == rows
     assert table.agrees(tolerance=1e-10), table
+
+
+@pytest.mark.parametrize("wrong", [(), ("M1M2",)])
+def test_the_command_prints_all_of_them(
+    wrong: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`python -m vaezoo`: a table for each, and 1 to the shell where one disagrees."""
+
+    def check(model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Crosscheck:
+        assert x.shape == (5, *model.x_shape)
+        off = float(type(model).__name__ in wrong and y is not None)
+        return Crosscheck([Row("given" if y is not None else "not given", off, 0.0, off, None)])
+
+    monkeypatch.setattr(command, "crosscheck", check)
+    assert command.main() == len(wrong)
+    printed = capsys.readouterr().out
+    tables = re.findall(r"^(\w+)(, labels given)?: .*\n.*\n(not )?given ", printed, re.MULTILINE)
+    assert [(name, bool(labelled), not other) for name, labelled, other in tables] == [
+        (name, labelled, labelled) for name, labelled in CASES
+    ]
+    assert ("every row agrees" in printed) == (not wrong)
 
 
 def test_closed_form_of_two_layers_is_the_evidence_under_exact_posteriors() -> None:
