@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test exact lint types quality speed clean
+.PHONY: demo test exact notebooks lint types quality speed clean
 
 demo: $(STAMP)  ## train the semi-supervised VAE on the built-in digits, about three minutes
 	$(BIN)/python examples/ssvae_mnist.py --data digits --steps 3000
@@ -14,6 +14,9 @@ test: $(STAMP)  ## all tests, doctests and notebooks
 
 exact: $(STAMP)  ## every member's Pyro estimates beside the closed forms
 	$(BIN)/python -m vaezoo
+
+notebooks: $(STAMP)  ## run the notebooks and write their outputs
+	$(BIN)/python notebooks/execute.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

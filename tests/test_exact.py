@@ -18,8 +18,7 @@ from pyro import infer
 from small import CLASSES, MEMBERS, X_SHAPE, batch_for, images, labels, member
 from torch import Tensor, nn
 
-from vaezoo import ELBO, IWELBO, SemiSupervised, closed_form, crosscheck, likelihoods, priors
-from vaezoo.crosscheck import Crosscheck, _compare
+from vaezoo import ELBO, IWELBO, SemiSupervised, likelihoods
 from vaezoo.evaluation import evaluate
 from vaezoo.mixtures import NormalMixture
 from vaezoo.models import VAE
@@ -27,51 +26,12 @@ from vaezoo.objectives import Objective
 from vaezoo.posteriors import Posterior
 from vaezoo.traces import run
 
-CASES = [(name, False) for name in MEMBERS] + [("SSVAE", True)]
-
 
 def z_score(a: Tensor, b: Tensor | float) -> float:
     """Of the difference of two means of independent draws, or of one from a known number."""
     known = torch.as_tensor(b, dtype=torch.float64)
     error = a.var() / len(a) + (known.var() / len(known) if known.dim() else 0)
     return ((a.mean() - known.mean()) / error.sqrt()).item()
-
-
-@pytest.mark.parametrize(("name", "labelled"), CASES)
-def test_crosscheck_agrees(name: str, labelled: bool) -> None:
-    """Same noise to 1e-10; in expectation, n = 200 estimates a side, |z| < 4."""
-    x, *y = batch_for(name)
-    y = [labels()] if labelled else y
-    table = crosscheck(member(name), x, *y, repeats=200)
-    assert len(table) == (6 if name == "SSVAE" and not labelled else 7)
-    assert table.agrees(tolerance=1e-10), table
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        {"prior": priors.MixtureOfGaussians(3, k=4, learn_weights=True)},
-        {"likelihood": likelihoods.Normal(3, X_SHAPE, hidden=(6, 8), learn_variance=True)},
-    ],
-    ids=["learned weights", "learned variance"],
-)
-def test_crosscheck_of_swapped_parts(part: dict[str, Any]) -> None:
-    for parameter in next(iter(part.values())).parameters():
-        nn.init.normal_(parameter, std=0.3)
-    assert crosscheck(member("VAE", **part), images(), repeats=100).agrees(tolerance=1e-10)
-
-
-def test_crosscheck_notices_a_wrong_program() -> None:
-    """A guide that draws from a wider distribution than the posterior it claims."""
-    vae = member("VAE").double()
-
-    def guide(x: Tensor) -> Tensor:
-        with vae.images(x):
-            q = vae.posterior(x).base_dist
-            return pyro.sample("z", dist.Normal(q.loc, 1.5 * q.scale).to_event(1))
-
-    vae.guide = guide
-    assert not crosscheck(vae, images(), repeats=50).agrees()
 
 
 @pytest.mark.parametrize("batch", [(), (7,)], ids=["alone", "in a plate"])
@@ -101,12 +61,6 @@ def test_normal_mixture_draws_what_its_density_says() -> None:
     for value, expected in ((draws, mixture.mean.double()), (draws.square(), second)):
         z = (value.mean(0) - expected) / (value.std(0) / len(draws) ** 0.5)
         assert (z.abs() < 5).all(), z
-
-
-def test_crosscheck_refuses_parts_without_a_closed_form() -> None:
-    ssvae = member("SSVAE", prior=priors.MixtureOfGaussians(3, k=4))
-    with pytest.raises(ValueError, match="no closed form for MixtureOfGaussians"):
-        crosscheck(ssvae, images())
 
 
 def test_unlabelled_bound_is_the_brute_force_sum_over_labels() -> None:
@@ -395,38 +349,8 @@ def test_evaluation_of_a_linear_gaussian_model() -> None:
     assert found["niwae-20000"].mean == pytest.approx(-log_p.mean().item(), abs=1e-9)
 
 
-def test_crosscheck_fails_on_nan_and_on_constants() -> None:
-    nan, wrong = (
-        _compare("a", lambda: float("nan"), lambda: 1.0, 5),
-        _compare("b", lambda: 5.0, lambda: 1.0, 5),
-    )
-    right = _compare("c", lambda: 1.0, lambda: 1.0, 5)
-    assert [Crosscheck([row]).agrees() for row in (nan, wrong, right)] == [False, False, True]
-
-
 def test_same_seed_same_numbers() -> None:
     vae, batches = member("VAE"), [(images(),)]
     first, second = (evaluate(vae, batches, particles=(5,), progress=False) for _ in range(2))
     assert first == second
     assert first["nelbo"].mean == pytest.approx(first["kl"].mean - first["rec"].mean)
-
-
-def test_closed_form_iwae_at_one_particle_is_the_vae() -> None:
-    vae, x = member("VAE").double(), images(dtype=torch.float64)
-    noise = torch.randn(6, 3, dtype=torch.float64)
-
-    def encode(x: Tensor) -> tuple[Tensor, Tensor]:
-        q = vae.posterior(x)
-        return q.mean, q.variance
-
-    def decode(z: Tensor) -> Tensor:
-        return vae.likelihood(z).base_dist.logits
-
-    one = closed_form.iwae(x, encode, decode, particles=1, noise=noise)
-    terms = closed_form.vae(x, encode, decode, noise=noise)
-    assert one.nelbo.tolist() == pytest.approx((-terms.log_w).tolist(), abs=1e-12)
-    four = torch.randn(4, 6, 3, dtype=torch.float64)
-    many = closed_form.iwae(x, encode, decode, particles=4, noise=four.reshape(24, 3))
-    weights = [closed_form.vae(x, encode, decode, noise=n).log_w.exp() for n in four]
-    bound = (sum(weights) / 4).log()
-    assert many.nelbo.tolist() == pytest.approx((-bound).tolist(), abs=1e-10)

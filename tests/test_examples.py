@@ -80,7 +80,7 @@ def start(name: str, *argv: str, folder: Path) -> subprocess.CompletedProcess[st
         env[scheme] = env[scheme.upper()] = "http://127.0.0.1:9"  # a port where nobody listens
     command = [sys.executable, "-W", "error", str(FOLDER / f"{name}.py"), *argv]
     return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, encoding="utf-8", timeout=120
+        command, cwd=folder, env=env, capture_output=True, encoding="utf-8", timeout=1200
     )
 
 

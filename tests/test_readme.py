@@ -8,6 +8,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
+from pyro import infer
+
+from vaezoo import models
 
 ROOT = Path(__file__).parents[1]
 KS = (1, 10, 100, 1000)
@@ -17,16 +21,29 @@ README = (ROOT / "README.md").read_text()
 def test_code_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The twenty lines, as they stand, but for fewer steps."""
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    """The twenty lines, as they stand, but for fewer steps; then those on Pyro's own tools."""
+    pytest.importorskip("graphviz")
+    twenty, tools = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(twenty.strip().splitlines()) <= 22
     monkeypatch.chdir(tmp_path)
-    Path("twenty.py").write_text(code.replace("steps=500", "steps=20"))
-    runpy.run_path("twenty.py")
+    Path("lines.py").write_text(twenty.replace("steps=500", "steps=20") + tools)
+    found = runpy.run_path("lines.py")
     printed = capsys.readouterr().out
     assert "p(z) = StandardNormal(10)" in printed
     assert re.search(r"niwae-100 +\d+\.\d+ ± \d+\.\d+ nats", printed)
     assert Path("outputs/vae.safetensors").is_file()
-    assert len(code.strip().splitlines()) <= 22
+    assert "z -> x" in printed
+    assert found["drawn"].shape == (3, *found["x"].shape)
+    assert not torch.equal(found["drawn"][0], found["x"])
+    ours, pyros = map(float, printed.splitlines()[-1].split())
+    assert 0.6 < ours / pyros < 1.6  # a draw each, and means both: a sum is five times as much
+
+
+def test_why_a_program_has_to_be_freed_of_its_data() -> None:
+    """The fact that the README warns of: an observed x comes back as it was given."""
+    vae, x = models.VAE((1, 4, 4), 2, hidden=(3,)), torch.ones(5, 1, 4, 4)
+    found = infer.Predictive(vae.model, guide=vae.guide, num_samples=3, return_sites=("x",))(x)
+    assert torch.equal(found["x"], x.expand(3, *x.shape))
 
 
 def test_tables_are_the_committed_ones() -> None:

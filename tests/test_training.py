@@ -175,19 +175,20 @@ def test_validation_runs_in_evaluation_mode_and_training_resumes() -> None:
 
 
 def test_import_costs_little_more_than_pyro() -> None:
-    """`import vaezoo` brings neither torchvision nor matplotlib, and at most 10 % over pyro.
+    """`import vaezoo` brings nothing large, and at most 15 % over pyro.
 
-    Medians of five interleaved pairs of `-X importtime` totals would still be noise on a busy
-    machine; what vaezoo adds to Pyro's own modules is measured inside one process instead.
+    Both shares are taken in one process, in time of the processor: a machine that is slow, or busy
+    with something else, is so for both.
     """
     code = (
-        "import time, sys; a = time.perf_counter(); import pyro, pyro.infer; "
-        "b = time.perf_counter(); import vaezoo; c = time.perf_counter(); "
-        "assert not {'torchvision', 'matplotlib'} & set(sys.modules); print((c - b) / (b - a))"
+        "import time, sys; a = time.process_time(); import pyro, pyro.infer; "
+        "b = time.process_time(); import vaezoo; c = time.process_time(); "
+        "large = {'torchvision', 'matplotlib', 'scipy', 'IPython', 'torch._inductor.compile_fx'}; "
+        "assert not large & set(sys.modules), large & set(sys.modules); print((c - b) / (b - a))"
     )
     shares = sorted(
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                              check=True).stdout)
         for _ in range(3)
     )  # fmt: skip
-    assert shares[0] < 0.1, shares
+    assert shares[0] < 0.15, shares

@@ -7,24 +7,25 @@ their difference: beyond ±4 (once in 16,000 by chance) something is wrong.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-import pyro.distributions as dist
 import torch
-from pyro import infer
+from pyro import infer, poutine
 from torch import Tensor
 
-from vaezoo import closed_form
 from vaezoo.bound import arguments
+from vaezoo.by_hand import ByHand
 from vaezoo.components import outside_param_store
 from vaezoo.models import SSVAE, LatentVariableModel
 from vaezoo.objectives import ELBO, IWELBO
-from vaezoo.scopes import one_thread, own_generator, unchecked
+from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
 from vaezoo.stock import stock_loss
+from vaezoo.tables import table
 from vaezoo.traces import run
 
 __all__ = ["Crosscheck", "Row", "crosscheck"]
@@ -44,17 +45,29 @@ class Row(NamedTuple):
 
 
 class Crosscheck(list[Row]):
-    """The rows, printed as a table."""
+    """The rows, shown as a table."""
 
     def __repr__(self) -> str:
-        width = max(len(row.name) for row in self)
+        header, *rows = self._cells()
+        width = max(len(name) for name, *_ in rows) if rows else 0
+        sizes = (12, 12, 10, 7)
         lines = [
-            f"{'nats per image':{width}}  {'pyro':>12}  {'closed form':>12}  difference       z"
+            "  ".join([f"{name:{width}}", *map(str.rjust, numbers, sizes)]).rstrip()
+            for name, *numbers in (header, *rows)
         ]
-        for name, a, b, difference, z in self:
-            score = "       " if z is None else f"{z:7.2f}"
-            lines.append(f"{name:{width}}  {a:12.5f}  {b:12.5f}  {difference:10.1e} {score}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        (_, *header), *rows = self._cells()
+        return table("nats per image", ["", *header], rows)
+
+    def _cells(self) -> list[list[str]]:
+        header = ["nats per image", "pyro", "closed form", "difference", "z"]
+        rows = [
+            [name, f"{a:.5f}", f"{b:.5f}", f"{difference:.1e}", "" if z is None else f"{z:.2f}"]
+            for name, a, b, difference, z in self
+        ]
+        return [header, *rows]
 
     def agrees(self, *, tolerance: float = 1e-6, z: float = 4.0) -> bool:
         """Whether every row is within `tolerance` (same noise) or `z` standard errors."""
@@ -73,18 +86,20 @@ def crosscheck(
     """Compare a model's Pyro estimates with `vaezoo.closed_form`, in float64.
 
     Args:
-        model: any member whose posterior is a diagonal Normal, whose prior is N(0, I) or a
-            mixture of diagonal Gaussians, and whose likelihood is Bernoulli or Normal. It is
-            copied, not changed; a program of your own that refers to another model should refer
-            to one in float64.
+        model: any member whose posteriors (and p(z1|…), p(a|…)) are diagonal Normals, whose prior
+            is N(0, I) or, with one latent and no labels, a mixture of diagonal Gaussians, and
+            whose likelihood is Bernoulli or Normal. It is copied, not changed; a program of your
+            own that refers to another model should refer to one in float64.
         x: images (N, *x_shape).
-        y: labels (N,); required by FSVAE, and for SSVAE the choice of the labelled bound.
+        y: labels (N,); required by FSVAE, and for SSVAE, M1M2 and ADGM the choice of the labelled
+            bound.
         particles: of the importance-weighted rows.
         repeats: independent estimates behind each z-score.
         seed: of all draws; the global generator is left alone.
 
     Raises:
-        ValueError: a part of the model has no hand-written path, or x or y are no such batch.
+        ValueError: a part of the model has no hand-written path, repeats are fewer than 2, or x or
+            y are no such batch.
 
     Example:
         >>> from vaezoo.models import VAE
@@ -93,101 +108,39 @@ def crosscheck(
     """
     if repeats < 2:
         raise ValueError(f"a z-score needs at least 2 repeats, got {repeats}")
-    if model.parts is not LatentVariableModel.parts:
-        raise ValueError(f"no closed form for {type(model).__name__}, which has parts of its own")
-    model = copy.deepcopy(model).double().eval()
-    batch = arguments(model, [x] if y is None else [x, y])
+    judged = copy.deepcopy(model).double()
+    batch = arguments(judged, [x] if y is None else [x, y])
     batch[0] = batch[0].double()
-    model.check(*batch)
-    with one_thread(), torch.no_grad(), own_generator(seed), outside_param_store():
-        hand = _ByHand(model, batch)
-        rows = Crosscheck(_same_noise(model, batch, hand))
-        for name, estimate, closed in _in_expectation(model, batch, hand, particles):
+    judged.check(*batch)
+    with _looking(model, judged), own_generator(seed):
+        hand = ByHand(judged, batch)
+        rows = Crosscheck(_same_noise(judged, batch, hand))
+        for name, estimate, closed in _in_expectation(judged, batch, hand, particles):
             rows.append(_compare(name, estimate, closed, repeats))
     return rows
 
 
-class _ByHand:
-    """The closed-form path of a model: its networks, read off its parts, in plain tensors."""
-
-    def __init__(self, model: LatentVariableModel, batch: list[Tensor]) -> None:
-        self.model: Any = model
-        self.batch = batch
-        self.unlabelled = isinstance(model, SSVAE) and len(batch) == 1
-        # an SSVAE's program observes y: log p(y) is in its bound, and not in the seed's
-        observes_y = isinstance(model, SSVAE) and len(batch) == 2
-        self.log_py = -float(torch.tensor(model.classes).double().log()) if observes_y else 0.0
-        q = model.posterior(*batch) if not self.unlabelled else None
-        if q is not None and not _is_normal(q):
-            raise ValueError(f"no closed form for the posterior {model.posterior!r}")
-        self.member = self._member()
-
-    def _member(self) -> functools.partial[closed_form.Terms]:
-        parts = {"encode": self.encode, "decode": self.decode, **self._likelihood()}
-        prior = self.model.prior()
-        if isinstance(prior, dist.MixtureSameFamily):
-            each = prior.component_distribution
-            parts |= {"means": each.mean, "variances": each.variance}
-            parts |= {"log_weights": prior.mixture_distribution.logits}
-            if self.model.classes:
-                raise ValueError(f"no closed form for {self.model.prior!r} with labels")
-            return functools.partial(closed_form.gmvae, **parts)
-        if not _is_normal(prior) or (prior.mean != 0).any() or (prior.variance != 1).any():
-            raise ValueError(f"no closed form for the prior {self.model.prior!r}")
-        if self.unlabelled:
-            return functools.partial(closed_form.ssvae, classify=self.classify, **parts)
-        if self.model.classes:
-            return functools.partial(closed_form.ssvae_labelled, **parts)
-        return functools.partial(closed_form.vae, **parts)
-
-    def _likelihood(self) -> dict[str, Any]:
-        z = self.batch[0].new_zeros(len(self.batch[0]), self.model.z_dim)
-        y = self.batch[1:] or [torch.zeros(len(z), dtype=torch.long)] * bool(self.model.classes)
-        found = self.model.likelihood(z, *y).base_dist
-        if isinstance(found, dist.Bernoulli):
-            return {}
-        if not isinstance(found, dist.Normal):
-            raise ValueError(f"no closed form for the likelihood {self.model.likelihood!r}")
-        variance = found.variance.flatten(1)[:1]
-        return {"log_likelihood": functools.partial(_log_normal, variance=variance)}
-
-    def encode(self, x: Tensor, *y: Tensor) -> tuple[Tensor, Tensor]:
-        q = self.model.posterior(x, *y)
-        return q.mean, q.variance
-
-    def decode(self, z: Tensor, *y: Tensor) -> Tensor:
-        base = self.model.likelihood(z, *y).base_dist
-        out: Tensor = base.logits if isinstance(base, dist.Bernoulli) else base.loc
-        return out
-
-    def classify(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.model.classifier(x).logits
-        return logits
-
-    def elbo(self, noise: Tensor | None = None) -> float:
-        return -self.member(*self.batch, noise=noise).nelbo.mean().item() + self.log_py
-
-    def importance_weighted(self, particles: int) -> float:
-        if self.unlabelled:
-            bound = closed_form.ssvae_importance_weighted(
-                self.batch[0], **self.member.keywords, particles=particles
-            )
-        else:
-            bound = closed_form.importance_weighted(self.member, *self.batch, particles=particles)
-        return bound.mean().item() + self.log_py
+@contextlib.contextmanager
+def _looking(*models: LatentVariableModel) -> Iterator[None]:
+    """Evaluation mode, also of the model that a program of its own refers to; no gradients."""
+    with one_thread(), torch.no_grad(), outside_param_store(), contextlib.ExitStack() as stack:
+        for model in models:
+            stack.enter_context(in_mode(model, training=False))
+        yield
 
 
-def _same_noise(model: LatentVariableModel, batch: list[Tensor], hand: _ByHand) -> list[Row]:
-    traced = run(model.model, model.guide, *batch)
-    site = traced._guide["z"]
-    noise = (site["value"] - site["fn"].mean) / site["fn"].stddev
-    closed = hand.member(*batch, noise=noise.reshape(-1, model.z_dim))
-    rec = traced.expect(traced.rec)[0]
-    kl = traced.expect(traced.kl + traced.log_qy - traced.log_py)[0] + hand.log_py
+def _same_noise(model: LatentVariableModel, batch: list[Tensor], hand: ByHand) -> list[Row]:
+    guide = poutine.trace(model.guide)
+    terms = run(model.model, guide, *batch)
+    closed = hand.member(*batch, noise=hand.noise(guide.trace.nodes))
+    rec = terms.expect(terms.rec)[0]
+    kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)[0] + hand.log_py
+    log_w = (terms.log_w + terms.log_py).logsumexp((0, 1)) - hand.log_py
     pairs = {
         "rec, same noise": (rec, -closed.rec),  # E_q[log p(x|z)], as everywhere but there
         "KL, same noise": (kl, closed.kl),
         "NELBO, same noise": (kl - rec, closed.nelbo),
+        "log weight, same noise": (log_w, closed.log_w),
     }
     return [
         Row(name, a.mean().item(), b.mean().item(), (a - b).abs().max().item(), None)
@@ -196,7 +149,7 @@ def _same_noise(model: LatentVariableModel, batch: list[Tensor], hand: _ByHand) 
 
 
 def _in_expectation(
-    model: LatentVariableModel, batch: list[Tensor], hand: _ByHand, particles: int
+    model: LatentVariableModel, batch: list[Tensor], hand: ByHand, particles: int
 ) -> list[tuple[str, Callable[[], float], Callable[[], float]]]:
     """Name, Pyro's estimate and the closed form's, of each row with a z-score."""
     programs = (model.model, model.guide)
@@ -210,20 +163,30 @@ def _in_expectation(
     def weighted() -> float:
         return hand.importance_weighted(particles)
 
-    sums_y_out = hand.unlabelled
-    trace_elbo = infer.TraceEnum_ELBO(max_plate_nesting=1) if sums_y_out else infer.Trace_ELBO()
+    trace_elbo = infer.TraceEnum_ELBO(max_plate_nesting=1) if hand.sums_out else infer.Trace_ELBO()
     rows = [
         ("ELBO", ours(ELBO()), hand.elbo),
         (f"{type(trace_elbo).__name__} (Pyro's)", stock(trace_elbo), hand.elbo),
-        (f"IWELBO({particles})", ours(IWELBO(particles)), weighted),
     ]
-    if not sums_y_out:
+    if not hand.sums_out or isinstance(model, SSVAE):  # else draws do not share a q(y|…)
+        rows.append((f"IWELBO({particles})", ours(IWELBO(particles)), weighted))
+    if hand.sums_out:
+        evidence = functools.partial(_evidence, model, batch, particles)
+        rows.append((f"log p(x), {particles} draws", evidence, lambda: hand.evidence(particles)))
+    else:
         # α = 0 is the importance-weighted bound; an enumerated y would be sampled here
         renyi = infer.RenyiELBO(
             alpha=0, num_particles=particles, vectorize_particles=True, max_plate_nesting=1
         )
         rows.append((f"RenyiELBO(0, {particles}) (Pyro's)", stock(renyi), weighted))
     return rows
+
+
+def _evidence(model: LatentVariableModel, batch: list[Tensor], particles: int) -> float:
+    """log 1/m Σ_i Σ_y p(y) w(y, z_i), a mean over the batch."""
+    terms = run(model.model, model.guide, *batch, particles=particles)
+    total = (terms.log_w + terms.log_py).logsumexp((0, 1)) - math.log(particles)
+    return total.mean().item()
 
 
 def _compare(
@@ -235,11 +198,3 @@ def _compare(
     error = ((a.var() + b.var()) / repeats).sqrt().item()
     z = difference / error if error > 0 else 0.0 if difference == 0 else math.inf
     return Row(name, a.mean().item(), b.mean().item(), difference, z)
-
-
-def _is_normal(found: Any) -> bool:
-    return isinstance(getattr(found, "base_dist", None), dist.Normal)
-
-
-def _log_normal(x: Tensor, mean: Tensor, *, variance: Tensor) -> Tensor:
-    return closed_form.log_normal(x, mean, variance)

@@ -31,6 +31,7 @@ from torch.distributions import (
 
 from vaezoo.models import LatentVariableModel
 from vaezoo.scopes import in_mode, one_thread
+from vaezoo.tables import table
 
 __all__ = ["MixtureDiagnostics", "component_samples", "mixture_diagnostics", "responsibilities"]
 
@@ -58,12 +59,24 @@ class MixtureDiagnostics:
     merged: list[list[int]] | None
 
     def __repr__(self) -> str:
+        found = self._summary()
+        return (
+            f"{found['components']} components: {found['in effective use']} in effective use, "
+            f"{found['dead']} dead, {found['merged into others']} merged into others"
+        )
+
+    def _repr_html_(self) -> str:
+        return table("components of the prior", ["", "number"], self._summary().items())
+
+    def _summary(self) -> dict[str, object]:
         groups = self.merged
         spare = "unknown how many" if groups is None else sum(len(group) - 1 for group in groups)
-        return (
-            f"{len(self.usage)} components: {self.effective:.1f} in effective use, "
-            f"{len(self.dead)} dead, {spare} merged into others"
-        )
+        return {
+            "components": len(self.usage),
+            "in effective use": f"{self.effective:.1f}",
+            "dead": len(self.dead),
+            "merged into others": spare,
+        }
 
 
 def responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:

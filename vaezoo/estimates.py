@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vaezoo.tables import Estimates
+
 __all__ = ["Estimate", "Values", "compare"]
 
 
@@ -92,10 +94,11 @@ class Values:
         images = torch.cat(self.images)
         found = {name: torch.cat(each) for name, each in self.values.items()}
         # some batches may come without labels
-        return {
+        each = {
             name: _estimate(each, images if len(each) == len(images) else None)
             for name, each in found.items()
         }
+        return Estimates(each)
 
 
 def compare(a: Mapping[str, Estimate], b: Mapping[str, Estimate]) -> dict[str, Estimate]:
@@ -130,7 +133,7 @@ def compare(a: Mapping[str, Estimate], b: Mapping[str, Estimate]) -> dict[str, E
             f"nothing to compare: one has {', '.join(a) or 'nothing'}, the other "
             f"{', '.join(b) or 'nothing'}"
         )
-    return {name: _difference(name, a[name], b[name]) for name in names}
+    return Estimates({name: _difference(name, a[name], b[name]) for name in names})
 
 
 def _difference(name: str, a: Estimate, b: Estimate) -> Estimate:

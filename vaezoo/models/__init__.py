@@ -1,4 +1,19 @@
-"""The members of the zoo, one file each: the maths, then `model` and `guide`."""
+"""The members of the zoo, one file each: the maths, then `model` and `guide`.
+
+The programs observe x. `pyro.infer.Predictive` therefore gives back the x that it was given, until
+`poutine.uncondition` frees the program of it:
+
+    >>> import torch
+    >>> from pyro import infer, poutine
+    >>> vae, x = VAE(), torch.zeros(5, 1, 28, 28)
+    >>> free = poutine.uncondition(vae.model)
+    >>> drawn = infer.Predictive(free, guide=vae.guide, num_samples=3)(x)["x"]
+    >>> drawn.shape, torch.equal(drawn[0], x)
+    (torch.Size([3, 5, 1, 28, 28]), False)
+
+`pyro.render_model(vae.model, model_args=(x,))` is a graph, drawn by graphviz's program `dot`, which
+pip does not install; its `.source` is text, and needs the Python package only.
+"""
 
 from vaezoo.models.adgm import ADGM
 from vaezoo.models.base import LatentVariableModel

@@ -23,6 +23,7 @@ from vaezoo.models.swapping import as_part, check_name, check_part, claim, name_
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
 from vaezoo.scopes import checks_data, in_mode, one_thread
+from vaezoo.tables import equations
 
 __all__ = ["LatentVariableModel"]
 
@@ -312,10 +313,17 @@ class LatentVariableModel(nn.Module):
         ]
 
     def __repr__(self) -> str:
+        return "   ".join(self._lines())
+
+    def _repr_html_(self) -> str:
+        count = sum(p.numel() for p in self.parameters())
+        return equations(f"{type(self).__name__}, {count:,} parameters", self._lines())
+
+    def _lines(self) -> list[str]:
         replaced = [
             f"{n} = {name_of(self.__dict__[n])}" for n in ("model", "guide") if n in vars(self)
         ]
-        return "   ".join(self._story() + self._settings() + replaced)
+        return self._story() + self._settings() + replaced
 
     def _settings(self) -> list[str]:
         """What the default objective takes from the member, where it is not the ELBO's own."""

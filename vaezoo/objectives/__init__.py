@@ -10,7 +10,8 @@ sums over y only where the guide marks y with infer={"enumerate": "parallel"}:
 
 Everything reported is in nats per image (a sum over pixels, a mean over images): neither β, nor
 the batch size, nor the number of particles changes the unit. In `pyro.infer.SVI` an objective's
-loss is therefore 1/N of the stock one, which sums over images.
+loss is therefore 1/N of the stock one, which sums over images: a rate of plain SGD, or a norm to
+clip gradients at, does not transfer from one to the other.
 """
 
 from vaezoo.objectives.base import Objective

@@ -1,9 +1,10 @@
-"""Figures of images, latent codes and training; each function returns a Figure and shows nothing.
+"""Figures of images, latent codes and training; each function returns one and shows nothing.
 
     figure = samples(vae)
-    figure.savefig("samples.png")       # in a notebook, a cell that ends in `figure` displays it
+    figure.savefig("samples.png")       # in a notebook, a cell that ends in `figure` shows it
 
-Figures are built without pyplot, so no backend is chosen and nothing is kept in a global list.
+They are matplotlib's, built without pyplot: no backend is chosen, and nothing is kept in a global
+list. A notebook shows them with and without `%matplotlib inline`.
 Members are in evaluation mode while they are drawn from, and left as they were.
 
 References:

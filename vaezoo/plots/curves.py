@@ -6,8 +6,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from vaezoo.plots.figures import Figure
 from vaezoo.plots.grids import DPI
 
 __all__ = ["training_curves"]

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
+
+from vaezoo.plots.figures import Figure
 
 __all__ = ["image_grid"]
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
 from vaezoo.data.counts import as_count
 from vaezoo.data.labels import as_labels, integer_labels
 from vaezoo.models.base import LatentVariableModel
+from vaezoo.plots.figures import Figure
 from vaezoo.plots.grids import DPI, check_images, describe, image_grid, make_room
 from vaezoo.scopes import in_mode, one_thread, own_generator
 

@@ -1,0 +1,51 @@
+"""Run the notebooks, each in a fresh kernel, and write their outputs: `make notebooks`.
+
+One thread and no times, so that the same versions give the same file on every machine but for
+rounding. tests/test_notebooks.py runs them again and compares.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).resolve().parent
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+TIMEOUT = 3600  # seconds for a cell: longer than any slow machine takes
+# the vaezoo beside the notebooks, whichever is installed
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(FOLDER.parent)}
+
+
+def executed(path: Path) -> nbformat.NotebookNode:
+    """A notebook with the outputs that it has now; the file is left alone.
+
+    Raises:
+        CellExecutionError: a cell raised.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=TIMEOUT,
+        startup_timeout=TIMEOUT,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(FOLDER)}},
+    )
+    client.execute(env=os.environ | ENVIRONMENT)
+    # the version of Python at hand is no part of the notebook
+    notebook.metadata["language_info"] = {"name": "python"}
+    return notebook
+
+
+def main() -> None:
+    """Write all of them."""
+    for path in NOTEBOOKS:
+        nbformat.write(executed(path), path)
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
