@@ -442,11 +442,11 @@ FILES: list[tuple[Callable[[Path], Any], str]] = [
     (lambda p: checkpoint(p, MIXTURE, [ZEROS[0], ("raw_scale", "I32", [1, 2], bytes(8))]), "other"),
     (
         lambda p: checkpoint(p, MIXTURE, [ZEROS[0], ("raw_scale", "C64", [1, 2], bytes(16))]),
-        "other",
+        "(other weights|damaged)",  # older versions of safetensors do not know these two
     ),
     (
         lambda p: checkpoint(p, MIXTURE, [ZEROS[0], ("raw_scale", "F8_E4M3", [1, 2], b"00")]),
-        "other weights",
+        "(other weights|damaged)",
     ),
     (lambda p: checkpoint(p, MIXTURE, [("loc", "F32", [2**40], bytes(8))]), "damaged or no safe"),
     (lambda p: checkpoint(p, MIXTURE, ZEROS, frozen="{"), "its frozen is no JSON"),
