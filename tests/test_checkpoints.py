@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peaks import at_most
 from small import X_SHAPE, Z_DIM, member
 from torch import Tensor, nn
 
@@ -419,10 +420,8 @@ HOSTILE: list[tuple[Any, str]] = [
 def test_hostile_descriptions(description: Any, message: str, tmp_path: Path) -> None:
     """A file without weights is refused as it is read, and what it asks for is not allocated."""
     path = checkpoint(tmp_path / "a.safetensors", description)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(CheckpointError, match=f"^{path} .*({message})"):
+    with at_most(500e6), pytest.raises(CheckpointError, match=f"^{path} .*({message})"):
         load(path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
 
 
 MIXTURE = part("priors.MixtureOfGaussians", z_dim=2, k=1)
@@ -442,11 +441,11 @@ FILES: list[tuple[Callable[[Path], Any], str]] = [
     (lambda p: checkpoint(p, MIXTURE, [ZEROS[0], ("raw_scale", "I32", [1, 2], bytes(8))]), "other"),
     (
         lambda p: checkpoint(p, MIXTURE, [ZEROS[0], ("raw_scale", "C64", [1, 2], bytes(16))]),
-        "other",
+        "(other weights|damaged)",  # older versions of safetensors do not know these two
     ),
     (
         lambda p: checkpoint(p, MIXTURE, [ZEROS[0], ("raw_scale", "F8_E4M3", [1, 2], b"00")]),
-        "other weights",
+        "(other weights|damaged)",
     ),
     (lambda p: checkpoint(p, MIXTURE, [("loc", "F32", [2**40], bytes(8))]), "damaged or no safe"),
     (lambda p: checkpoint(p, MIXTURE, ZEROS, frozen="{"), "its frozen is no JSON"),
@@ -499,7 +498,11 @@ def test_an_allowance_counts_everything() -> None:
         lambda: [torch.zeros(2**22) for _ in range(5)],
     ]
     for call in calls:
-        with Allowance(10, 1), pytest.raises(CheckpointError, match="larger than its 10 weights"):
+        with (
+            at_most(500e6),
+            Allowance(10, 1),
+            pytest.raises(CheckpointError, match="larger than its 10 weights"),
+        ):
             call()
     with Allowance(2**25, 1):
         assert torch.arange(2**24).view(2, -1).shape == (2, 2**23)

@@ -60,6 +60,12 @@ class Answers(BaseHTTPRequestHandler):
             if self.server.stopped.wait(0.05):
                 return
 
+    def hesitating(self):
+        for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 400:
+            self.wfile.write(bytes([byte]))
+            if self.server.stopped.wait(0.05):
+                return
+
     def endless(self):
         self._start(2**40)
         while not self.server.stopped.is_set():
@@ -125,6 +131,7 @@ def test_a_damaged_file_is_fetched_again(server, tmp_path):
         ("silent", "timed out"),
         ("stalled", "timed out"),
         ("trickling", "only .* bytes came in"),
+        ("hesitating", "timed out"),
         ("endless", "more than 10,000,000 bytes came"),
         ("garbage", "BadStatusLine|bytes came|HTTP|\\x00"),
     ],

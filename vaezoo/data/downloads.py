@@ -12,13 +12,14 @@ import hashlib
 import os
 import secrets
 import time
-import urllib.request
 from collections.abc import Iterable
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO
 
 from platformdirs import user_cache_dir
+
+from vaezoo.data.patience import open_within
 
 __all__ = ["data_root", "fetched", "intact"]
 
@@ -101,12 +102,8 @@ def _download(address: str, file: Path, md5: str) -> Path:
     """Write the file, under a name of its own until it is whole and has its checksum."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".vaezoo-{secrets.token_hex(8)}.partial")
-    request = urllib.request.Request(address, headers={"User-Agent": "vaezoo"})
     try:
-        with (
-            partial.open("xb") as stream,
-            urllib.request.urlopen(request, timeout=TIMEOUT) as answer,
-        ):
+        with partial.open("xb") as stream, open_within(address, TIMEOUT) as answer:
             found = _copy(answer, stream)
         if found != md5:
             raise ConnectionError(f"what came has the checksum {found}, not {md5}")
@@ -115,10 +112,10 @@ def _download(address: str, file: Path, md5: str) -> Path:
         partial.unlink(missing_ok=True)
 
 
-def _copy(answer: IO[bytes], stream: IO[bytes]) -> str:
+def _copy(answer: HTTPResponse, stream: IO[bytes]) -> str:
     """Copy what comes, unless it stalls, trickles or never ends; its checksum."""
     start, length, digest = time.monotonic(), 0, _md5()
-    while chunk := answer.read1(_CHUNK):  # type: ignore[attr-defined]
+    while chunk := answer.read1(_CHUNK):
         stream.write(chunk)
         digest.update(chunk)
         length += len(chunk)
