@@ -38,6 +38,8 @@ def test_a_vamp_prior_serves_one_model() -> None:
     for assign in (lambda: member("VAE", prior=shared), lambda: setattr(second, "prior", shared)):
         with pytest.raises(ValueError, match=r"another VAE, .*its own, copy\.deepcopy\(prior\)"):
             assign()
+    with pytest.raises(ValueError, match="another VAE"):
+        member("VAE").double().prior = shared
     assert torch.equal(first.prior().log_prob(z), before)
     second.prior = copy.deepcopy(shared)
     for model in (first, second):
@@ -70,6 +72,14 @@ def test_copies_follow_their_own_posterior(twin_of: Callable[[Any], Any]) -> Non
     for each in (model, twin):
         with pytest.raises(ValueError, match="another VAE"):
             member("VAE", prior=each.prior)
+
+
+def test_a_shallow_copy_leaves_the_prior_where_it_is() -> None:
+    model = member("VAE", prior=vamp())
+    copy.copy(model)
+    gc.collect()
+    with pytest.raises(ValueError, match="another VAE"):
+        member("VAE", prior=model.prior)
 
 
 def test_a_refused_assignment_takes_nothing_over() -> None:

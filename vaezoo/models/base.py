@@ -18,8 +18,9 @@ from vaezoo.data.batches import as_tensor
 from vaezoo.data.labels import as_labels
 from vaezoo.likelihoods import Likelihood
 from vaezoo.models.drawing import as_codes, drawing, how_many, is_drawing
+from vaezoo.models.naming import check_name, check_program, name_of
 from vaezoo.models.parts import AtMeans, Part
-from vaezoo.models.swapping import as_part, check_name, check_part, claim, name_of
+from vaezoo.models.swapping import as_part, check_part, claim
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
 from vaezoo.scopes import checks_data, in_mode, one_thread
@@ -142,7 +143,7 @@ class LatentVariableModel(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """After copying and unpickling: the prior is that of this model."""
         super().__setstate__(state)
-        claim(self)
+        claim(self, copied=True)
 
     def _checked(self, name: str, value: Any) -> Any:
         """The value that an attribute takes: a part that fits, a number in its range."""
@@ -170,8 +171,7 @@ class LatentVariableModel(nn.Module):
             self.posterior = value
             self._drop_program("guide")
             return
-        if isinstance(value, Component) or not callable(value):
-            raise TypeError(f"{name} must be a Pyro program or a Posterior, got {name_of(value)}")
+        check_program(name, value)
         if isinstance(value, nn.Module) and self in value.modules():
             raise ValueError(
                 f"{name_of(value)} holds the model itself, which cannot hold it in turn"

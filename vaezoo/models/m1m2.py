@@ -43,8 +43,8 @@ from vaezoo.components import Component
 from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
+from vaezoo.models.naming import name_of
 from vaezoo.models.parts import Part, mean_of
-from vaezoo.models.swapping import name_of
 from vaezoo.models.vae import VAE
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal

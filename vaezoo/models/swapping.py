@@ -1,4 +1,4 @@
-"""What a member asks of a part before it takes it, and of any other attribute.
+"""What a member asks of a part before it takes it.
 
 A part is run on zeros: a batch of two, and what it meets beside one draw for each image, codes of
 several particles and every label. A prior that follows a posterior serves one member.
@@ -7,7 +7,6 @@ several particles and every label. A prior that follows a posterior serves one m
 from __future__ import annotations
 
 import contextlib
-import difflib
 import itertools
 import weakref
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from vaezoo.bare import as_prior
 from vaezoo.components import Component
+from vaezoo.models.naming import name_of, remedy
 from vaezoo.models.parts import Given
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
@@ -27,7 +27,7 @@ from vaezoo.scopes import in_mode, one_thread, own_generator
 if TYPE_CHECKING:
     from vaezoo.models.base import LatentVariableModel
 
-__all__ = ["as_part", "check_name", "check_part", "claim", "name_of"]
+__all__ = ["as_part", "check_part", "claim"]
 
 Leads = dict[str, tuple[int, ...]]
 
@@ -46,17 +46,18 @@ def check_part(model: LatentVariableModel, role: str, part: Any) -> None:
     kind, of, _ = model.parts[role]
     if not isinstance(part, kind):
         raise TypeError(
-            f"{role} must be a {kind.__name__}, got {name_of(part)}{_remedy(kind, part)}"
+            f"{role} must be a {kind.__name__}, got {name_of(part)}{remedy(kind, part)}"
         )
     if of == "y" and not model.classes:
         raise ValueError(f"{type(model).__name__} has no labels, and no use for a {role}")
+    if isinstance(part, Prior):
+        _check_unshared(model, part)
     like = _like(model, part)
     part.to(device=like.device, dtype=like.dtype)
     prior: Any = part if isinstance(part, Prior) else getattr(model, "prior", None)
     before = prior.follows() if prior is not None else ()
     try:
         if isinstance(part, Prior):
-            _check_unshared(model, part)
             _probe_prior(model, part, _posterior_of_prior(model), like)
         else:
             _probe(model, role, part, like)
@@ -68,54 +69,17 @@ def check_part(model: LatentVariableModel, role: str, part: Any) -> None:
         raise
 
 
-def claim(model: LatentVariableModel) -> None:
-    """Give the prior the posterior of its latent, once both exist, and note whose prior it is."""
+def claim(model: LatentVariableModel, *, copied: bool = False) -> None:
+    """Give the prior the posterior of its latent, once both exist, and note whose prior it is.
+
+    A model that is `copied` leaves a prior that it shares with the first one to that one.
+    """
     prior, posterior = getattr(model, "prior", None), _posterior_of_prior(model)
-    if prior is not None and posterior is not None:
+    if prior is None or (copied and _owners.get(prior, lambda: None)() is not None):
+        return
+    if posterior is not None:
         prior.follow(posterior)
         _owners[prior] = weakref.ref(model)
-
-
-def check_name(model: LatentVariableModel, name: str, value: Any) -> None:
-    """Raise ValueError for sizes that cannot change, and for misspelt names of parts."""
-    kind, own = type(model).__name__, type(model).__module__.startswith("vaezoo.")
-    sizes = ["x_shape", "classes", "z_dim", *(f"{latent}_dim" for latent in model._latents())]
-    sizes += ["hidden", "upper_hidden", "k"] if own else []
-    if name in sizes and name in vars(model) and vars(model)[name] != value:
-        raise ValueError(
-            f"{name} is {vars(model)[name]} for the parts that this {kind} has: to change it, "
-            f"build a new model, {kind}(…, {name}={value!r})"
-        )
-    if name in model.parts or name.startswith("_") or not isinstance(value, nn.Module):
-        return
-    near = difflib.get_close_matches(name, model.parts, n=1, cutoff=0.75)
-    if near or (own and isinstance(value, Component)):
-        hint = f"did you mean {near[0]}?" if near else "keep it outside of the model"
-        raise ValueError(f"{kind} has no part {name!r}, only {', '.join(model.parts)}: {hint}")
-
-
-def name_of(value: Any) -> str:
-    """What a value is, for an error."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    return getattr(value, "__qualname__", None) or f"a {type(value).__name__}"
-
-
-def _remedy(kind: type[Component], part: Any) -> str:
-    """What to do with something that is no part."""
-    if isinstance(part, type):
-        return f": make one of it, {part.__name__}(…)"
-    if kind is Prior and callable(part) and not isinstance(part, nn.Module):
-        return (
-            ": assign the distribution that it returns, or write a Prior whose forward returns it"
-        )
-    flow = isinstance(part, nn.Module | torch.distributions.Distribution)
-    if kind is Posterior and flow and not isinstance(part, Component):
-        return (
-            ": what depends on an image is a Posterior of your own, class MyPosterior(posteriors."
-            "Posterior), whose forward(x) returns the distribution"
-        )
-    return ""
 
 
 def _role_of_posterior(model: LatentVariableModel) -> str:
@@ -191,7 +155,8 @@ def _leads(
     # sizes that no dimension of an input has, so that none is taken for another
     particles, images = itertools.islice((n for n in itertools.count(2) if n not in taken), 2)
     many: Leads = {name: (images,) if name == "x" else (particles, images) for name in names}
-    many |= {"y": (2, 1, 1)} if "y" in names else {}
+    if "y" in names:  # every label, where the member sums over them
+        many["y"] = (2, 1, 1) if hasattr(model, "classify") else (images,)
     return [plain] if names in ([], ["x"]) else [plain, many]
 
 

@@ -92,4 +92,5 @@ class VAE(LatentVariableModel):
 
 def _weight(beta: Any) -> Any:
     """A number of at least 0, or a schedule as it is."""
-    return beta if hasattr(beta, "step") else arguments.number("beta", beta, least=0)
+    schedule = hasattr(beta, "step") and not isinstance(beta, type)
+    return beta if schedule else arguments.number("beta", beta, least=0)
