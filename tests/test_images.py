@@ -137,6 +137,13 @@ def test_pixels(pixels, binarisation):
     assert images.pixels.equal(expected.pixels)
 
 
+def test_read_only_indices_and_labels():
+    """torch warns of arrays that may not be written, which here is an error."""
+    index = np.frombuffer(np.array([1, 4]).tobytes(), np.int64)
+    labels = np.frombuffer(np.arange(9).tobytes(), np.int64)
+    assert Images(PIXELS, labels, binarisation="none")[index].labels.tolist() == [1, 4]
+
+
 def test_arrays_are_not_copied():
     array = np.zeros((3, 1, 2, 2), np.uint8)
     images = Images(array, binarisation="none")

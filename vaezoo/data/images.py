@@ -32,6 +32,7 @@ from torch.utils.data import Dataset
 
 from vaezoo.data.bernoulli import bernoulli
 from vaezoo.data.counts import as_count
+from vaezoo.data.indices import as_number, as_rows
 from vaezoo.data.labels import integer_labels
 from vaezoo.data.pixels import as_pixels, check_pixels
 
@@ -128,16 +129,16 @@ class Images(Dataset[tuple[Tensor, ...]]):
             (tensor([[[0., 0.],
                      [0., 0.]]]),)
         """
-        if (number := _number(index)) is not None:
+        if (number := as_number(index)) is not None:
             return self.__getitems__([number])[0]
-        rows = index if isinstance(index, slice) else _rows(index, len(self))
+        rows = index if isinstance(index, slice) else as_rows(index, len(self))
         chosen = self._map(lambda tensor: tensor[rows])
         check_pixels(chosen.pixels)
         return chosen
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, ...]]:
         """The examples of these numbers, in one go, as a `DataLoader` asks for them."""
-        rows = _rows(indices, len(self)).to(self.pixels.device) % len(self)
+        rows = as_rows(indices, len(self)).to(self.pixels.device) % len(self)
         return list(zip(*self._tensors(rows, None), strict=True))
 
     def to(self, device: str | torch.device) -> Images:
@@ -271,37 +272,3 @@ def _classes(labels: Any, pixels: Tensor) -> Tensor:
     if found.device.type != "meta" and (low := int(found.min())) < -1:
         raise ValueError(f"labels must be classes from 0, or -1 for no label, got {low}")
     return found
-
-
-def _number(index: Any) -> int | None:
-    """The index as an int, if it is one number."""
-    single = not isinstance(index, Tensor | np.ndarray) or index.ndim == 0
-    if isinstance(index, bool | np.bool_) or not single:
-        return None
-    try:
-        return operator.index(index)
-    except TypeError:
-        return None
-
-
-def _rows(index: Any, n: int) -> Tensor:
-    """Indices (m,) or a mask (n,) as a tensor, checked."""
-    listed = isinstance(index, list | range | np.ndarray)
-    try:
-        rows = torch.as_tensor(np.asarray(index) if listed and len(index) else index)
-    except (TypeError, ValueError, RuntimeError):
-        rows = torch.empty(0, 0)
-    numbers = not (rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.uint8)
-    if rows.ndim != 1 or not (numbers or rows.numel() == 0) or isinstance(index, tuple):
-        raise TypeError(
-            "index images with a number, a slice, or one-dimensional indices or a mask in a "
-            f"tensor, an array or a list, got {index!r}"
-        )
-    if rows.dtype == torch.bool:
-        if len(rows) != n:
-            raise ValueError(f"a mask must be as long as the {n} images, got {len(rows)}")
-        return rows
-    rows = rows.long()
-    if rows.numel() and not (-n <= int(rows.min()) and int(rows.max()) < n):
-        raise IndexError(f"there are {n} images, got the index {rows.tolist()[:10]}")
-    return rows
