@@ -262,9 +262,9 @@ def test_crosscheck_refuses_members_with_parts_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("name", "y", "message"),
     [
-        ("FSVAE", None, "FSVAE needs labels, and got none: pass y"),
-        ("HierarchicalVAE", labels(), "HierarchicalVAE has no labels, and y was given"),
-        ("VAE", labels(), "VAE has no labels, and y was given"),
+        ("FSVAE", None, "FSVAE is given labels, and got none: pass y"),
+        ("HierarchicalVAE", labels(), "HierarchicalVAE has no labels, and the batch holds some"),
+        ("VAE", labels(), "VAE has no labels, and the batch holds some"),
     ],
 )
 def test_crosscheck_says_what_is_wrong_with_labels(
