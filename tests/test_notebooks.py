@@ -100,6 +100,8 @@ def test_committed_as_a_bare_kernel_shows_them(name: str) -> None:
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
     assert not [cell for cell in code if "%matplotlib" in cell.source]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert kinds == {"text/plain", "text/html", "image/png"}, "a progress bar is a widget"
     figures = [o for o in outputs if "<Figure" in o.get("data", {}).get("text/plain", "")]
     assert len(figures) >= 3
     assert all("image/png" in output.data for output in figures)
