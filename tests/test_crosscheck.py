@@ -273,6 +273,20 @@ def test_crosscheck_refuses_parts_without_a_closed_form(
         crosscheck(small(name, **parts), images(), repeats=2)
 
 
+@pytest.mark.parametrize("kind", [dist.Laplace, dist.LogNormal])
+def test_crosscheck_refuses_guides_without_a_closed_form(kind: Any) -> None:
+    vae = small("VAE").double()
+
+    def guide(x: Tensor) -> Tensor:
+        with vae.images(x):
+            q = vae.posterior(x).base_dist
+            return pyro.sample("z", kind(q.loc, q.scale).to_event(1))
+
+    vae.guide = guide
+    with pytest.raises(ValueError, match="no closed form for a guide that draws 'z' from Indep"):
+        crosscheck(vae, images(), repeats=2)
+
+
 def test_crosscheck_refuses_members_with_parts_of_their_own() -> None:
     class Other(HierarchicalVAE):
         parts = {**HierarchicalVAE.parts, "extra": HierarchicalVAE.parts["posterior"]}  # noqa: RUF012

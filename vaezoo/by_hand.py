@@ -208,5 +208,9 @@ def _is(found: Any, kind: type) -> bool:
 
 def _standardised(site: Any) -> Tensor:
     """ε of what was drawn at a site, shape (copies · N, size)."""
+    if not _is(site["fn"], Normal):
+        raise ValueError(
+            f"no closed form for a guide that draws {site['name']!r} from {site['fn']}"
+        )
     noise = (site["value"] - site["fn"].mean) / site["fn"].stddev
     return noise.reshape(-1, noise.shape[-1])
