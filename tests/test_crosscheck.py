@@ -23,8 +23,18 @@ from small import CLASSES, X_SHAPE, Z_DIM, images, labels, member
 from torch import Tensor, nn
 
 from vaezoo import __main__ as command
-from vaezoo import closed_form, crosscheck, likelihoods, models, networks, posteriors, priors
+from vaezoo import (
+    closed_form,
+    crosscheck,
+    evaluate,
+    likelihoods,
+    models,
+    networks,
+    posteriors,
+    priors,
+)
 from vaezoo.__main__ import MEMBERS
+from vaezoo.by_hand import ByHand
 from vaezoo.crosscheck import Crosscheck, Row, _compare
 from vaezoo.models import ADGM, FSVAE, M1M2, SSVAE, HierarchicalVAE, LatentVariableModel
 
@@ -168,6 +178,20 @@ def test_closed_form_of_adgm_leaves_the_auxiliary_out_of_the_evidence() -> None:
     assert torch.allclose(found, exact, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["SSVAE", *SEVERAL])
+def test_evaluation_estimates_the_closed_forms_evidence(name: str) -> None:
+    """NIWAE-5 of three images, no labels given: n = 60 estimates a side, |z| < 4."""
+    model, x = small(name).double(), images(3, dtype=D)
+    hand, repeats = ByHand(model, [x]), 60
+    found = [
+        -evaluate(model, [x], particles=(5,), seed=seed, progress=False)["niwae-5"].mean
+        for seed in range(repeats)
+    ]
+    row = _compare("evidence", iter(found).__next__, partial(hand.evidence, 5), repeats)
+    assert row.z is not None
+    assert abs(row.z) < 4, row
+
+
 def test_closed_forms_import_nothing_that_they_judge() -> None:
     folder = Path(closed_form.__file__).parent
     found = {
@@ -249,6 +273,20 @@ def test_crosscheck_refuses_parts_without_a_closed_form(
         crosscheck(small(name, **parts), images(), repeats=2)
 
 
+@pytest.mark.parametrize("kind", [dist.Laplace, dist.LogNormal])
+def test_crosscheck_refuses_guides_without_a_closed_form(kind: Any) -> None:
+    vae = small("VAE").double()
+
+    def guide(x: Tensor) -> Tensor:
+        with vae.images(x):
+            q = vae.posterior(x).base_dist
+            return pyro.sample("z", kind(q.loc, q.scale).to_event(1))
+
+    vae.guide = guide
+    with pytest.raises(ValueError, match="no closed form for a guide that draws 'z' from Indep"):
+        crosscheck(vae, images(), repeats=2)
+
+
 def test_crosscheck_refuses_members_with_parts_of_their_own() -> None:
     class Other(HierarchicalVAE):
         parts = {**HierarchicalVAE.parts, "extra": HierarchicalVAE.parts["posterior"]}  # noqa: RUF012
@@ -262,9 +300,9 @@ def test_crosscheck_refuses_members_with_parts_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("name", "y", "message"),
     [
-        ("FSVAE", None, "FSVAE needs labels, and got none: pass y"),
-        ("HierarchicalVAE", labels(), "HierarchicalVAE has no labels, and y was given"),
-        ("VAE", labels(), "VAE has no labels, and y was given"),
+        ("FSVAE", None, "FSVAE is given labels, and got none: pass y"),
+        ("HierarchicalVAE", labels(), "HierarchicalVAE has no labels, and the batch holds some"),
+        ("VAE", labels(), "VAE has no labels, and the batch holds some"),
     ],
 )
 def test_crosscheck_says_what_is_wrong_with_labels(

@@ -19,7 +19,7 @@ from torch import nn
 from vaezoo import crosscheck, evaluate, plots
 from vaezoo.diagnostics import mixture_diagnostics
 from vaezoo.evaluation import Estimate
-from vaezoo.models import M1M2, VAE
+from vaezoo.models import IWAE, M1M2, VAE
 from vaezoo.priors import Prior
 from vaezoo.tables import Estimates, equations, table
 
@@ -139,6 +139,15 @@ def test_a_part_that_says_more_than_a_line_stays_one_equation() -> None:
     sides = cells(VAE((1, 4, 4), 2, hidden=(3,), prior=Own())._repr_html_())
     assert [left for left, _ in sides] == ["p(z)", "p(x|z)", "q(z|x)"]
     assert "    (0): Linear" in sides[0][1]
+
+
+def test_members_that_train_differently_look_different() -> None:
+    """The objective's settings are a line, in the table as in `repr`."""
+    sizes: Any = {"x_shape": (1, 4, 4), "z_dim": 2, "hidden": (3,)}
+    shown = [cells(m._repr_html_()) for m in (VAE(**sizes), VAE(**sizes, beta=4), IWAE(**sizes))]
+    assert shown[0] == shown[1][:-1] == shown[2][:-1]
+    assert shown[1][-1] == ["β", "= 4"]
+    assert shown[2][-1] == ["m", "= 10 importance samples"]
 
 
 def test_a_replaced_program_is_shown_escaped() -> None:

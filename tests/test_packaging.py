@@ -49,6 +49,7 @@ def test_a_source_distribution_holds_all_but_pictures_of_results(built: Built) -
         str(path.relative_to(ROOT))
         for path in files
         if path.suffix not in (".png", ".pyc")
+        and path.name != "PKG-INFO"  # of an unpacked source distribution
         and not re.search(r"(^|/)\.", str(path.relative_to(ROOT)))
     }
     assert {f for f in built.sources if "egg-info" not in f} == expected

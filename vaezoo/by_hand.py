@@ -40,13 +40,14 @@ class ByHand:
         log_py: log p(y) of labels that the program observes; closed_form conditions on them.
 
     Raises:
-        ValueError: a part has no hand-written path, or labels are missing or not known.
+        ValueError: a part has no hand-written path, or labels are missing.
     """
 
     def __init__(self, model: LatentVariableModel, batch: list[Tensor]) -> None:
         self.model, self.batch = model, batch
         infers = isinstance(model, SSVAE | M1M2 | ADGM)
-        _check_labels(model, batch, infers=infers)
+        if len(batch) == 1 and model.classes and not infers:
+            raise ValueError(f"{type(model).__name__} is given labels, and got none: pass y")
         self.sums_out = infers and len(batch) == 1
         self.log_py = -math.log(model.classes) if infers and not self.sums_out else 0.0
         self.latents, path = _path(model)
@@ -92,14 +93,6 @@ def _path(model: LatentVariableModel) -> tuple[tuple[str, ...], Function]:
     if dict(model.parts) != dict(kind.parts):
         raise ValueError(f"no closed form for {type(model).__name__}, which has parts of its own")
     return paths[kind]
-
-
-def _check_labels(model: LatentVariableModel, batch: list[Tensor], *, infers: bool) -> None:
-    name = type(model).__name__
-    if len(batch) == 2 and not model.classes:
-        raise ValueError(f"{name} has no labels, and y was given: leave it out")
-    if len(batch) == 1 and model.classes and not infers:
-        raise ValueError(f"{name} needs labels, and got none: pass y")
 
 
 def _one_latent(model: Any, *, sums_out: bool) -> functools.partial[Terms]:
@@ -215,5 +208,9 @@ def _is(found: Any, kind: type) -> bool:
 
 def _standardised(site: Any) -> Tensor:
     """ε of what was drawn at a site, shape (copies · N, size)."""
+    if not _is(site["fn"], Normal):
+        raise ValueError(
+            f"no closed form for a guide that draws {site['name']!r} from {site['fn']}"
+        )
     noise = (site["value"] - site["fn"].mean) / site["fn"].stddev
     return noise.reshape(-1, noise.shape[-1])

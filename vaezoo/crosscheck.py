@@ -22,13 +22,16 @@ from vaezoo.bound import arguments
 from vaezoo.by_hand import ByHand
 from vaezoo.components import outside_param_store
 from vaezoo.models import SSVAE, LatentVariableModel
-from vaezoo.objectives import ELBO, IWELBO
+from vaezoo.objectives import ELBO, IWELBO, Objective
 from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
 from vaezoo.stock import stock_loss
 from vaezoo.tables import table
 from vaezoo.traces import run
 
 __all__ = ["Crosscheck", "Row", "crosscheck"]
+
+Draw = Callable[[], float]
+Pair = tuple[str, Draw, Draw]
 
 
 class Row(NamedTuple):
@@ -150,36 +153,37 @@ def _same_noise(model: LatentVariableModel, batch: list[Tensor], hand: ByHand) -
 
 def _in_expectation(
     model: LatentVariableModel, batch: list[Tensor], hand: ByHand, particles: int
-) -> list[tuple[str, Callable[[], float], Callable[[], float]]]:
+) -> list[Pair]:
     """Name, Pyro's estimate and the closed form's, of each row with a z-score."""
-    programs = (model.model, model.guide)
-
-    def ours(objective: ELBO | IWELBO) -> Callable[[], float]:
-        return lambda: -objective.loss(*programs, *batch)
-
-    def stock(objective: infer.elbo.ELBO) -> Callable[[], float]:
-        return lambda: -stock_loss(objective, model, *batch).item()
-
-    def weighted() -> float:
-        return hand.importance_weighted(particles)
-
-    trace_elbo = infer.TraceEnum_ELBO(max_plate_nesting=1) if hand.sums_out else infer.Trace_ELBO()
-    rows = [
-        ("ELBO", ours(ELBO()), hand.elbo),
-        (f"{type(trace_elbo).__name__} (Pyro's)", stock(trace_elbo), hand.elbo),
+    weighted = functools.partial(hand.importance_weighted, particles)
+    pyros = infer.TraceEnum_ELBO(max_plate_nesting=1) if hand.sums_out else infer.Trace_ELBO()
+    rows: list[tuple[str, infer.elbo.ELBO, Draw]] = [
+        ("ELBO", ELBO(), hand.elbo),
+        (f"{type(pyros).__name__} (Pyro's)", pyros, hand.elbo),
     ]
     if not hand.sums_out or isinstance(model, SSVAE):  # else draws do not share a q(y|…)
-        rows.append((f"IWELBO({particles})", ours(IWELBO(particles)), weighted))
-    if hand.sums_out:
-        evidence = functools.partial(_evidence, model, batch, particles)
-        rows.append((f"log p(x), {particles} draws", evidence, lambda: hand.evidence(particles)))
-    else:
+        rows.append((f"IWELBO({particles})", IWELBO(particles), weighted))
+    if not hand.sums_out:
         # α = 0 is the importance-weighted bound; an enumerated y would be sampled here
         renyi = infer.RenyiELBO(
             alpha=0, num_particles=particles, vectorize_particles=True, max_plate_nesting=1
         )
-        rows.append((f"RenyiELBO(0, {particles}) (Pyro's)", stock(renyi), weighted))
-    return rows
+        rows.append((f"RenyiELBO(0, {particles}) (Pyro's)", renyi, weighted))
+    pairs: list[Pair] = [
+        (name, functools.partial(_bound, o, model, batch), by) for name, o, by in rows
+    ]
+    if hand.sums_out:
+        ours = functools.partial(_evidence, model, batch, particles)
+        evidence = functools.partial(hand.evidence, particles)
+        pairs.append((f"log p(x), {particles} draws", ours, evidence))
+    return pairs
+
+
+def _bound(objective: infer.elbo.ELBO, model: LatentVariableModel, batch: list[Tensor]) -> float:
+    """Minus the loss of one of vaezoo's objectives, or of Pyro's, per image."""
+    if isinstance(objective, Objective):
+        return -objective.loss(model.model, model.guide, *batch)
+    return -stock_loss(objective, model, *batch).item()
 
 
 def _evidence(model: LatentVariableModel, batch: list[Tensor], particles: int) -> float:
@@ -189,9 +193,7 @@ def _evidence(model: LatentVariableModel, batch: list[Tensor], particles: int) -
     return total.mean().item()
 
 
-def _compare(
-    name: str, estimate: Callable[[], float], closed: Callable[[], float], repeats: int
-) -> Row:
+def _compare(name: str, estimate: Draw, closed: Draw, repeats: int) -> Row:
     with unchecked():
         a, b = (torch.tensor([f() for _ in range(repeats)]).double() for f in (estimate, closed))
     difference = (a.mean() - b.mean()).item()

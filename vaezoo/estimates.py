@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vaezoo.tables import Estimates
+from vaezoo.tables import Differences, Estimates
 
 __all__ = ["Estimate", "Values", "compare"]
 
@@ -94,11 +94,10 @@ class Values:
         images = torch.cat(self.images)
         found = {name: torch.cat(each) for name, each in self.values.items()}
         # some batches may come without labels
-        each = {
-            name: _estimate(each, images if len(each) == len(images) else None)
+        return Estimates(
+            (name, _estimate(each, images if len(each) == len(images) else None))
             for name, each in found.items()
-        }
-        return Estimates(each)
+        )
 
 
 def compare(a: Mapping[str, Estimate], b: Mapping[str, Estimate]) -> dict[str, Estimate]:
@@ -133,7 +132,7 @@ def compare(a: Mapping[str, Estimate], b: Mapping[str, Estimate]) -> dict[str, E
             f"nothing to compare: one has {', '.join(a) or 'nothing'}, the other "
             f"{', '.join(b) or 'nothing'}"
         )
-    return Estimates({name: _difference(name, a[name], b[name]) for name in names})
+    return Differences((name, _difference(name, a[name], b[name])) for name in names)
 
 
 def _difference(name: str, a: Estimate, b: Estimate) -> Estimate:

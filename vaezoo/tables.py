@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["Estimates", "equations", "table"]
+__all__ = ["Differences", "Estimates", "equations", "table"]
 
 # the page sets colours, borders and font; a cell never breaks in mid-word
 _CELL = "padding: 0.15em 0.6em; white-space"
@@ -27,6 +27,8 @@ class Estimates(dict[str, Any]):
         accuracy (share of images)  0.915 ± 0.012
     """
 
+    _mean = "mean"
+
     def __repr__(self) -> str:
         if not self:
             return f"{type(self).__name__}()"
@@ -36,7 +38,7 @@ class Estimates(dict[str, Any]):
         return "\n".join([self._caption(), *lines])
 
     def _repr_html_(self) -> str:
-        return table(self._caption(), ["", "mean ± standard error"], self._rows())
+        return table(self._caption(), ["", f"{self._mean} ± standard error"], self._rows())
 
     def _rows(self) -> list[tuple[str, str]]:
         named = {"accuracy": "accuracy (share of images)"}
@@ -45,7 +47,20 @@ class Estimates(dict[str, Any]):
     def _caption(self) -> str:
         counts = {getattr(value, "n", None) for value in self.values()}
         over = f" over {n:,} images" if len(counts) == 1 and (n := counts.pop()) else ""
-        return f"nats per image, mean ± standard error{over}"
+        return f"nats per image, {self._mean} ± standard error{over}"
+
+
+class Differences(Estimates):
+    """The same of paired differences, as `compare` returns them.
+
+    Example:
+        >>> from vaezoo.evaluation import Estimate
+        >>> Differences(nelbo=Estimate(-0.5512, 0.1201, 50))
+        nats per image, mean difference ± standard error over 50 images
+        nelbo  -0.55 ± 0.12
+    """
+
+    _mean = "mean difference"
 
 
 def table(
