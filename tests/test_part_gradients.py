@@ -22,7 +22,7 @@ from vaezoo.priors import Prior
 X_SHAPE = (4,)
 
 
-def times(t: Tensor, factor: float) -> Tensor:
+def times(t: Tensor, factor: Any) -> Tensor:
     return factor * t + (1 - factor) * t.detach()
 
 
@@ -42,6 +42,8 @@ class Drawn(Posterior):
             x = times(x, self.factor)
         loc, raw = self.network(x).unbind(-2)
         scale = nn.functional.softplus(raw) + 0.3
+        if self.what == "some inputs":
+            return DrawnNormal(loc, scale, "draw", 1 + (x[..., :1] > 0.5) * 0.5).to_event(1)
         if self.what in LAWS:
             return LAWS[self.what](loc, scale)
         if self.what.startswith("vector"):
@@ -50,7 +52,7 @@ class Drawn(Posterior):
 
 
 class DrawnNormal(dist.Normal):
-    def __init__(self, loc: Tensor, scale: Tensor, what: str, factor: float) -> None:
+    def __init__(self, loc: Tensor, scale: Tensor, what: str, factor: Any) -> None:
         self.what, self.factor = what, factor
         super().__init__(loc, scale)
 
@@ -160,7 +162,9 @@ class WrongClassifier(Classifier):
 def given(part: Any) -> tuple[Tensor, ...]:
     if isinstance(part, Prior):
         return ()
-    return (torch.rand(3, 2 if isinstance(part, Likelihood) else 4),)
+    x = torch.rand(3, 2 if isinstance(part, Likelihood) else 4)
+    x[:, 0] = torch.tensor([0.2, 0.3, 0.9])
+    return (x,)
 
 
 DRAW = "pathwise: expected rsample's gradient by .* to agree with log_prob's, .*differentiable"
@@ -178,6 +182,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: Drawn(3, what="vector, coordinate", factor=1.3), DRAW),
     (lambda: Drawn(what="vector, detached below the diagonal"), DRAW),
     (lambda: Drawn(what="wrong Gamma"), DRAW),
+    (lambda: Drawn(what="some inputs"), DRAW),
     (lambda: Drawn(what="input"), DENSITY.replace(".* to", "its input to")),
     (lambda: Drawn(what="density"), DENSITY),
     (lambda: Drawn(what="density, detached scale"), DENSITY),
