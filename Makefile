@@ -1,16 +1,23 @@
 # `make demo` and `make test` do all set-up on a machine with Python 3.11 or later and make.
 PYTHON ?= python3
 VENV ?= .venv
+PYTHON_OLDEST ?= python3.11
+PYTHON_NEWEST ?= python3
+COMPAT ?= .compat
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test exact notebooks lint types quality speed clean
+.PHONY: demo test compat exact notebooks lint types quality speed clean
 
 demo: $(STAMP)  ## train the semi-supervised VAE on the built-in digits, about three minutes
 	$(BIN)/python examples/ssvae_mnist.py --data digits --steps 3000
 
 test: $(STAMP)  ## all tests, doctests and notebooks
 	$(BIN)/python -m pytest
+
+compat:  ## all tests on the oldest and on the newest releases that setup.cfg allows, about 15 GB
+	.ci/compat oldest $(PYTHON_OLDEST) $(COMPAT)
+	.ci/compat newest $(PYTHON_NEWEST) $(COMPAT)
 
 exact: $(STAMP)  ## every member's Pyro estimates beside the closed forms
 	$(BIN)/python -m vaezoo
@@ -45,4 +52,4 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info outputs
+	rm -rf $(VENV) $(COMPAT) build dist *.egg-info outputs

@@ -345,6 +345,10 @@ def test_a_pair_of_ones_own() -> None:
     assert_close(eager, step(bound, x), 1e-6)
     torch.testing.assert_close([outside.weight.grad, store._params["scale"].grad], expected)
     assert pair.norm.num_batches_tracked == 4, "once a call, and none for tracing"
+    mean = torch.zeros(16)
+    for _ in range(4):
+        mean = 0.9 * mean + 0.1 * x.flatten(1).mean(0)
+    torch.testing.assert_close(pair.norm.running_mean, mean)
     pyro.clear_param_store()
     pyro.param("scale", torch.tensor(2.0), constraint=dist.constraints.positive)
     assert_close(step(Bound(pair, ELBO()), x), step(bound, x), 1e-6)

@@ -6,12 +6,14 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from small import Z_DIM, batch_for, images, labels, member
 from torch import Tensor, nn
 
-from vaezoo import ELBO, Bound, SemiSupervised, fit, priors
+from vaezoo import ELBO, Bound, NonFiniteLoss, SemiSupervised, fit, posteriors, priors
 from vaezoo.steps import Step
 
 Optimizer = Callable[[Any], torch.optim.Optimizer]
@@ -245,11 +247,155 @@ def test_a_prior_swapped_under_an_old_optimizer_is_read_and_not_updated() -> Non
     )
 
 
+class Length(nn.Module):
+    """The root of a sum of squares: at an image of zeros finite, with a gradient that is NaN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(16, affine=False)
+        self.first, self.last = nn.Linear(16, 8, bias=False), nn.Linear(9, 2 * Z_DIM)
+        self.seen = nn.Parameter(torch.zeros(16), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.flatten(-3)
+        self.norm(h)
+        with torch.no_grad():
+            self.seen.add_(h.mean(0))
+        h = self.first(h)
+        length = h.square().sum(-1, keepdim=True).sqrt()
+        return self.last(torch.cat([h, length], -1)).unflatten(-1, (2, Z_DIM))
+
+
+def broken_steps(kind: str) -> tuple[Step, Tensor]:
+    """A step after four good ones, and a batch with one empty image."""
+    torch.manual_seed(0)
+    posterior = posteriors.DiagonalNormal((1, 4, 4), Z_DIM, network=Length())
+    bound = Bound(member("VAE", posterior=posterior).double())
+    make = torch.optim.SGD if "sgd" in kind else torch.optim.Adam
+    optimizer = make(bound.parameters(), lr=1e-2)
+    step = Step(bound, optimizer, max_grad_norm=1.0 if "clip" in kind else None)
+    if "compiled" in kind:
+        step.compile("eager")
+    x = images(6, **DOUBLE)
+    x[:, 0, 0, 0] = 1
+    for _ in range(4):
+        step(x)
+        assert not step.broken
+    return step, x * (torch.arange(6) != 3)[:, None, None, None]
+
+
+KINDS = ("", "clip", "sgd", "compiled", "compiled clip", "compiled sgd")
+
+
+def state_of(step: Step) -> Any:
+    tensors = [*step.bound.parameters(), *step.bound.buffers()]
+    return copy.deepcopy([[t.detach() for t in tensors], step.optimizer.state_dict()["state"]])
+
+
+@pytest.mark.parametrize("broken", ["gradient", "loss"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_left_of_a_broken_step(kind: str, broken: str) -> None:
+    """Weights, averages, statistics and moments are those from before, and the next step is good."""
+    step, x = broken_steps(kind)
+    before = state_of(step)
+    with pyro.validation_enabled(False):
+        terms = step(x if broken == "gradient" else torch.full_like(x, torch.nan))
+    assert step.broken == broken
+    assert torch.isfinite(terms["loss"]) == (broken == "gradient")
+    torch.testing.assert_close(state_of(step), before, rtol=0, atol=0)
+    step(images(6, **DOUBLE).clamp(min=0.5).round())
+    assert not step.broken
+    assert all(t.isfinite().all() for t in state_of(step)[0])
+
+
+class Root(nn.Module):
+    """No latents; the gradient of an image of zeros is NaN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(16, 4, bias=False)
+
+    def model(self, x: Tensor) -> None:
+        length = self.first(x.flatten(1)).square().sum(-1, keepdim=True).sqrt()
+        with pyro.plate("images", len(x)):
+            pyro.sample(
+                "x", dist.Normal(length, 1.0).expand([len(x), 16]).to_event(1), obs=x.flatten(1)
+            )
+
+    def guide(self, x: Tensor) -> None:
+        pass
+
+
+def test_a_broken_step_by_inductor() -> None:
+    """Which folds 0 times a number to 0, NaN or not."""
+    bound, x = Bound(Root().double(), ELBO()), images(6, **DOUBLE)
+    step = Step(bound, torch.optim.Adam(bound.parameters())).compile()
+    for _ in range(3):
+        step(x + 1)
+    before = state_of(step)
+    assert step(x * 0)["loss"].isfinite()
+    assert step.broken == "gradient"
+    torch.testing.assert_close(state_of(step), before, rtol=0, atol=0)
+
+
+def test_large_gradients_are_finite() -> None:
+    """Though their sum is not."""
+    for scale, expected in ((1e38, ""), (1e39, "gradient")):
+        vae = member("VAE")
+        vae.likelihood.network.register_full_backward_hook(lambda m, i, o: (i[0] * 0,))
+        step = Step(Bound(vae), torch.optim.SGD(vae.parameters(), lr=1e-38))
+        bias = vae.likelihood.network.rest[-2].bias
+        bias.register_hook(lambda g, scale=scale: torch.full_like(g, 3.0) * scale)
+        step(images())
+        assert step.broken == expected
+
+
+@pytest.mark.parametrize("compiling", [False, True])
+def test_fit_names_the_gradient(compiling: bool) -> None:
+    step, x = broken_steps("")
+    with pytest.raises(NonFiniteLoss, match="step 1: the gradient not finite") as caught:
+        fit(step.bound.model, [x], steps=4, compile=compiling, progress=False)
+    assert caught.value.step == 1
+    assert all(p.isfinite().all() for p in step.bound.parameters())
+
+
+def another_optimizer(step: Step) -> None:
+    step.optimizer = torch.optim.Adam(step.bound.parameters(), lr=0.0)
+
+
+def another_kind(step: Step) -> None:
+    step.optimizer = torch.optim.SGD(step.bound.parameters(), lr=0.1)
+
+
+def another_bound(step: Step) -> None:
+    step.bound = Bound(step.bound.model, ELBO(beta=3.0))
+
+
+def another_norm(step: Step) -> None:
+    step.max_grad_norm = 1e-3
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+@pytest.mark.parametrize("change", [another_optimizer, another_kind, another_bound, another_norm])
+def test_what_is_set_on_a_compiled_step_is_followed(
+    change: Callable[[Step], None], kind: str
+) -> None:
+    pair, batches = twins(optimizer=kind), [batch_for("VAE", **DOUBLE)] * 4
+    for each in pair:
+        take(each, batches)
+        change(each)
+        take(each, batches)
+    assert_same(*pair)
+
+
 @pytest.mark.parametrize("norm", [0.0, -1.0])
 def test_bad_input(norm: float) -> None:
     bound = Bound(member("VAE"), ELBO())
     with pytest.raises(ValueError, match=f"max_grad_norm must be positive, got {norm}"):
         Step(bound, torch.optim.Adam(bound.parameters()), max_grad_norm=norm)
+    step = Step(bound, torch.optim.Adam(bound.parameters()))
+    with pytest.raises(ValueError, match=f"max_grad_norm must be positive, got {norm}"):
+        step.max_grad_norm = norm
 
 
 def test_a_step_serves_semi_supervised_loops() -> None:

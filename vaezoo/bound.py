@@ -141,11 +141,19 @@ class Bound(nn.Module):
         make a new graph; schedules do not. The same seed gives the same noise as without, but for
         programs that draw what they do not use.
 
-        A program that cannot be traced, because it looks at the values of tensors or sets numbers
-        of its own, runs eagerly after one warning, and so does one of Pyro's objectives. Under an
-        `autocast` from outside calls run eagerly too. What a program finds in closures, globals,
-        lists and objects that are no modules is found once; of it, changes in place of tensors are
-        seen.
+        A program that a graph would not repeat runs eagerly after one warning: one that looks at
+        the values of tensors (`.item()`, `.numpy()`), draws random numbers that are not torch's,
+        changes attributes, containers, closures or globals as it runs, or has hooks that return
+        nothing; and so does one of Pyro's objectives, and what the compiler fails on. Before a
+        graph is used, it is held against the program on other batches, and nothing is left of that.
+        Under an `autocast` from outside calls run eagerly too.
+
+        What the programs' own code names is watched, and makes a new graph when it is changed
+        from outside: attributes, globals, closures, lists and dictionaries of up to 1,000
+        elements, arrays of up to 64 MiB. Not seen is what another library or an extension keeps,
+        nor the place of an iterator; what a program prints or writes to a file, and a look that it
+        takes at some later step for a reason of that kind, stop with the graph. Use a
+        `objectives.Schedule` for a number that changes at each step.
 
         Args:
             backend: any that `torch.compile` takes.

@@ -48,6 +48,7 @@ class Graphs:
         announce: called with a word when a compilation begins, and with its time when it is over.
         update: what the graphs do to the weights, if they are to do it.
         gradients: whether it is calls with gradients that are compiled, or those under `no_grad`.
+        before: called before each eager run.
 
     Attributes:
         updated: whether the last call has taken the step, weights included.
@@ -61,8 +62,9 @@ class Graphs:
         update: AdamUpdate | None = None,
         *,
         gradients: bool = True,
+        before: Callable[[], object] = lambda: None,
     ) -> None:
-        self.backend, self.announce, self.update = backend, announce, update
+        self.backend, self.announce, self.update, self.before = backend, announce, update, before
         self.gradients, self.updated, self.finite = gradients, False, True
         self.graphs: list[_Graph] = []
         self.seen: set[Any] = set()
@@ -77,12 +79,11 @@ class Graphs:
 
     def __call__(self, bound: nn.Module, batch: tuple[Any, ...]) -> dict[str, Tensor]:
         """The terms of a batch."""
-        eager: Callable[..., dict[str, Tensor]] = bound.eager  # type: ignore[assignment]
         self.updated = False
         if torch.is_grad_enabled() is not self.gradients or not all(_is_data(t) for t in batch):
-            return eager(*batch)
+            return self._eager(bound, batch)
         if batch and torch.is_autocast_enabled(batch[0].device.type):
-            return eager(*batch)  # a graph would cast what regions without it do not
+            return self._eager(bound, batch)  # a graph would cast what regions without it do not
         kind = kind_of(batch)
         graph = self._find(kind)
         if graph is not None and graph.call is not None:
@@ -92,11 +93,15 @@ class Graphs:
         key = (kind, *modes_of(bound.modules()))
         if graph is None and key in self.seen:
             return self._begin(bound, tuple(t.contiguous() for t in batch), key)
-        found = eager(*batch)
+        found = self._eager(bound, batch)
         if graph is None:
             self.seen.add(key)  # now that it raised no error
             self.first = (key, tuple(t.clone() for t in batch))
         return found
+
+    def _eager(self, bound: Any, batch: Batch) -> dict[str, Tensor]:
+        self.before()
+        return bound.eager(*batch)
 
     def follow(self) -> bool:
         """Whether the graphs do what the optimizer would, after what was done to it since."""
@@ -129,7 +134,7 @@ class Graphs:
             self.announce("" if terms is None else taken)
             self.graphs.append(graph)
             self.updated, self.finite = graph.update is not None, graph.finite
-        return bound.eager(*batch) if terms is None else terms  # type: ignore[operator]
+        return self._eager(bound, batch) if terms is None else terms
 
     def _may_make(self) -> bool:
         if self.brief >= BRIEF_IN_A_ROW:

@@ -128,8 +128,10 @@ class State:
         return [m for o in self._known if isinstance(o, nn.Module) for m in o.modules()]
 
     def _hold(self, place: Place) -> dict[Any, Any]:
-        self._places.append((place, place.read()))
-        return self._places[-1][1]
+        before = place.read()
+        if before or self._only is None:  # what holds none of the names will not be asked again
+            self._places.append((place, before))
+        return before
 
     def _look(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
         """Hold what a value keeps, and say what it leads to."""

@@ -81,9 +81,10 @@ class Step:
         Where another bound, optimizer or norm is set later, the steps after it are compiled anew.
         """
         self._compiled, self._settings = (backend, announce), self._now()
-        self._graphs = None
+        self._graphs, self._untrained = None, Untrained(self.bound)
         if self._is_one_graph():
-            self._graphs = Graphs(backend, announce, AdamUpdate(self.optimizer))
+            update = AdamUpdate(self.optimizer)
+            self._graphs = Graphs(backend, announce, update, before=self._untrained.keep)
         else:
             self.bound.compile(backend, announce=announce)
         return self
@@ -96,7 +97,8 @@ class Step:
         are left in the parameters, unless the update is part of the graph; then they have none.
         """
         self._follow()
-        self._untrained.keep()
+        if self._graphs is None:
+            self._untrained.keep()
         terms = self.bound(*batch) if self._graphs is None else self._graphs(self.bound, batch)
         finite = math.isfinite(terms["loss"].item())
         if self._graphs is not None and self._graphs.updated:

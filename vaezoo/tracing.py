@@ -195,9 +195,9 @@ class _NoNumbers(TorchFunctionMode):
     ) -> Any:
         if func in _NUMBERS and memory(args[0]) not in self.looks.constant:
             raise RuntimeError(f"the program looks at the value of a tensor ({func.__name__})")
-        if func is _SET_DATA:
+        if func == _SET_DATA:
             raise RuntimeError("the program sets the data of a tensor")
-        if func is _GET_DATA:  # the same, but recorded
+        if func == _GET_DATA:  # the same, but recorded
             return args[0].detach()
         return func(*args, **(kwargs or {}))
 

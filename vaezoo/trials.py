@@ -106,8 +106,8 @@ def _check(state: State) -> None:
 
 def _outcome(step: Callable[[], tuple[Iterable[Tensor], Iterable[Tensor]]]) -> _Outcome:
     with own_generator(SEED), pyro.validation_enabled(False), Writes() as writes:
-        copies = [[t.detach().clone() for t in tensors] for tensors in step()]
-        return _Outcome(*copies, writes.now())
+        terms, found = ([t.detach().clone() for t in tensors] for tensors in step())
+        return _Outcome(terms, found, writes.now())
 
 
 def _disagreement(names: list[str], a: _Outcome, b: _Outcome) -> str:

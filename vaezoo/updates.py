@@ -115,7 +115,7 @@ class AdamUpdate:
         def step(inputs: list[Tensor], more: list[Tensor]) -> list[Tensor]:
             before = [(inputs[i], inputs[i].clone()) for i in trace.written]
             found: list[Tensor] = list(trace.graph(*inputs))
-            finite = _are_finite([found[0], *found[terms:]])
+            finite = _are_finite(found[0], found[terms:])
             for t, value in before:
                 t.copy_(torch.where(finite, t, value))
             rates, steps, *averages = more
@@ -133,9 +133,10 @@ class AdamUpdate:
         return graph, leaves
 
 
-def _are_finite(tensors: list[Tensor]) -> Tensor:
-    """Whether all are; 0 times a number is 0, unless it is not finite."""
-    return torch.stack([(t * 0).sum() for t in tensors]).sum() == 0
+def _are_finite(loss: Tensor, gradients: list[Tensor]) -> Tensor:
+    """Whether all are: by sums, which are not finite where a number is not."""
+    sums = [t.sum(0).sum() if t.dim() > 1 else t.sum() for t in gradients]
+    return torch.isfinite(torch.stack([loss, *sums]).sum())
 
 
 def _are_same(some: Collection[Any], others: Collection[Any]) -> bool:

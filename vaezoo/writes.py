@@ -11,6 +11,8 @@ from torch.utils._pytree import tree_leaves
 
 __all__ = ["Writes", "memory", "tensors_in"]
 
+STATISTICS = ("running_mean", "running_var")  # batch norms write into them, and do not say so
+
 
 class Writes(TorchDispatchMode):
     """Within it tensors may be written into; those not made within it come back as they were.
@@ -33,9 +35,8 @@ class Writes(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given = set(map(memory, tensors_in((args, kwargs))))
-        if func._schema.is_mutable:
-            for t in _written(func, args, kwargs or {}):
-                self._keep(t)
+        for t in _written(func, args, kwargs or {}):
+            self._keep(t)
         found = func(*args, **(kwargs or {}))
         made = set(map(memory, tensors_in(found)))
         self._made |= made - given  # what an operation returns may be a view of what it was given
@@ -90,6 +91,7 @@ def _written(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
     """The arguments of an operation that it writes into."""
     given = []
     for i, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
+        says = argument.alias_info is not None and argument.alias_info.is_write
+        if says or argument.name in STATISTICS:
             given.append(args[i] if i < len(args) else kwargs.get(argument.name))
     return tensors_in(given)
