@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from vaezoo import accuracy, compare, data, evaluate, fit, likelihoods, models
-from vaezoo.chunks import _decoded
+from vaezoo.chunks import _size
 from vaezoo.estimates import Estimate
 
 N = 24
@@ -187,10 +187,10 @@ def test_a_loader_draws_from_the_global_generator_and_evaluation_from_its_own() 
 def test_decodes_count_outputs() -> None:
     """Each label that is summed out is one more decode, and so is each level of a categorical."""
     levels = likelihoods.Categorical(3, (1, 4, 4), hidden=(8,), levels=16)
-    assert _decoded(member("VAE"), [X]) == 1
-    assert _decoded(member("SSVAE"), [X]) == 3
-    assert _decoded(member("FSVAE"), list(batch_for("FSVAE"))) == 1
-    assert _decoded(member("VAE", likelihood=levels), [X]) == 16
+    assert _size(member("VAE"), [X]) == (1, 1)
+    assert _size(member("SSVAE"), [X]) == (3, 1)
+    assert _size(member("FSVAE"), list(batch_for("FSVAE"))) == (1, 1)
+    assert _size(member("VAE", likelihood=levels), [X]) == (1, 16)
     found = evaluated(member("VAE", likelihood=levels), [X], particles=8, max_decodes=64)
     assert found["nelbo"].n == N
 

@@ -17,6 +17,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ from vaezoo.tables import table
 
 __all__ = ["MixtureDiagnostics", "component_samples", "mixture_diagnostics", "responsibilities"]
 
-NUMBERS = 2**22  # at a time: 16 MiB in float32
+NUMBERS = 2**20  # at a time: 4 MiB in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +94,24 @@ def responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:
     _check(prior)
     if z.dim() < 2:
         return _responsibilities(prior, z)
-    size = max(1, NUMBERS // (prior.mixture_distribution.logits.numel() * z.shape[-1]))
-    parts = z.flatten(0, -2).split(size)
-    return torch.cat([_responsibilities(prior, part) for part in parts]).unflatten(0, z.shape[:-1])
+    k = prior.mixture_distribution.logits.numel()
+    size, codes = max(1, NUMBERS // (k * z.shape[-1])), z.flatten(0, -2)
+    found = _filled((_responsibilities(prior, part) for part in codes.split(size)), len(codes))
+    return found.unflatten(0, z.shape[:-1])
+
+
+def _filled(parts: Iterable[Tensor], n: int) -> Tensor:
+    """The parts one below the other, n rows in all.
+
+    They are written where they belong as they come: small tensors that were kept till the end
+    would lie between large ones, whose memory could then not be used again.
+    """
+    found, at = torch.empty(0), 0
+    for part in parts:
+        found = part.new_empty(n, *part.shape[1:]) if at == 0 else found
+        found[at : at + len(part)] = part
+        at += len(part)
+    return found
 
 
 def _responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:
@@ -197,13 +213,15 @@ def _overlaps(components: Distribution) -> Tensor | None:
 def _overlaps_of_diagonals(normal: Normal) -> Tensor:
     loc, variance = normal.loc, normal.scale.square()
     size = max(1, NUMBERS // variance.numel())
-    rows = []
-    for mean, spread in zip(loc.split(size), variance.split(size), strict=True):
-        total = 0.5 * (spread[:, None] + variance)
-        distance = (mean[:, None] - loc).square() / total / 8
-        shape = 0.5 * total.log() - 0.25 * (spread.log()[:, None] + variance.log())
-        rows.append((-(distance + shape).sum(-1)).exp())
-    return torch.cat(rows)
+    pairs = zip(loc.split(size), variance.split(size), strict=True)
+    return _filled((_to_diagonals(*each, loc, variance) for each in pairs), len(loc))
+
+
+def _to_diagonals(mean: Tensor, spread: Tensor, loc: Tensor, variance: Tensor) -> Tensor:
+    total = 0.5 * (spread[:, None] + variance)
+    distance = (mean[:, None] - loc).square() / total / 8
+    shape = 0.5 * total.log() - 0.25 * (spread.log()[:, None] + variance.log())
+    return (-(distance + shape).sum(-1)).exp()
 
 
 def _overlaps_of_normals(loc: Tensor, covariance: Tensor) -> Tensor:
