@@ -119,7 +119,7 @@ class Recorder:
         history: History | None = None,
     ) -> None:
         self.bar, self.log_every, self.validate = bar, log_every, validate
-        self.history = History() if history is None else history
+        self.history = history if history is not None else History()
         self.step = int(self.history["step"][-1]) if self.history else 0
         before = self.history["seconds"][-1] if self.history else 0.0
         self.since, self.steps, self.started = Mean(), 0, time.perf_counter() - before

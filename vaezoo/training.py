@@ -126,29 +126,28 @@ def fit(
     An error on the way carries the history until then, in its attribute `history`.
     """
     check_pair(model)
-    objective = default_objective(model, data) if objective is None else objective
-    bound = Bound(model, objective, precision=precision)
+    bound = Bound(model, objective or default_objective(model, data), precision=precision)
     recorded, log_every = History.continuing(history), as_count("log_every", log_every)
     batches, total = passes(
         data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
     )
-    batches = in_turn(batches)
-    first = next(batches)
-    found = make_optimizer(optimizer, lr, _trainable(bound, first))
-    rates = Rates(scheduler, found, lr)
-    step = Step(bound, found, max_grad_norm=max_grad_norm)
-    validate = None if validation is None else Validation(bound, validation, batch_size)
-    bar = tqdm(total=total, disable=not progress, unit="step")
-    with stop_button() as stop, _training(model), bar:
+    known = isinstance(data, Images | SemiSupervisedBatches)
+    with stop_button() as stop:
+        first = next(batches := in_turn(batches))
+        made = make_optimizer(optimizer, lr, _trainable(bound, first))
+        rates = Rates(scheduler, made, lr)
+        step = Step(bound, made, max_grad_norm=max_grad_norm)
+        validate = None if validation is None else Validation(bound, validation, batch_size)
+        bar = tqdm(total=total, disable=not progress, unit="step")
         recorder = Recorder(bar, log_every=log_every, validate=validate, history=recorded)
-        if compile:
-            step.compile(announce=bar.set_postfix_str)
-        known = isinstance(data, Images | SemiSupervisedBatches)
-        with recorder.kept():
-            _train(step, stop.until(itertools.chain([first], batches)), recorder, rates, known)
+        with _training(model), bar, recorder.kept():
+            if compile:
+                step.compile(announce=bar.set_postfix_str)
+            batches = stop.until(itertools.chain([first], batches))
+            _train(step, batches, recorder, rates, known)
             rates.record(recorder.record("stopped: " if stop.pressed else ""))
-    recorder.history.stopped = stop.pressed
-    return recorder.history
+    recorded.stopped = stop.pressed
+    return recorded
 
 
 def _train(
