@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vaezoo import accuracy, compare, data, evaluate, fit, likelihoods, models
 from vaezoo.chunks import _size
 from vaezoo.estimates import Estimate
+from vaezoo.traces import required_arguments
 
 N = 24
 X, Y = images(N), labels(N)
@@ -203,3 +204,25 @@ def test_evaluation_of_an_mnist_like_set_is_what_it_was() -> None:
     expected = {"nelbo": 552.788, "rec": -552.603, "kl": 0.185, "niwae-1": 552.836}
     expected["niwae-10"] = 547.501
     assert {name: e.mean for name, e in found.items()} == pytest.approx(expected, abs=5e-3)
+
+
+def test_required_arguments_of_every_kind_of_program() -> None:
+    """Methods, functions and modules, again and again, and also after one was replaced."""
+    vae, fsvae = member("VAE"), member("FSVAE")
+
+    class Program(torch.nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return x
+
+    def bare(*batch: Tensor) -> Tensor:
+        return batch[0]
+
+    vae.bare = bare.__get__(vae)
+    kinds = [
+        *((vae.model, 1), (fsvae.model, 2), (lambda x, y=None: x, 1), (lambda x, y, z: x, 3)),
+        *((type(vae).model, 2), (Program(), 2), (bare, 0), (vae.bare, 0)),
+    ]
+    for _ in range(2):
+        assert [required_arguments(program) for program, _ in kinds] == [n for _, n in kinds]
+    fsvae.model = lambda x, y: x
+    assert required_arguments(fsvae.model) == 2

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from vaezoo.bound import Bound
 from vaezoo.objectives import Objective
-from vaezoo.scopes import own_generator, unchecked
+from vaezoo.scopes import checks_data, own_generator, unchecked
 from vaezoo.traces import Terms, run
 
 __all__ = ["Drawing", "per_image"]
@@ -39,6 +39,8 @@ class Drawing(dict[int, Bound]):
     def size_of(self, batch: list[Tensor]) -> tuple[int, int]:
         """Of one draw of an image that is decoded: see `_size`. The first batch says it."""
         if self.size is None:
+            if checks_data():
+                Bound(self.model).check(batch)  # all of it, before a part is run
             with own_generator():
                 self.size = _size(self.model, [t[:2] for t in batch])
         return self.size

@@ -29,6 +29,7 @@ import functools
 import inspect
 import itertools
 import math
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -156,6 +157,18 @@ def required_arguments(program: Callable[..., Any]) -> int:
         >>> required_arguments(SSVAE().model), required_arguments(FSVAE().model)
         (1, 2)
     """
+    function = getattr(program, "__func__", program)
+    if not inspect.isfunction(function):
+        return _required(program)
+    if function not in _counts:  # a signature takes tens of microseconds
+        _counts[function] = _required(function)
+    return max(0, _counts[function] - (function is not program))
+
+
+_counts: weakref.WeakKeyDictionary[Callable[..., Any], int] = weakref.WeakKeyDictionary()
+
+
+def _required(program: Callable[..., Any]) -> int:
     parameters = inspect.signature(program).parameters.values()
     named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(p.default is p.empty and p.kind in named for p in parameters)
