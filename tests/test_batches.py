@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import X_SHAPE, images, labels, member
+from small import X_SHAPE, fixed, labels, member
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
@@ -18,7 +18,7 @@ from vaezoo.data.batches import as_tensors
 from vaezoo.data.counts import as_count
 
 N = 12
-X, Y = images(N), labels(N)
+X, Y = fixed(N), labels(N)
 PIXELS = data.Images((255 * X).byte(), Y, binarisation="threshold")
 
 

@@ -12,14 +12,14 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from small import batch_for, images, labels, member
+from small import batch_for, fixed, labels, member
 from torch import nn
 
 from vaezoo import Bound, Step, accuracy, crosscheck, evaluate, fit, plots, priors
 from vaezoo.diagnostics import mixture_diagnostics
 from vaezoo.scopes import one_thread
 
-X, Y = images(12), labels(12)
+X, Y = fixed(12), labels(12)
 QUIET: dict[str, Any] = {"progress": False}
 
 

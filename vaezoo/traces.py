@@ -38,7 +38,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.torch_distribution import MaskedDistribution
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from vaezoo.held import hold
@@ -157,6 +157,7 @@ def required_arguments(program: Callable[..., Any]) -> int:
         >>> required_arguments(SSVAE().model), required_arguments(FSVAE().model)
         (1, 2)
     """
+    program = program.forward if isinstance(program, nn.Module) else program
     function = getattr(program, "__func__", program)
     if not inspect.isfunction(function):
         return _required(program)
