@@ -17,7 +17,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ from torch.distributions import (
     Normal,
 )
 
+from vaezoo.data.counts import as_count
 from vaezoo.models import LatentVariableModel
 from vaezoo.scopes import in_mode, one_thread
 from vaezoo.tables import table
@@ -166,7 +167,7 @@ def mixture_diagnostics(
 
 @torch.no_grad()
 def component_samples(
-    model: LatentVariableModel, components: list[int], n: int = 10, *, y: Tensor | None = None
+    model: LatentVariableModel, components: Sequence[int], n: int = 10, *, y: Tensor | None = None
 ) -> Tensor:
     """E[x|z] at n codes from each of some components of a mixture prior, in evaluation mode.
 
@@ -194,9 +195,10 @@ def component_samples(
     with one_thread(), in_mode(model, False):
         prior = model.prior()
     _check(prior)
-    k = prior.mixture_distribution.logits.shape[-1]
-    if n < 1 or not components or min(components) < 0 or max(components) >= k:
-        raise ValueError(f"expected components of 0..{k - 1} and n ≥ 1, got {components} and {n}")
+    k, n = prior.mixture_distribution.logits.shape[-1], as_count("n", n)
+    components = [as_count("components", i, least=-(2**63)) for i in components]
+    if not components or min(components) < 0 or max(components) >= k:
+        raise ValueError(f"expected components of 0..{k - 1}, got {components}")
     z = prior.component_distribution.sample((n,))[:, components].transpose(0, 1).flatten(0, 1)
     return model._draw(None, y, {model.parts["prior"].of: z}, mean=True)
 

@@ -46,7 +46,7 @@ class History(dict[str, list[float]]):
         """A copy to go on from.
 
         Raises:
-            ValueError: it is no history of training.
+            ValueError, TypeError: it is no history of training.
 
         Example:
             >>> History.continuing({"loss": [9.0]})
@@ -55,6 +55,8 @@ class History(dict[str, list[float]]):
             ValueError: history must hold step and seconds, and lists of equal length, as fit \
 returns it; got 1 of loss
         """
+        if not isinstance(before, Mapping | None):
+            raise TypeError(f"history must be a dict of lists, got a {type(before).__name__}")
         lists = {name: list(values) for name, values in (before or {}).items()}
         lengths = {name: len(values) for name, values in lists.items()}
         known = not lists or {"step", "seconds"} <= lists.keys()
