@@ -31,6 +31,12 @@ def images(n: int = 6, *, dtype: torch.dtype | None = None) -> Tensor:
     return (torch.rand(n, *X_SHAPE) > 0.5).to(dtype or torch.get_default_dtype())
 
 
+def fixed(n: int = 6) -> Tensor:
+    """`images`, the same ones in every process: for what a module of tests makes when imported."""
+    generator = torch.Generator().manual_seed(n)
+    return (torch.rand(n, *X_SHAPE, generator=generator) > 0.5).to(torch.get_default_dtype())
+
+
 def labels(n: int = 6) -> Tensor:
     """Labels 0, 1, 2, 0, … (n,)."""
     return torch.arange(n) % CLASSES

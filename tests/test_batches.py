@@ -9,16 +9,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import X_SHAPE, images, labels, member
+from small import X_SHAPE, fixed, labels, member
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from vaezoo import ELBO, Bound, SemiSupervised, data, evaluate, fit, models
+from vaezoo import (
+    ELBO,
+    Bound,
+    SemiSupervised,
+    accuracy,
+    crosscheck,
+    data,
+    evaluate,
+    fit,
+    models,
+)
 from vaezoo.data.batches import as_tensors
 from vaezoo.data.counts import as_count
+from vaezoo.diagnostics import component_samples, mixture_diagnostics
 
 N = 12
-X, Y = images(N), labels(N)
+X, Y = fixed(N), labels(N)
 PIXELS = data.Images((255 * X).byte(), Y, binarisation="threshold")
 
 
@@ -151,6 +162,49 @@ OF_EVALUATE: dict[str, tuple[Any, type[Exception], str]] = {
     "a word": ({"particles": "all"}, TypeError, "particles must be a whole number, got 'all'"),
     "no decodes": ({"max_decodes": 0}, ValueError, "max_decodes must be at least 1, got 0"),
 }  # fmt: skip
+
+
+OF_OTHERS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "a seed of none": (lambda: evaluated(twin(), [X], seed=None), TypeError, "seed must be a whole number, got None"),
+    "half a seed": (lambda: accuracy(twin("SSVAE"), [(X, Y)], seed=1.5), ValueError, "got 1.5"),
+    "labels of a VAE": (lambda: twin().encode(X, Y), ValueError, "VAE has no labels: leave y out"),
+    "no labels": (lambda: twin("FSVAE").encode(X), ValueError, r"is given labels: pass y, shape \(12,\)"),
+    "no labels to reconstruct": (lambda: twin("FSVAE").reconstruct(X), ValueError, "is given labels"),
+    "labels of a GMVAE": (lambda: mixture_diagnostics(twin("GMVAE"), X, Y), ValueError, "no labels"),
+    "half a component": (lambda: component_samples(twin("GMVAE"), [0.5]), ValueError, "components must be"),
+    "no component": (lambda: component_samples(twin("GMVAE"), []), ValueError, r"components of 0\.\.4, got \[\]"),
+    "half an image of each": (lambda: component_samples(twin("GMVAE"), [0], 1.5), ValueError, "n must be a whole"),
+    "half a repeat": (lambda: crosscheck(twin(), X, repeats=2.5), ValueError, "repeats must be a whole"),
+    "nothing to train": (lambda: trained(twin().requires_grad_(False), [X]), ValueError, r"all is frozen, model.requires_grad_\(True\)"),
+    "a history in a list": (lambda: trained(twin(), [X], history=[1]), TypeError, "a dict of lists, got a list"),
+    "four columns": (lambda: trained(twin("SSVAE"), [(X, X, X, Y)]), ValueError, "got 4 tensors|integer classes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OF_OTHERS)
+def test_what_is_no_argument_of_others_is_refused(kind: str) -> None:
+    call, error, message = OF_OTHERS[kind]
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_numbers_of_numpy_in_other_places() -> None:
+    """Seeds, components, images of each, repeats: the same as Python's."""
+    expected = evaluated(twin(), [X], seed=3)
+    assert evaluated(twin(), [X], seed=np.int64(3)) == expected
+    assert list(crosscheck(twin(), X.numpy(), repeats=np.int64(3))) == list(
+        crosscheck(twin(), X, repeats=3)
+    )
+    gmvae, found = twin("GMVAE"), []
+    for components, n in (
+        ([3, 1], 2),
+        (np.array([3, 1]), np.int64(2)),
+        (torch.tensor([3, 1]), 2.0),
+    ):
+        torch.manual_seed(1)
+        found.append(component_samples(gmvae, components, n))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 def fitted(model: Any, batches: Any, **options: Any) -> Any:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from small import images, labels, member
+from small import fixed, images, labels, member
 from torch import Tensor
 
 from vaezoo import ELBO, NonFiniteLoss, SemiSupervised, data, fit, likelihoods
 from vaezoo.history import History, Mean
 
-X = images()
+X = fixed()
 
 
 def train(model: Any, **options: Any) -> History:

@@ -122,6 +122,36 @@ def test_the_first_step_is_always_taken() -> None:
     assert (history["step"], history.stopped) == ([1], True)
 
 
+def test_the_button_is_heard_before_the_first_step() -> None:
+    """Pressed while validation data are tried: one step, its record, and no error."""
+
+    class Trying:
+        def __iter__(self) -> Iterator[Tensor]:
+            if not pressed:
+                pressed.append(os.kill(os.getpid(), signal.SIGINT))
+            return iter([images()])
+
+    pressed: list[Any] = []
+    history = train(steps=9, validation=Trying())
+    assert (history["step"], history.stopped) == ([1], True)
+
+
+def test_pressed_while_the_last_step_is_recorded_it_is_noted() -> None:
+    """Training is complete, and a loop around `fit` can see that it should end."""
+
+    class Recording:
+        passes = 0
+
+        def __iter__(self) -> Iterator[Tensor]:
+            self.passes += 1
+            if self.passes == 3:  # two to try, and the record
+                os.kill(os.getpid(), signal.SIGINT)
+            return iter([images()])
+
+    history = train(steps=9, validation=Recording())
+    assert (history["step"], history.stopped) == ([9], True)
+
+
 def test_loading_processes_may_die_of_the_same_signal() -> None:
     """An error of the loader after the press ends training, one before it is raised."""
 

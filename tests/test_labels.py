@@ -239,3 +239,16 @@ def test_as_labels_is_exact() -> None:
         found = as_labels(wrap(Y.numpy().astype(kind)), N, CLASSES)
         assert found.dtype == torch.long
         assert torch.equal(found, Y)
+
+
+def test_labels_of_images_are_all_looked_at_before_the_first_step() -> None:
+    """One wrong label among the last of many, which one batch in a hundred would meet."""
+    y = torch.zeros(100, dtype=torch.long)
+    y[70] = 7
+    pixels = data.Images(torch.zeros(100, *X_SHAPE, dtype=torch.uint8), y, binarisation="none")
+    batches = data.semi_supervised(pixels, pixels, batch_size=1)
+    for model, given in ((member("FSVAE"), pixels), (member("SSVAE"), batches)):
+        with pytest.raises(ValueError, match=r"0\.\.2, got 0\.\.7") as caught:
+            fit(model, given, batch_size=1, steps=1, progress=False)
+        assert not hasattr(caught.value, "history"), "refused before training"
+    fit(member("SSVAE"), pixels, ELBO(), batch_size=1, steps=1, progress=False)

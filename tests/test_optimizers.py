@@ -11,7 +11,7 @@ import pyro
 import pytest
 import torch
 from pyro import infer
-from small import images, labels, member
+from small import fixed, labels, member
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import (
@@ -30,7 +30,7 @@ from vaezoo import ELBO, Bound, Renyi, data, fit
 from vaezoo.objectives import WarmUp
 from vaezoo.validation import Validation
 
-X = images(12)
+X = fixed(12)
 
 
 def vae() -> Any:

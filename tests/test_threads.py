@@ -12,14 +12,14 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from small import batch_for, images, labels, member
+from small import batch_for, fixed, labels, member
 from torch import nn
 
 from vaezoo import Bound, Step, accuracy, crosscheck, evaluate, fit, plots, priors
 from vaezoo.diagnostics import mixture_diagnostics
 from vaezoo.scopes import one_thread
 
-X, Y = images(12), labels(12)
+X, Y = fixed(12), labels(12)
 QUIET: dict[str, Any] = {"progress": False}
 
 
@@ -141,8 +141,9 @@ def test_bounds_and_steps_of_ones_own() -> None:
 
 def test_an_error_in_one_thread_leaves_the_rest_alone() -> None:
     """The lock is given up, validation is on, and the others go on."""
-    bad = lambda m=member("VAE"): fit(m, [X, X + 1], steps=9, **QUIET)  # noqa: E731
-    good = lambda m=member("VAE"): evaluate(m, X.split(3), particles=9, **QUIET)  # noqa: E731
+    one, other = member("VAE"), member("VAE")
+    bad = lambda: fit(one, [X, X + 1], steps=9, **QUIET)  # noqa: E731
+    good = lambda: evaluate(other, X.split(3), particles=9, **QUIET)  # noqa: E731
     for found in (in_threads([bad, good, bad, good]), in_threads([good, good])):
         assert sum(isinstance(f, dict) for f in found) == 2, found
         assert all(isinstance(f, dict | ValueError) for f in found), found

@@ -185,7 +185,7 @@ class Bound(nn.Module):
     def check(self, batch: list[Tensor]) -> None:
         """Raise ValueError if images or labels of a batch are not what the model takes."""
         if isinstance(self.model, LatentVariableModel):
-            parts = [batch[:1], batch[1:]] if len(batch) == 3 else [batch]
+            parts = [batch[:1], batch[1:]] if len(batch) == 3 else [batch[:2]]
             for part in parts:
                 self.model.check(*part)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from vaezoo.bound import Bound
 from vaezoo.objectives import Objective
-from vaezoo.scopes import unchecked
+from vaezoo.scopes import checks_data, own_generator, unchecked
 from vaezoo.traces import Terms, run
 
 __all__ = ["Drawing", "per_image"]
@@ -34,6 +34,16 @@ class Drawing(dict[int, Bound]):
 
     def __init__(self, model: nn.Module, announce: Callable[[str], object] | None) -> None:
         self.model, self.announce = model, announce
+        self.size: tuple[int, int] | None = None
+
+    def size_of(self, batch: list[Tensor]) -> tuple[int, int]:
+        """Of one draw of an image that is decoded: see `_size`. The first batch says it."""
+        if self.size is None:
+            if checks_data():
+                Bound(self.model).check(batch)  # all of it, before a part is run
+            with own_generator():
+                self.size = _size(self.model, [t[:2] for t in batch])
+        return self.size
 
     def __missing__(self, particles: int) -> Bound:
         self[particles] = bound = Bound(self.model, _Draws(particles))
@@ -50,10 +60,17 @@ def per_image(
     As many images at a time as all their draws are decoded at once: the encoder then runs once for
     each image, unless one image's draws are too many.
     """
-    each = _decoded(draws.model, batch)
-    size = max(1, max_decodes // (particles[-1] * each))
-    for part in zip(*(t.split(size) for t in batch), strict=True):
-        yield from _few(draws, list(part), particles, max(1, max_decodes // each))
+    labels, outputs = draws.size_of(batch)
+    at_a_time = max(1, max_decodes // (labels * outputs))
+    # run once in full, to check it
+    for part in _split(batch, len(batch[0]) if outputs == 1 else at_a_time):
+        run(cast(Any, draws.model).model, cast(Any, draws.model).guide, *part)
+    for part in _split(batch, max(1, max_decodes // (particles[-1] * labels * outputs))):
+        yield from _few(draws, part, particles, at_a_time)
+
+
+def _split(batch: list[Tensor], size: int) -> Iterator[list[Tensor]]:
+    return map(list, zip(*(t.split(size) for t in batch), strict=True))
 
 
 def _few(
@@ -91,19 +108,16 @@ def _niwae(log_w: Tensor, k: int) -> Tensor:
     return -(grouped.logsumexp((0, 2)) - math.log(k)).mean(0)
 
 
-def _decoded(model: Any, batch: list[Tensor]) -> int:
-    """What one draw of an image takes when it is decoded, in images; the batch is run to check it.
+def _size(model: Any, batch: list[Tensor]) -> tuple[int, int]:
+    """Combinations of labels that are summed out, and outputs for each pixel.
 
-    It is decoded for each combination of labels that is summed out, and a categorical likelihood
-    has as many outputs for each pixel as there are levels.
+    An image is decoded for each of the former; a categorical likelihood has as many of the latter
+    as there are levels.
     """
     terms: Terms = run(model.model, model.guide, *batch)
-    observed = [s for s in terms._model.values() if s["is_observed"]]
-    outputs = [
-        _largest(site["fn"]) / math.prod(site["fn"].batch_shape) / math.prod(site["fn"].event_shape)
-        for site in observed
-    ]
-    return terms.log_qy.shape[0] * max(1, round(max(outputs, default=1)))
+    observed = [site["fn"] for site in terms._model.values() if site["is_observed"]]
+    outputs = [_largest(fn) / math.prod(fn.batch_shape + fn.event_shape) for fn in observed]
+    return terms.log_qy.shape[0], max(1, round(max(outputs, default=1)))
 
 
 def _largest(distribution: Any) -> int:

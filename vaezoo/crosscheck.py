@@ -21,6 +21,7 @@ from torch import Tensor
 from vaezoo.bound import arguments
 from vaezoo.by_hand import ByHand
 from vaezoo.components import outside_param_store
+from vaezoo.data.counts import as_count
 from vaezoo.models import SSVAE, LatentVariableModel
 from vaezoo.objectives import ELBO, IWELBO, Objective
 from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
@@ -109,6 +110,7 @@ def crosscheck(
         >>> crosscheck(VAE(), torch.zeros(5, 1, 28, 28), repeats=20).agrees()
         True
     """
+    repeats, particles = as_count("repeats", repeats), as_count("particles", particles)
     if repeats < 2:
         raise ValueError(f"a z-score needs at least 2 repeats, got {repeats}")
     judged = copy.deepcopy(model).double()

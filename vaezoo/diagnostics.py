@@ -17,6 +17,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -29,13 +30,14 @@ from torch.distributions import (
     Normal,
 )
 
+from vaezoo.data.counts import as_count
 from vaezoo.models import LatentVariableModel
 from vaezoo.scopes import in_mode, one_thread
 from vaezoo.tables import table
 
 __all__ = ["MixtureDiagnostics", "component_samples", "mixture_diagnostics", "responsibilities"]
 
-NUMBERS = 2**22  # at a time: 16 MiB in float32
+NUMBERS = 2**20  # at a time: 4 MiB in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +95,24 @@ def responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:
     _check(prior)
     if z.dim() < 2:
         return _responsibilities(prior, z)
-    size = max(1, NUMBERS // (prior.mixture_distribution.logits.numel() * z.shape[-1]))
-    parts = z.flatten(0, -2).split(size)
-    return torch.cat([_responsibilities(prior, part) for part in parts]).unflatten(0, z.shape[:-1])
+    k = prior.mixture_distribution.logits.numel()
+    size, codes = max(1, NUMBERS // (k * z.shape[-1])), z.flatten(0, -2)
+    found = _filled((_responsibilities(prior, part) for part in codes.split(size)), len(codes))
+    return found.unflatten(0, z.shape[:-1])
+
+
+def _filled(parts: Iterable[Tensor], n: int) -> Tensor:
+    """The parts one below the other, n rows in all.
+
+    They are written where they belong as they come: small tensors that were kept till the end
+    would lie between large ones, whose memory could then not be used again.
+    """
+    found, at = torch.empty(0), 0
+    for part in parts:
+        found = part.new_empty(n, *part.shape[1:]) if at == 0 else found
+        found[at : at + len(part)] = part
+        at += len(part)
+    return found
 
 
 def _responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:
@@ -150,7 +167,7 @@ def mixture_diagnostics(
 
 @torch.no_grad()
 def component_samples(
-    model: LatentVariableModel, components: list[int], n: int = 10, *, y: Tensor | None = None
+    model: LatentVariableModel, components: Sequence[int], n: int = 10, *, y: Tensor | None = None
 ) -> Tensor:
     """E[x|z] at n codes from each of some components of a mixture prior, in evaluation mode.
 
@@ -178,9 +195,10 @@ def component_samples(
     with one_thread(), in_mode(model, False):
         prior = model.prior()
     _check(prior)
-    k = prior.mixture_distribution.logits.shape[-1]
-    if n < 1 or not components or min(components) < 0 or max(components) >= k:
-        raise ValueError(f"expected components of 0..{k - 1} and n ≥ 1, got {components} and {n}")
+    k, n = prior.mixture_distribution.logits.shape[-1], as_count("n", n)
+    components = [as_count("components", i, least=-(2**63)) for i in components]
+    if not components or min(components) < 0 or max(components) >= k:
+        raise ValueError(f"expected components of 0..{k - 1}, got {components}")
     z = prior.component_distribution.sample((n,))[:, components].transpose(0, 1).flatten(0, 1)
     return model._draw(None, y, {model.parts["prior"].of: z}, mean=True)
 
@@ -197,13 +215,15 @@ def _overlaps(components: Distribution) -> Tensor | None:
 def _overlaps_of_diagonals(normal: Normal) -> Tensor:
     loc, variance = normal.loc, normal.scale.square()
     size = max(1, NUMBERS // variance.numel())
-    rows = []
-    for mean, spread in zip(loc.split(size), variance.split(size), strict=True):
-        total = 0.5 * (spread[:, None] + variance)
-        distance = (mean[:, None] - loc).square() / total / 8
-        shape = 0.5 * total.log() - 0.25 * (spread.log()[:, None] + variance.log())
-        rows.append((-(distance + shape).sum(-1)).exp())
-    return torch.cat(rows)
+    pairs = zip(loc.split(size), variance.split(size), strict=True)
+    return _filled((_to_diagonals(*each, loc, variance) for each in pairs), len(loc))
+
+
+def _to_diagonals(mean: Tensor, spread: Tensor, loc: Tensor, variance: Tensor) -> Tensor:
+    total = 0.5 * (spread[:, None] + variance)
+    distance = (mean[:, None] - loc).square() / total / 8
+    shape = 0.5 * total.log() - 0.25 * (spread.log()[:, None] + variance.log())
+    return (-(distance + shape).sum(-1)).exp()
 
 
 def _overlaps_of_normals(loc: Tensor, covariance: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -76,23 +77,29 @@ class Values:
     """
 
     def __init__(self) -> None:
-        self.values: defaultdict[str, list[Tensor]] = defaultdict(list)
-        self.images: list[Tensor] = []
+        # arrays grow in place: small tensors that stay would keep the memory of large ones
+        # between them from being used again
+        self.values: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+        self.images = array("d")
 
     def see(self, x: Tensor) -> None:
         """Note which images the values that follow are of."""
-        self.images.append(_fingerprints(x))
+        for part in x.detach().split(64):
+            self.images.extend(_fingerprints(part).tolist())
 
     def add(self, name: str, values: Tensor) -> None:
         """Take the values of some images in, shape (n,)."""
-        self.values[name].append(values.double().cpu())
+        self.values[name].extend(values.double().tolist())
 
     def estimates(self) -> dict[str, Estimate]:
         """Mean and standard error of each."""
         if not self.images:
             raise ValueError("data must be Images, or an iterable of at least one batch of tensors")
-        images = torch.cat(self.images)
-        found = {name: torch.cat(each) for name, each in self.values.items()}
+        images = torch.tensor(self.images, dtype=torch.float64, device="cpu")
+        found = {
+            name: torch.tensor(each, dtype=torch.float64, device="cpu")
+            for name, each in self.values.items()
+        }
         # some batches may come without labels
         return Estimates(
             (name, _estimate(each, images if len(each) == len(images) else None))

@@ -84,6 +84,7 @@ def evaluate(
         True
     """
     check_pair(model)
+    seed = _seed(seed)
     ks, wanted = _particles(particles), required_arguments(cast(Any, model).model)
     batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
     length, values, agreement = length_of(data, batch_size), Values(), Agreement()
@@ -123,6 +124,7 @@ def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1
     """
     if not hasattr(model, "classify"):
         raise TypeError(f"accuracy needs a model with classify, got a {type(model).__name__}")
+    seed = _seed(seed)
     batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
     if isinstance(data, Images) and data.labels is None:
         raise ValueError(f"accuracy needs labelled images, got {data}")
@@ -149,6 +151,10 @@ def _tensors(model: Any, batch: Any, wanted: int) -> list[Tensor]:
     if len(tensors) == 2:
         as_labels(tensors[1], len(tensors[0]), getattr(model, "classes", 0) or 2**62)
     return tensors
+
+
+def _seed(seed: Any) -> int:
+    return as_count("seed", seed, least=-(2**63))
 
 
 def _particles(particles: Any) -> list[int]:

@@ -46,7 +46,7 @@ class History(dict[str, list[float]]):
         """A copy to go on from.
 
         Raises:
-            ValueError: it is no history of training.
+            ValueError, TypeError: it is no history of training.
 
         Example:
             >>> History.continuing({"loss": [9.0]})
@@ -55,6 +55,8 @@ class History(dict[str, list[float]]):
             ValueError: history must hold step and seconds, and lists of equal length, as fit \
 returns it; got 1 of loss
         """
+        if not isinstance(before, Mapping | None):
+            raise TypeError(f"history must be a dict of lists, got a {type(before).__name__}")
         lists = {name: list(values) for name, values in (before or {}).items()}
         lengths = {name: len(values) for name, values in lists.items()}
         known = not lists or {"step", "seconds"} <= lists.keys()
@@ -119,7 +121,7 @@ class Recorder:
         history: History | None = None,
     ) -> None:
         self.bar, self.log_every, self.validate = bar, log_every, validate
-        self.history = History() if history is None else history
+        self.history = history if history is not None else History()
         self.step = int(self.history["step"][-1]) if self.history else 0
         before = self.history["seconds"][-1] if self.history else 0.0
         self.since, self.steps, self.started = Mean(), 0, time.perf_counter() - before

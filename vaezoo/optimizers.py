@@ -39,8 +39,8 @@ def make_optimizer(
 
     Raises:
         TypeError: it is no optimizer.
-        ValueError: it does not train all parameters, needs a closure, or has a rate of its own
-            beside `lr`.
+        ValueError: there are no parameters, it does not train all of them, needs a closure, or has
+            a rate of its own beside `lr`.
 
     Example:
         >>> p = torch.zeros(2, requires_grad=True)
@@ -53,6 +53,8 @@ def make_optimizer(
             "give lr or an optimizer with a rate of its own, not both; a class takes lr, "
             "optimizer=torch.optim.Adam"
         )
+    if not parameters:
+        raise ValueError("there is nothing to train: all is frozen, model.requires_grad_(True)")
     found = _make(optimizer, _first(lr), list(parameters.values()))
     if isinstance(found, torch.optim.LBFGS):
         raise ValueError("LBFGS evaluates the loss several times a step: write a loop of your own")

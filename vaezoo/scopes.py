@@ -7,6 +7,7 @@ lock under which vaezoo runs programs, so that threads take turns.
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import random
 import threading
@@ -96,6 +97,7 @@ def own_generator(seed: int | None = None) -> Iterator[None]:
     before = _Generators()
     try:
         if seed is not None:
+            seed = operator.index(seed)
             torch.manual_seed(seed)
             random.seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002

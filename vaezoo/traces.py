@@ -29,6 +29,7 @@ import functools
 import inspect
 import itertools
 import math
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -37,7 +38,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.torch_distribution import MaskedDistribution
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from vaezoo.held import hold
@@ -156,6 +157,19 @@ def required_arguments(program: Callable[..., Any]) -> int:
         >>> required_arguments(SSVAE().model), required_arguments(FSVAE().model)
         (1, 2)
     """
+    program = program.forward if isinstance(program, nn.Module) else program
+    function = getattr(program, "__func__", program)
+    if not inspect.isfunction(function):
+        return _required(program)
+    if function not in _counts:  # a signature takes tens of microseconds
+        _counts[function] = _required(function)
+    return max(0, _counts[function] - (function is not program))
+
+
+_counts: weakref.WeakKeyDictionary[Callable[..., Any], int] = weakref.WeakKeyDictionary()
+
+
+def _required(program: Callable[..., Any]) -> int:
     parameters = inspect.signature(program).parameters.values()
     named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(p.default is p.empty and p.kind in named for p in parameters)

@@ -20,14 +20,17 @@ from vaezoo.bound import Bound, check_pair, default_objective, dtype_of
 from vaezoo.cpu import tuned
 from vaezoo.data import Images
 from vaezoo.data.counts import as_count
+from vaezoo.data.labels import check_classes
 from vaezoo.data.passes import Data, passes
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.history import History, Recorder
 from vaezoo.interrupts import stop_button
 from vaezoo.models import LatentVariableModel
+from vaezoo.objectives import SemiSupervised
 from vaezoo.optimizers import Rate, Rates, make_optimizer
 from vaezoo.scopes import checks_data, in_mode, in_turn, one_thread, own_generator, unchecked
 from vaezoo.steps import Step
+from vaezoo.traces import required_arguments
 from vaezoo.tracing import leaves
 from vaezoo.validation import Validation
 
@@ -126,35 +129,46 @@ def fit(
     An error on the way carries the history until then, in its attribute `history`.
     """
     check_pair(model)
-    objective = default_objective(model, data) if objective is None else objective
-    bound = Bound(model, objective, precision=precision)
+    bound = Bound(model, objective or default_objective(model, data), precision=precision)
     recorded, log_every = History.continuing(history), as_count("log_every", log_every)
     batches, total = passes(
         data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
     )
-    batches = in_turn(batches)
-    first = next(batches)
-    found = make_optimizer(optimizer, lr, _trainable(bound, first))
-    rates = Rates(scheduler, found, lr)
-    step = Step(bound, found, max_grad_norm=max_grad_norm)
-    validate = None if validation is None else Validation(bound, validation, batch_size)
-    bar = tqdm(total=total, disable=not progress, unit="step")
-    with stop_button() as stop, _training(model), bar:
+    known = _is_known(bound, data)
+    with stop_button() as stop:
+        first = next(batches := in_turn(batches))
+        made = make_optimizer(optimizer, lr, _trainable(bound, first))
+        rates = Rates(scheduler, made, lr)
+        step = Step(bound, made, max_grad_norm=max_grad_norm)
+        validate = None if validation is None else Validation(bound, validation, batch_size)
+        bar = tqdm(total=total, disable=not progress, unit="step")
         recorder = Recorder(bar, log_every=log_every, validate=validate, history=recorded)
-        if compile:
-            step.compile(announce=bar.set_postfix_str)
-        known = isinstance(data, Images | SemiSupervisedBatches)
-        with recorder.kept():
-            _train(step, stop.until(itertools.chain([first], batches)), recorder, rates, known)
+        with _training(model), bar, recorder.kept():
+            if compile:
+                step.compile(announce=bar.set_postfix_str)
+            batches = stop.until(itertools.chain([first], batches))
+            _train(step, batches, recorder, rates, known)
             rates.record(recorder.record("stopped: " if stop.pressed else ""))
-    recorder.history.stopped = stop.pressed
-    return recorder.history
+    recorded.stopped = stop.pressed
+    return recorded
+
+
+def _is_known(bound: Bound, data: Data) -> bool:
+    """Whether data are pixels, of which one batch says all; their labels are checked here."""
+    if not isinstance(data, Images | SemiSupervisedBatches):
+        return False
+    images = data.labelled if isinstance(data, SemiSupervisedBatches) else data
+    model: Any = bound.model
+    semi_supervised = isinstance(bound.objective, SemiSupervised)
+    if images.labels is not None and (semi_supervised or required_arguments(model.model) > 1):
+        check_classes(images.labels, getattr(model, "classes", 0) or 2**62)
+    return True
 
 
 def _train(
     step: Step, batches: Iterable[Any], recorder: Recorder, rates: Rates, known: bool
 ) -> None:
-    """Take the steps; known data are pixels, binarised in one way throughout, and checked once."""
+    """Take the steps; of known data only the first batch is checked."""
     check, objective = checks_data(), step.bound.objective
     for batch in batches:
         with one_thread():

@@ -145,6 +145,8 @@ def _tensor(y: Any, n: int) -> Tensor:
 
 def _remedy(labels: Tensor, n: int) -> str:
     shape, dtype = tuple(labels.shape), labels.dtype
+    if shape == () and dtype not in _INTEGERS:
+        return "classes are integers, int(y)"
     if shape == (n,):
         if dtype.is_floating_point and labels.isnan().any():
             return (

@@ -25,6 +25,7 @@ from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
 from vaezoo.scopes import checks_data, in_mode, one_thread
 from vaezoo.tables import equations
+from vaezoo.traces import required_arguments
 
 __all__ = ["LatentVariableModel"]
 
@@ -295,9 +296,14 @@ class LatentVariableModel(nn.Module):
         """Images and labels as tensors; the most probable class where none is given."""
         like = self._tensor_like()
         x = as_tensor(x, like)
-        if y is not None and self.classes:
-            y = as_labels(as_tensor(y, like), len(x), self.classes)
-        return x, self._label(x, y)
+        if y is not None:
+            if not self.classes:
+                raise ValueError(f"{type(self).__name__} has no labels: leave y out")
+            y = as_labels(as_tensor(y, like), len(x) if x.dim() else 0, self.classes)
+        y = self._label(x, y)
+        if y is None and required_arguments(self.model) > 1:
+            raise ValueError(f"{type(self).__name__} is given labels: pass y, shape ({len(x)},)")
+        return x, y
 
     def _label(self, x: Tensor, y: Tensor | None) -> Tensor | None:
         """y; the most probable class where none is given and the member can `classify`."""

@@ -11,6 +11,7 @@ import torch
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from vaezoo.data.batches import as_tensor
 from vaezoo.data.counts import as_count
 from vaezoo.data.labels import as_labels, integer_labels
 from vaezoo.models.base import LatentVariableModel
@@ -90,6 +91,7 @@ def reconstructions(
         ['data', 'E[x|z]']
     """
     n = as_count("n", n)
+    x = x if isinstance(x, Tensor) else as_tensor(x, _like(model))
     check_images(x)
     batch = _batch(model, x, y, n)
     # a posterior without a known mean gives a draw: the same one every time
@@ -123,6 +125,7 @@ def latent_scatter(
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         ['0', '1', '2']
     """
+    x = as_tensor(x, _like(model))
     y = _classes(x, y)
     with _drawing(model, seed):
         z, y = model.encode(*_batch(model, x, y, len(x))).cpu(), y.cpu()
@@ -212,7 +215,11 @@ def _needs_labels(model: LatentVariableModel) -> bool:
 
 
 def _device(model: LatentVariableModel) -> torch.device:
-    return next(model.parameters()).device
+    return _like(model).device
+
+
+def _like(model: LatentVariableModel) -> Tensor:
+    return next(model.parameters(), torch.empty(0))
 
 
 @contextlib.contextmanager
