@@ -95,7 +95,7 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: setattr(member("VAE"), "guide", priors.StandardNormal(3)), TypeError, "got a StandardNormal"),
     (lambda: setattr(member("VAE"), "model", lambda: None), TypeError, r"a model for VAE takes \(x: .*got \(\)"),
     (lambda: Bound(member("VAE"), "elbo"), TypeError, "or a pyro.infer ELBO, got a str"),
-    (lambda: crosscheck(member("FSVAE"), images()), ValueError, "FSVAE needs labels, and got none: pass y"),
+    (lambda: crosscheck(member("FSVAE"), images()), ValueError, "FSVAE is given labels, and got none: pass y"),
     (lambda: quick(member("FSVAE"), [(images(), labels()[:, None])]), ValueError, r"integer classes y \(6,\), got \(6, 1\) .*y.squeeze"),
     (lambda: quick(member("VAE"), [images(2), GREY]), ValueError, "pixels that are 0 or 1, got 0.3"),
     (lambda: quick(member("FSVAE"), [(images(), labels()), (images(), labels() - 1)]), ValueError, r"got -1\.\.1"),

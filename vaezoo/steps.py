@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from vaezoo.bound import Bound
-from vaezoo.compiled import Graphs
-from vaezoo.tracing import Backend
 from vaezoo.untrained import Untrained
-from vaezoo.updates import AdamUpdate
+
+if TYPE_CHECKING:
+    from vaezoo.compiled import Graphs
+    from vaezoo.tracing import Backend
 
 __all__ = ["Step"]
 
@@ -83,6 +84,9 @@ class Step:
         self._compiled, self._settings = (backend, announce), self._now()
         self._graphs, self._untrained = None, Untrained(self.bound)
         if self._is_one_graph():
+            from vaezoo.compiled import Graphs  # as late as `Bound.compile` does
+            from vaezoo.updates import AdamUpdate
+
             update = AdamUpdate(self.optimizer)
             self._graphs = Graphs(backend, announce, update, before=self._untrained.keep)
         else:
@@ -134,7 +138,11 @@ class Step:
         """Whether the update can be part of it: nothing is done but what `Bound` and Adam do."""
         *_, norm, hooked = self._now()
         own = hooked or type(self.bound).forward is not Bound.forward
-        return norm is None and not own and AdamUpdate.fits(self.optimizer)
+        if norm is not None or own:
+            return False
+        from vaezoo.updates import AdamUpdate
+
+        return AdamUpdate.fits(self.optimizer)
 
     def _update(self, loss: Tensor) -> bool:
         """Whether the gradients were finite, and so the step was taken."""

@@ -25,11 +25,12 @@ from torch.fx import GraphModule
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vaezoo.autograd import leaves
 from vaezoo.objectives import Schedule
 from vaezoo.scopes import own_generator, unchecked
 from vaezoo.writes import Writes, memory, tensors_in
 
-__all__ = ["Backend", "Trace", "gradients", "leaves", "objectives", "schedules"]
+__all__ = ["Backend", "Trace", "gradients", "objectives", "schedules"]
 
 _LOOKS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
 _FRESH = (torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default)
@@ -85,27 +86,6 @@ class Trace:
         """What the schedules say now, as tensors."""
         like = next((t for t in batch if t.is_floating_point()), torch.empty(0))
         return [like.new_tensor(getattr(o, name).value) for o, name in self.schedules]
-
-
-def leaves(loss: Tensor | None) -> list[Tensor]:
-    """The tensors at the ends of a loss's autograd graph: all that it can be differentiated by.
-
-    Example:
-        >>> a, b = torch.zeros(2, requires_grad=True), torch.zeros(2)
-        >>> leaves((a * b).sum())[0] is a
-        True
-    """
-    found: list[Tensor] = []
-    stack, seen = [None if loss is None else loss.grad_fn], set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            found.append(node.variable)
-        stack += [following for following, _ in node.next_functions]
-    return found
 
 
 def gradients(loss: Tensor | None) -> list[tuple[Tensor, Tensor]]:

@@ -16,6 +16,7 @@ from pyro import infer
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from vaezoo.autograd import leaves
 from vaezoo.bound import Bound, check_pair, default_objective, dtype_of
 from vaezoo.cpu import tuned
 from vaezoo.data import Images
@@ -31,7 +32,6 @@ from vaezoo.optimizers import Rate, Rates, make_optimizer
 from vaezoo.scopes import checks_data, in_mode, in_turn, one_thread, own_generator, unchecked
 from vaezoo.steps import Step
 from vaezoo.traces import required_arguments
-from vaezoo.tracing import leaves
 from vaezoo.validation import Validation
 
 __all__ = ["NonFiniteLoss", "fit"]
