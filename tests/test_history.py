@@ -14,7 +14,7 @@ from small import fixed, images, labels, member
 from torch import Tensor
 
 from vaezoo import ELBO, NonFiniteLoss, SemiSupervised, data, fit, likelihoods
-from vaezoo.history import History, Mean
+from vaezoo.history import KEPT, History, Mean
 
 X = fixed()
 
@@ -93,6 +93,18 @@ def test_means_are_weighted_each_by_its_own_batches() -> None:
     mean.add({"b": torch.tensor(4.0)}, weight=3)
     assert mean.take() == {"a": 2.0, "b": 3.5}
     assert mean.take() == {}
+
+
+def test_means_of_many_steps_keep_few_numbers() -> None:
+    """2,500 values, at most 1,000 of them kept at a time: the weighted mean, to 1e-12."""
+    mean, generator = Mean(), torch.Generator().manual_seed(0)
+    values = torch.rand(2500, generator=generator, dtype=torch.float64)
+    weights = torch.randint(1, 9, (2500,), generator=generator)
+    for value, weight in zip(values, weights.tolist(), strict=True):
+        mean.add({"loss": value}, weight=weight)
+        assert len(mean.values["loss"]) <= KEPT
+    expected = ((values * weights).sum() / weights.sum()).item()
+    assert mean.take()["loss"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_steps_of_errors_are_those_of_the_whole() -> None:

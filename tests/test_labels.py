@@ -96,7 +96,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "NaN for no label": (Y / 0, r"without a label .*data.semi_supervised"),
     "truth values": (Y > 0, r"of torch.bool: use y.long\(\)"),
     "from 1": (Y + 1, r"0\.\.2, got 1\.\.3: number the classes from 0, y - 1"),
-    "-1": (Y - 1, r"got -1\.\.1: .*leave -1 out.*data.semi_supervised"),
+    "-1": (Y - 1, r"got -1\.\.1: -1 is no class: leave .* data.semi_supervised"),
     "too many classes": (3 * Y, r"0\.\.2, got 0\.\.6: .*classes=7"),
     "too few": (Y[:4], r"y \(6,\), got \(4,\) .*each of the 6 images"),
     "none at all": ([], r"y \(6,\), got \(0,\)"),

@@ -263,6 +263,23 @@ def test_validation_is_under_the_same_noise_each_time(kind: str) -> None:
     assert validation() == validation()
 
 
+def test_a_generator_that_training_and_validation_share() -> None:
+    """Training draws from it what it would without validation; validation begins it anew."""
+    losses = []
+    for validating in (False, True):
+        shared, model = torch.Generator().manual_seed(5), vae()
+        options: dict[str, Any] = {"batch_size": 5, "shuffle": True, "generator": shared}
+        loaders = [DataLoader(TensorDataset(X), **options) for _ in range(2)]
+        torch.manual_seed(2)
+        history = fit(
+            *(model, loaders[0]), validation=loaders[1] if validating else None, epochs=3,
+            log_every=1, lr=0.0, progress=False,
+        )  # fmt: skip
+        losses.append(history["loss"])
+    assert losses[0] == losses[1]
+    assert len(set(history["validation_loss"])) == 1
+
+
 def test_validation_under_every_kind_of_objective() -> None:
     """Stock objectives and a program of one's own: the losses of training without."""
     for objective in (Renyi(0.5), infer.Trace_ELBO(), infer.RenyiELBO(num_particles=2)):

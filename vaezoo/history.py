@@ -14,6 +14,8 @@ from tqdm.auto import tqdm
 
 __all__ = ["History", "Mean", "Recorder"]
 
+KEPT = 1000  # values of a term, before they are added up
+
 
 class History(dict[str, list[float]]):
     """Lists of equal length by name, one entry for each record: `pandas.DataFrame(history)`.
@@ -83,23 +85,34 @@ class Mean:
     def __init__(self) -> None:
         self.values: defaultdict[str, list[Tensor]] = defaultdict(list)
         self.weights: defaultdict[str, list[int]] = defaultdict(list)
+        self.sums: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def add(self, terms: dict[str, Tensor], *, weight: int = 1) -> None:
         """Take the terms of one batch in."""
         for name, value in terms.items():
             self.values[name].append(value.detach())
             self.weights[name].append(weight)
+            if len(self.values[name]) >= KEPT:
+                self._sum(name)
 
     def take(self) -> dict[str, float]:
         """The means so far, each over the batches that had the term; the next begin anew."""
-        means = {}
-        for name, each in self.values.items():
-            weights = torch.tensor(self.weights[name], dtype=torch.float64, device="cpu")
-            values = torch.stack(each).cpu().double()
-            means[name] = (values @ (weights / weights.sum())).item()
+        for name in self.values:
+            self._sum(name)
+        means = {name: total / weight for name, (total, weight) in self.sums.items()}
         self.values.clear()
-        self.weights.clear()
+        self.sums.clear()
         return means
+
+    def _sum(self, name: str) -> None:
+        """Add up what is kept of a term: as many numbers as there are steps would take memory."""
+        if not self.values[name]:
+            return
+        weights = torch.tensor(self.weights.pop(name), dtype=torch.float64, device="cpu")
+        values = torch.stack(self.values[name]).cpu().double()
+        self.sums[name][0] += (values @ weights).item()
+        self.sums[name][1] += weights.sum().item()
+        self.values[name].clear()
 
 
 class Recorder:

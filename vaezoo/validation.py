@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -71,5 +72,22 @@ class Validation:
     @contextlib.contextmanager
     def _apart(self) -> Iterator[None]:
         mode = in_mode(self.bound.model, False)
-        with one_thread(), torch.no_grad(), mode, own_generator(SEED):
+        with one_thread(), torch.no_grad(), mode, own_generator(SEED), _begun_anew(self.data):
             yield
+
+
+@contextlib.contextmanager
+def _begun_anew(loader: Any) -> Iterator[None]:
+    """Within it generators that a loader was given, training's perhaps, begin anew as well."""
+    samplers = [loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)]
+    samplers.append(getattr(samplers[-1], "sampler", None))
+    found = (getattr(sampler, "generator", None) for sampler in samplers)
+    generators = {id(g): g for g in found if isinstance(g, torch.Generator)}
+    before = [(g, g.get_state()) for g in generators.values()]
+    for g in generators.values():
+        g.manual_seed(SEED)
+    try:
+        yield
+    finally:
+        for g, state in before:
+            g.set_state(state)
