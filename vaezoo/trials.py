@@ -60,18 +60,20 @@ def tried(
     """
     with _effects_refused(bound):
         state = State({"bound": bound, "params": pyro.get_param_store()}, without=without)
-        names: frozenset[str] = frozenset()
         try:
             trace = Trace(bound, batch)
             _check(state)
-            for other in others:
-                names |= _try(trace, bound, other, state)
+            names = [_try(trace, bound, other, state) for other in others]
+            if not any(n is not None for n in names):
+                names.append(_try(trace, bound, batch, state))
         finally:
             state.restore()
-    return trace, names
+    return trace, frozenset().union(*(n for n in names if n is not None))
 
 
-def _try(trace: Trace, bound: Any, batch: Batch, state: State) -> frozenset[str]:
+def _try(trace: Trace, bound: Any, batch: Batch, state: State) -> frozenset[str] | None:
+    """The names in the code that has run; None if the program does not take the batch."""
+
     def program() -> tuple[Iterable[Tensor], Iterable[Tensor]]:
         terms = bound.eager(*batch)
         found = gradients(terms.get("loss"))
@@ -86,7 +88,7 @@ def _try(trace: Trace, bound: Any, batch: Batch, state: State) -> frozenset[str]
         try:
             expected = _outcome(program)
         except Exception:  # an altered batch need not be one that the program takes
-            return frozenset()
+            return None
         finally:
             _check(state)
     where = _disagreement(trace.names, expected, _outcome(graph))
