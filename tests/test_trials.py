@@ -122,6 +122,7 @@ LOOKS: dict[str, Callable[[], Callable[[Pair, Tensor], Any]]] = {
     "np.random": lambda: lambda pair, x: float(np.random.rand()),  # noqa: NPY002
     "a Random": lambda: lambda pair, x: pair.generators[0].random(),
     "a Generator": lambda: lambda pair, x: float(pair.generators[1].normal()),
+    "seed": lambda: lambda pair, x: (torch.manual_seed(0), x.mean())[1],
     "list": lambda: count(lambda pair: pair.calls, 0),
     "dict": lambda: count(lambda pair: pair.record, "n"),
     "list in dict": lambda: count(lambda pair: pair.record["of"], 0),
