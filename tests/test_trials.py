@@ -122,6 +122,7 @@ LOOKS: dict[str, Callable[[], Callable[[Pair, Tensor], Any]]] = {
     "np.random": lambda: lambda pair, x: float(np.random.rand()),  # noqa: NPY002
     "a Random": lambda: lambda pair, x: pair.generators[0].random(),
     "a Generator": lambda: lambda pair, x: float(pair.generators[1].normal()),
+    "seed": lambda: lambda pair, x: (torch.manual_seed(0), x.mean())[1],
     "list": lambda: count(lambda pair: pair.calls, 0),
     "dict": lambda: count(lambda pair: pair.record, "n"),
     "list in dict": lambda: count(lambda pair: pair.record["of"], 0),
@@ -222,6 +223,11 @@ def test_what_a_graph_can_repeat_is_compiled_and_counted_once(
     assert len(set(eager[:6])) == 6
 
 
+def set_the_global(n: int) -> None:
+    global COUNT
+    COUNT = n
+
+
 def bump_the_global(pair: Pair) -> None:
     global COUNT
     COUNT += 1
@@ -243,6 +249,10 @@ SEEN: list[tuple[Callable[[Pair], Any], Callable[[Pair, Tensor], Any]]] = [
     (bump_the_global, read_the_global),
     (bump_the_list, lambda pair, x: 0.1 * pair.calls[0]),
     (lambda pair: setattr(pair.names, "n", 3), lambda pair, x: 0.1 * pair.names.n),
+    (
+        lambda pair: setattr(pair.names, "late", 3),
+        lambda pair, x: 0.1 * getattr(pair.names, "late", 0),
+    ),
     (lambda pair: setattr(pair.slots, "n", 3), lambda pair, x: 0.1 * pair.slots.n),
     (lambda pair: setattr(Pair, "counted", 3), lambda pair, x: 0.1 * pair.counted),
     (lambda pair: pair.array.fill(2.0), lambda pair, x: 0.1 * float(pair.array.sum())),
@@ -271,6 +281,50 @@ def test_what_the_code_names_is_watched(
     assert bound._graphs is not None
     assert bound._graphs.made == 2
     COUNT = Pair.counted = 0
+
+
+class Scaled(Objective):
+    """With a number in a dictionary of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = {"scale": 1.0}
+
+    def bound(self, terms: Any) -> Tensor:
+        return terms.rec.mean() * self.numbers["scale"]
+
+
+def test_an_objectives_own_numbers_are_watched() -> None:
+    bound, x = Bound(member("VAE"), Scaled()).compile("eager"), images()
+    losses = []
+    for scale in (1.0, 1.0, 1.0, 3.0, 3.0, 3.0):
+        bound.objective.numbers["scale"] = scale
+        torch.manual_seed(1)
+        losses.append(bound(x)["loss"].item() / scale)
+    assert losses == pytest.approx([losses[0]] * 6)
+    assert bound._graphs is not None
+    assert bound._graphs.made == 2
+
+
+def test_where_other_batches_are_refused_the_first_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is watched is found there too."""
+
+    def refuse(batch: Any) -> Any:
+        return tuple(t[:, :3] for t in batch)
+
+    monkeypatch.setattr("vaezoo.compiled.altered", refuse)
+    bound, x = Bound(Pair(read_the_global), ELBO()).compile("eager"), torch.ones(N, D)
+    losses = []
+    for count in (0, 0, 0, 5, 5):
+        set_the_global(count)
+        torch.manual_seed(1)
+        losses.append(bound(x)["loss"].item())
+    set_the_global(0)
+    assert losses[:2] == pytest.approx(losses[1:3])
+    assert losses[3] == pytest.approx(losses[4])
+    assert losses[3] != losses[2]
 
 
 def test_a_loops_own_records_make_no_new_graph() -> None:

@@ -14,16 +14,17 @@ import functools
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vaezoo.compiled_step import CompiledStep
 from vaezoo.cpu import give_back
 from vaezoo.guards import Guards, kind_of, modes_of
 from vaezoo.state import is_in_a_library
-from vaezoo.tracing import Backend, Trace
+from vaezoo.tracing import Backend
 from vaezoo.trials import altered, tried
 from vaezoo.updates import AdamUpdate
 
@@ -66,7 +67,7 @@ class Graphs:
     ) -> None:
         self.backend, self.announce, self.update, self.before = backend, announce, update, before
         self.gradients, self.updated, self.finite = gradients, False, True
-        self.graphs: list[_Graph] = []
+        self.graphs: list[CompiledStep] = []
         self.seen: set[Any] = set()
         self.first: tuple[Any, Batch] | None = None
         self.made, self.brief, self.warned = 0, 0, False
@@ -107,7 +108,7 @@ class Graphs:
         """Whether the graphs do what the optimizer would, after what was done to it since."""
         return self.update is None or self.update.follow()
 
-    def _find(self, kind: Any) -> _Graph | None:
+    def _find(self, kind: Any) -> CompiledStep | None:
         """The graph for a kind of batch; those of another program are forgotten."""
         fitting = (g for g in self.graphs if g.kind in (kind, None) and g.guards.is_in_mode())
         graph = next(fitting, None)
@@ -158,18 +159,18 @@ class Graphs:
 
     def _make(
         self, bound: nn.Module, batch: Batch, others: list[Batch]
-    ) -> tuple[_Graph, dict[str, Tensor] | None]:
+    ) -> tuple[CompiledStep, dict[str, Tensor] | None]:
         """A graph with the terms of its first run, or one that stands for eager runs."""
         without = [self, getattr(bound, "_graphs", None)]
         try:
             trace, names = tried(bound, batch, others, without=without)
-            graph = _Graph(Guards(bound, trace, names, without), kind_of(batch), trace)
+            graph = CompiledStep(Guards(bound, trace, names, without), kind_of(batch), trace)
             graph.compile(batch, self.backend, self.update)
             return graph, graph.begin(batch)
         except Exception as error:  # whatever goes wrong in a program or a compiler
             reason = str(error).strip().partition("\n")[0]
             self._warn(f"the bound runs eagerly: {type(error).__name__}: {reason}")
-            return _Graph(Guards(bound, without=without)), None
+            return CompiledStep(Guards(bound, without=without)), None
 
     def _warn(self, text: str) -> None:
         if not self.warned:
@@ -183,122 +184,6 @@ def _level_of_the_user() -> int:
     while frame.f_back is not None and is_in_a_library(frame.f_code):
         frame, level = frame.f_back, level + 1
     return level
-
-
-class _Graph:
-    """One compiled step and what it was made from; without a trace, one that runs eagerly.
-
-    Attributes:
-        kind: of batches that it is for; None for all.
-        calls: how often it was looked for and found.
-        finite: whether loss and gradients of the last step were, if it updates the weights.
-    """
-
-    def __init__(self, guards: Guards, kind: Any = None, trace: Trace | None = None) -> None:
-        self.guards, self.kind, self.trace, self.calls = guards, kind, trace, 1
-        self.finite = True
-        self.call: Callable[..., Sequence[Tensor]] | None = None
-        self.shared: list[int] | None = None
-        self.update: AdamUpdate | None = None
-        self.updated: list[Tensor] = []
-
-    def compile(self, batch: Batch, backend: str | Backend, update: AdamUpdate | None) -> None:
-        """Hand the traced step, with the update behind it, to a compiler."""
-        from vaezoo.inductor import compiled  # slow to import
-
-        assert self.trace is not None
-        graph, inputs = self.trace.graph, self.trace.inputs(batch)
-        if update is not None:
-            self.update, (graph, self.updated) = update, update.extend(self.trace, inputs)
-            inputs += update.inputs(self.updated)
-        with torch.no_grad():
-            self.call = compiled(graph, inputs, backend)
-
-    def begin(self, batch: Batch) -> dict[str, Tensor]:
-        """The first run; if it fails, all is as it was before."""
-        assert self.trace is not None
-        tensors = [*self.trace.held]
-        if self.update is not None:
-            tensors += self.update.inputs(self.updated)
-        values = [t.detach().clone() for t in tensors]
-        generators = torch.get_rng_state(), torch.cuda.get_rng_state_all()
-        try:
-            return self.run(batch)
-        except Exception:
-            with torch.no_grad():
-                torch._foreach_copy_([t.detach() for t in tensors], values)
-            torch.set_rng_state(generators[0])
-            torch.cuda.set_rng_state_all(generators[1])
-            raise
-
-    def run(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """The terms of a batch; the loss can be differentiated, or the weights are updated."""
-        assert self.trace is not None
-        inputs = self.trace.inputs(batch)
-        if self.update is None:
-            terms = _Step.apply(self, inputs, *self.trace.leaves)
-        else:
-            assert self.call is not None
-            with torch.no_grad():
-                *terms, finite = self.call(*inputs, *self.update.inputs(self.updated))
-            self.finite = bool(finite)
-        return dict(zip(self.trace.names, terms, strict=True))
-
-    def compute(self, inputs: list[Tensor]) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-        """The terms, and the gradients, each in memory of its own as optimisers expect."""
-        assert self.call is not None
-        assert self.trace is not None
-        found, terms = list(self.call(*inputs)), len(self.trace.names)
-        if self.shared is None:  # decided when the graph was compiled: the same at every call
-            self.shared = _shared(found, inputs)
-        for i in self.shared:
-            found[i] = found[i].clone()
-        return tuple(found[:terms]), found[terms:]
-
-
-def _shared(outputs: list[Tensor], inputs: list[Tensor]) -> list[int]:
-    """The outputs that share memory with an input or with an output before them."""
-    known, found = {t.untyped_storage().data_ptr() for t in inputs}, []
-    for i, t in enumerate(outputs):
-        pointer = t.untyped_storage().data_ptr()
-        if pointer in known:
-            found.append(i)
-        known.add(pointer)
-    return found
-
-
-class _Step(torch.autograd.Function):
-    """The terms of a step, the first of them with gradients that are known already."""
-
-    @staticmethod
-    def forward(ctx: Any, graph: _Graph, inputs: list[Tensor], *_: Tensor) -> tuple[Tensor, ...]:
-        terms, ctx.gradients = graph.compute(inputs)
-        ctx.mark_non_differentiable(*terms[1:])
-        ctx.set_materialize_grads(False)
-        return terms
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "gradients of a compiled bound cannot be differentiated again (create_graph=True): "
-                "use bound.eager"
-            )
-        if ctx.gradients is None:
-            raise RuntimeError(
-                "the loss of a compiled bound was differentiated before: use "
-                "backward(retain_graph=True), or compute it again"
-            )
-        gradients: tuple[Tensor, ...] = tuple(ctx.gradients)
-        keep = torch._C._autograd._get_current_graph_task_keep_graph()
-        if not keep:
-            ctx.gradients = None
-        if outer is None:
-            return None, None, *(None for _ in gradients)
-        # on an accelerator, to ask whether it is 1 would wait for the loss
-        if keep or outer.device.type != "cpu" or outer.item() != 1:
-            gradients = torch._foreach_mul(gradients, outer)
-        return None, None, *gradients
 
 
 def _is_data(t: Any) -> bool:

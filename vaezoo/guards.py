@@ -38,7 +38,10 @@ class Guards:
         names: frozenset[str] = frozenset(),
         without: Iterable[Any] = (),
     ) -> None:
-        roots = {str(i): m for i, m in enumerate(bound.modules())}
+        model: Any = bound.model
+        programs = [getattr(model, name, None) for name in ("model", "guide")]
+        found = [*bound.modules(), *programs, *objectives(bound.objective)]
+        roots = {str(i): o for i, o in enumerate(found)}
         self.state = State(roots, without=without, only=names)
         self.modules = list(dict.fromkeys([*bound.modules(), *self.state.modules()]))
         self.modes = modes_of(self.modules)

@@ -50,10 +50,7 @@ _FOLDERS = tuple(
         str(Path(__file__).parent),
     }
 )
-_NAMESPACES = {
-    "argparse",
-    "types",
-}  # of the standard library, whose objects hold what others put in
+_NAMESPACES = {"argparse", "types"}  # standard modules whose objects hold what others put in
 _LEAVES = (bool, int, float, complex, str, bytes, type(None), np.generic, Tensor, types.ModuleType)
 _WRAPPERS: dict[type, Callable[[Any], Iterable[Any]]] = {
     types.MethodType: lambda m: (m.__func__, m.__self__),
@@ -74,7 +71,8 @@ class State:
     Args:
         roots: objects by name.
         without: objects that are not looked into.
-        only: names of the attributes and globals that are looked into; all by default.
+        only: names of the attributes and globals that are looked into; all by default. The
+            attributes of modules are then not held, but what they lead to is.
 
     Example:
         >>> calls = [0]
@@ -129,7 +127,7 @@ class State:
 
     def _hold(self, place: Place) -> dict[Any, Any]:
         before = place.read()
-        if before or self._only is None:  # what holds none of the names will not be asked again
+        if self._only != frozenset():
             self._places.append((place, before))
         return before
 
@@ -157,7 +155,9 @@ class State:
         cls = type(value)
         if cls.__module__.partition(".")[0] in sys.stdlib_module_names - _NAMESPACES:
             return
-        if hasattr(value, "__dict__"):
+        if isinstance(value, nn.Module) and self._only is not None:
+            yield from Entries(vars(value), self._only).read().items()
+        elif hasattr(value, "__dict__"):
             yield from self._hold(Entries(vars(value), self._only)).items()
         for base in cls.__mro__:
             if not is_in_a_library(base):
@@ -210,4 +210,4 @@ def is_in_a_library(value: Any) -> bool:
         if name == "__main__":
             return False
         file = getattr(sys.modules.get(name), "__file__", None)
-    return file is None or file.startswith(_FOLDERS)
+    return file is None or file.startswith(("<frozen ", *_FOLDERS))

@@ -28,7 +28,7 @@ from vaezoo.writes import Writes
 
 __all__ = ["altered", "hooks", "tried"]
 
-SEED = 0  # of the noise of a trial
+SEED = 1_812_433  # of the noise of a trial: not one that a program is likely to set itself
 SMALL = (
     1e-3  # of the largest gradient: one smaller than that may differ by more, relative to itself
 )
@@ -39,6 +39,7 @@ class _Outcome(NamedTuple):
     terms: list[Tensor]
     gradients: list[Tensor]
     written: dict[Any, Tensor]
+    generators: list[Tensor]
 
 
 def tried(
@@ -60,18 +61,20 @@ def tried(
     """
     with _effects_refused(bound):
         state = State({"bound": bound, "params": pyro.get_param_store()}, without=without)
-        names: frozenset[str] = frozenset()
         try:
             trace = Trace(bound, batch)
             _check(state)
-            for other in others:
-                names |= _try(trace, bound, other, state)
+            names = [_try(trace, bound, other, state) for other in others]
+            if not any(n is not None for n in names):
+                names.append(_try(trace, bound, batch, state))
         finally:
             state.restore()
-    return trace, names
+    return trace, frozenset().union(*(n for n in names if n is not None))
 
 
-def _try(trace: Trace, bound: Any, batch: Batch, state: State) -> frozenset[str]:
+def _try(trace: Trace, bound: Any, batch: Batch, state: State) -> frozenset[str] | None:
+    """The names in the code that has run; None if the program does not take the batch."""
+
     def program() -> tuple[Iterable[Tensor], Iterable[Tensor]]:
         terms = bound.eager(*batch)
         found = gradients(terms.get("loss"))
@@ -86,7 +89,7 @@ def _try(trace: Trace, bound: Any, batch: Batch, state: State) -> frozenset[str]
         try:
             expected = _outcome(program)
         except Exception:  # an altered batch need not be one that the program takes
-            return frozenset()
+            return None
         finally:
             _check(state)
     where = _disagreement(trace.names, expected, _outcome(graph))
@@ -107,7 +110,8 @@ def _check(state: State) -> None:
 def _outcome(step: Callable[[], tuple[Iterable[Tensor], Iterable[Tensor]]]) -> _Outcome:
     with own_generator(SEED), pyro.validation_enabled(False), Writes() as writes:
         terms, found = ([t.detach().clone() for t in tensors] for tensors in step())
-        return _Outcome(terms, found, writes.now())
+        generators = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+        return _Outcome(terms, found, writes.now(), generators)
 
 
 def _disagreement(names: list[str], a: _Outcome, b: _Outcome) -> str:
@@ -126,6 +130,8 @@ def _disagreement(names: list[str], a: _Outcome, b: _Outcome) -> str:
         _are_close(t, b.written[place], 1.0) for place, t in a.written.items()
     ):
         return "what is written into tensors"
+    if not all(map(torch.equal, a.generators, b.generators)):
+        return "which random numbers come next"
     return ""
 
 
