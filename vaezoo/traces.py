@@ -89,9 +89,9 @@ def run(
             stack.enter_context(pyro.plate("particles", particles, dim=-2))
         enumerated = poutine.enum(guide, first_available_dim=-3)
         guide_trace = poutine.trace(enumerated).get_trace(*batch)
-        drawn, held = sample_sites(guide_trace), {}
+        held: dict[str, Site] = {}
         if hold_guide:
-            guide_trace = _revalued(guide_trace, _branch)
+            drawn, guide_trace = sample_sites(guide_trace), _revalued(guide_trace, _branch)
             held = _held(drawn, sample_sites(guide_trace))
         replayed = poutine.replay(model, trace=guide_trace)
         model_trace = poutine.trace(replayed).get_trace(*batch)

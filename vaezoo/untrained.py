@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
+
 import torch
 from torch import Tensor, nn
 
@@ -28,12 +31,15 @@ class Untrained:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+        self._places = _Places(module)
         self._copies: dict[Tensor, tuple[Tensor, int]] = {}
 
     def keep(self) -> None:
         """Copy them, unless a copy is as good as new."""
         copies: dict[Tensor, tuple[Tensor, int]] = {}
-        for t in _untrained(self.module):
+        if not self._places.are_all():
+            self._places = _Places(self.module)
+        for t in self._places.untrained():
             known = self._copies.get(t)
             if known is None or t._version != known[1] or t.numel() <= FEW:
                 known = t.detach().clone(), t._version
@@ -48,15 +54,27 @@ class Untrained:
                 t.copy_(value)
 
 
-def _untrained(module: nn.Module) -> list[Tensor]:
-    """As `buffers` and `parameters` find them, in a fifth of the time: it is asked at each step."""
-    found: list[Tensor] = []
-    modules, seen = [module], set[nn.Module]()
-    while modules:
-        one = modules.pop()
-        if one not in seen:
-            seen.add(one)
-            modules += [m for m in one._modules.values() if m is not None]
-            found += [b for b in one._buffers.values() if b is not None]
-            found += [p for p in one._parameters.values() if p is not None and not p.requires_grad]
-    return found
+class _Places:
+    """Where a module and those inside it keep tensors; read at each step, and so found once."""
+
+    def __init__(self, module: nn.Module) -> None:
+        modules = list(module.modules())
+        self.inner = [m._modules for m in modules]
+        self.children = self._children()
+        self.buffers = [m._buffers for m in modules]
+        self.parameters = [m._parameters for m in modules]
+
+    def _children(self) -> list[nn.Module | None]:
+        return [*itertools.chain.from_iterable(map(dict.values, self.inner))]
+
+    def are_all(self) -> bool:
+        """Whether no module has come, gone or been replaced."""
+        now = self._children()
+        return len(now) == len(self.children) and all(map(operator.is_, now, self.children))
+
+    def untrained(self) -> list[Tensor]:
+        """Buffers and frozen parameters."""
+        buffers, parameters = filter(None, self.buffers), filter(None, self.parameters)
+        found = [b for held in buffers for b in held.values() if b is not None]
+        trained = (p for held in parameters for p in held.values() if p is not None)
+        return [*found, *(p for p in trained if not p.requires_grad)]
