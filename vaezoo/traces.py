@@ -309,8 +309,13 @@ class Terms:
 
     def _sum(self, terms: Iterable[Tensor]) -> Tensor:
         """Add terms of shapes (*enumerated, K, N) up, as (L, K, N)."""
-        like = next(iter(self._model.values()))["value"]
-        total = sum(terms, start=torch.zeros((), dtype=like.dtype, device=like.device))
+        some = iter(terms)
+        total = next(some, None)
+        if total is None:
+            like = next(iter(self._model.values()))["value"]
+            return torch.zeros((1, 1, 1), dtype=like.dtype, device=like.device)
+        for term in some:
+            total = total + term
         total = total.reshape((1,) * (3 - total.dim()) + total.shape)
         return total.flatten(0, -3) if total.dim() > 3 else total
 

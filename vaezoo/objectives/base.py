@@ -49,13 +49,14 @@ class Objective(infer.elbo.ELBO):
 
     def report(self, terms: Terms) -> dict[str, Tensor]:
         """`estimate`, of terms that are there already."""
-        kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)
-        return {
-            "loss": self.loss_of(terms).mean(),
-            "rec": terms.expect(terms.rec).detach().mean(),
-            "kl": kl.detach().mean(),
-            "bound": self.bound(terms).detach().mean(),
-        }
+        loss = self.loss_of(terms).mean()
+        with torch.no_grad():
+            return {
+                "loss": loss,
+                "rec": terms.expect(terms.rec).mean(),
+                "kl": terms.expect(terms.kl + terms.log_qy - terms.log_py).mean(),
+                "bound": self.bound(terms).mean(),
+            }
 
     def step(self) -> None:
         """Tell schedules that a training step is over; `fit` calls it, other loops should."""
