@@ -141,7 +141,8 @@ class Bound(nn.Module):
         directory on disk). Four shapes are kept; others run eagerly, and so do calls under
         `no_grad`. Swaps of parts, changes of the objective, of dtype, of mode or of what is frozen
         make a new graph; schedules do not. The same seed gives the same noise as without, but for
-        programs that draw what they do not use.
+        programs that draw what they do not use (on torch 2.9 also for an ADGM, whose draws Inductor
+        makes in another order there).
 
         A program that a graph would not repeat runs eagerly after one warning: one that looks at
         the values of tensors (`.item()`, `.numpy()`), draws random numbers that are not torch's,
