@@ -1,4 +1,4 @@
-"""Speed of one masked autoregressive flow: vaezoo.flows, Pyro's AffineAutoregressive, and zuko.
+"""Speed of one masked autoregressive flow: vaezoo's, Pyro's AffineAutoregressive, and zuko.
 
     python benchmarks/flows.py          # benchmarks/results/flows.json and .md, a minute
 

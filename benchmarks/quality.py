@@ -36,7 +36,6 @@ from torch import Tensor, nn
 import vaezoo
 from vaezoo import (
     bound,
-    checkpoints,
     data,
     evaluation,
     likelihoods,
@@ -50,6 +49,7 @@ from vaezoo import (
 )
 from vaezoo.data.downloads import data_root
 from vaezoo.evaluation import Estimate
+from vaezoo.models import checkpoints
 
 HERE = Path(__file__).parent
 RUNS, RESULTS = HERE / "runs", HERE / "results"

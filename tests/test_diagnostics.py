@@ -12,12 +12,7 @@ from small import X_SHAPE, Z_DIM, images, labels, member
 from torch import Tensor, nn
 
 from vaezoo import likelihoods, posteriors, priors
-from vaezoo.diagnostics import (
-    _overlaps,
-    component_samples,
-    mixture_diagnostics,
-    responsibilities,
-)
+from vaezoo.diagnostics import _overlaps, component_samples, mixture_diagnostics, responsibilities
 from vaezoo.models import ADGM, M1M2, VAE, HierarchicalVAE
 from vaezoo.networks import positive
 

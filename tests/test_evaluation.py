@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vaezoo import accuracy, compare, data, evaluate, fit, likelihoods, models
 from vaezoo.chunks import _size
 from vaezoo.estimates import Estimate
-from vaezoo.traces import required_arguments
+from vaezoo.programs.pair import required_arguments
 
 N = 24
 X, Y = fixed(N), labels(N)

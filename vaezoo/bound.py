@@ -20,19 +20,20 @@ import torch
 from pyro import infer
 from torch import Tensor, nn
 
-from vaezoo.components import networks_in, outside_param_store
+from vaezoo.components import outside_param_store
 from vaezoo.data.batches import as_tensors
 from vaezoo.data.labels import integer_labels
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.models import IWAE, VAE, LatentVariableModel
+from vaezoo.networks.precision import networks_lowered_to
 from vaezoo.objectives import ELBO, IWELBO, Objective, SemiSupervised
+from vaezoo.objectives.pyro_adapter import is_plain, stock_loss
+from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import one_thread
-from vaezoo.stock import is_plain, stock_loss
-from vaezoo.traces import required_arguments
 
 if TYPE_CHECKING:
-    from vaezoo.compiled import Graphs
-    from vaezoo.tracing import Backend
+    from vaezoo.compiler.cache import Graphs
+    from vaezoo.compiler.tracing import Backend
 
 __all__ = ["Bound", "arguments", "check_pair", "default_objective", "dtype_of"]
 
@@ -66,7 +67,7 @@ class Bound(nn.Module):
             same arguments and one plate over images.
         objective: one of `vaezoo.objectives` or a stock `pyro.infer.ELBO`; the member's own by
             default.
-        precision: "bf16" runs networks (see `components.networks_in`) in bfloat16, with weights,
+        precision: "bf16" runs networks (see `networks.precision`) in bfloat16, with weights,
             densities, KLs and sums in float32 as ever; it leaves a float64 model alone. An
             `autocast` around the call is taken as one around the networks.
 
@@ -124,7 +125,7 @@ class Bound(nn.Module):
             if torch.is_autocast_enabled(device):
                 dtype = torch.get_autocast_dtype(device)
                 stack.enter_context(torch.autocast(device, enabled=False))
-            stack.enter_context(networks_in(self.model, dtype))
+            stack.enter_context(networks_lowered_to(self.model, dtype))
             yield
 
     def compile(  # type: ignore[override]
@@ -168,7 +169,7 @@ class Bound(nn.Module):
             >>> for _ in range(3):
             ...     bound(x)["loss"].backward()
         """
-        from vaezoo.compiled import Graphs  # a fifth of the time that importing vaezoo takes
+        from vaezoo.compiler.cache import Graphs
 
         self._graphs = Graphs(backend, announce, gradients=gradients)
         return self

@@ -13,8 +13,9 @@ from torch.distributions import Distribution
 
 from vaezoo.bound import Bound
 from vaezoo.objectives import Objective
+from vaezoo.programs.run import run
+from vaezoo.programs.terms import Terms
 from vaezoo.scopes import checks_data, own_generator, unchecked
-from vaezoo.traces import Terms, run
 
 __all__ = ["Drawing", "per_image"]
 

@@ -34,8 +34,8 @@ from vaezoo.data.counts import as_count
 from vaezoo.data.labels import Agreement, as_labels
 from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
+from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
-from vaezoo.traces import required_arguments
 
 __all__ = ["Estimate", "accuracy", "evaluate"]
 

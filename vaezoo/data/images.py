@@ -30,7 +30,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from vaezoo.data.bernoulli import bernoulli
+from vaezoo.data.binarising import bernoulli
 from vaezoo.data.counts import as_count
 from vaezoo.data.indices import as_number, as_rows
 from vaezoo.data.labels import integer_labels

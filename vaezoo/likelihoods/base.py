@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from vaezoo import arguments
 from vaezoo.components import Component
-from vaezoo.leading import over_leading
 from vaezoo.networks import MLP
+from vaezoo.networks.leading import over_leading
 
 __all__ = ["Likelihood"]
 

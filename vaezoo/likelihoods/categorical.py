@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyro.distributions as dist
-import torch
 from torch import Tensor, nn
 
-from vaezoo import arguments
+from vaezoo import arguments, distributions
 from vaezoo.likelihoods.base import Likelihood
 
 __all__ = ["Categorical"]
@@ -56,7 +54,7 @@ class Categorical(Likelihood):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return p(x|z[, y])."""
-        return _FloatCategorical(logits=self._decode(z, y)).to_event(len(self.x_shape))
+        return distributions.FloatCategorical(logits=self._decode(z, y)).to_event(len(self.x_shape))
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError if a value is no integer in 0..levels-1."""
@@ -70,22 +68,3 @@ class Categorical(Likelihood):
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, levels={self.levels})"
-
-
-class _FloatCategorical(dist.Categorical):
-    """A Categorical whose outcomes are floats, so that they have a mean and fit a float batch."""
-
-    @property
-    def mean(self) -> Tensor:
-        """Σ_k k P(k)."""
-        count = self._num_events
-        levels = torch.arange(count, dtype=self.logits.dtype, device=self.logits.device)
-        return self.probs @ levels
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw levels, in the dtype of the logits."""
-        return super().sample(torch.Size(sample_shape)).to(self.logits.dtype)
-
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All levels along a new first dimension."""
-        return super().enumerate_support(expand=expand).to(self.logits.dtype)

@@ -23,9 +23,9 @@ from vaezoo.models.parts import AtMeans, Part
 from vaezoo.models.swapping import as_part, check_part, claim
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
+from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import checks_data, in_mode, one_thread
 from vaezoo.tables import equations
-from vaezoo.traces import required_arguments
 
 __all__ = ["LatentVariableModel"]
 
@@ -35,7 +35,7 @@ class LatentVariableModel(nn.Module):
 
     `vae.prior = …`, `vae.likelihood = …`, `vae.posterior = …` are checked at once against the
     shapes of the rest, and a new part follows the old one's device and dtype. A prior may be a bare
-    distribution of torch or Pyro, or a module that returns one (see `vaezoo.bare`). `vae.guide = …`
+    distribution of torch or Pyro, or a module that returns one (see `priors.bare`). `vae.guide = …`
     takes a posterior (which it swaps in) or a Pyro program with the guide's signature, and
     `vae.model = …` a program; `del vae.guide` brings the written one back.
 

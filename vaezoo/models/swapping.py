@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from vaezoo.bare import as_prior
 from vaezoo.components import Component
 from vaezoo.models.naming import name_of, remedy
 from vaezoo.models.parts import Given
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
+from vaezoo.priors.bare import as_prior
 from vaezoo.scopes import in_mode, one_thread, own_generator
 
 if TYPE_CHECKING:
@@ -214,6 +214,6 @@ def _hint(shapes: Any, expected: Any) -> str:
     if len(wanted) == 2 and (batch, event) != (wanted, inner):
         return (
             ": it is to take particles and labels as leading dimensions, which a network does that "
-            "is given as network=…, and a forward of your own by vaezoo.leading.over_leading"
+            "is given as network=…, and a forward of your own by networks.leading.over_leading"
         )
     return ""

@@ -16,7 +16,8 @@ clip gradients at, does not transfer from one to the other.
 
 from vaezoo.objectives.base import Objective
 from vaezoo.objectives.elbo import ELBO
-from vaezoo.objectives.importance import IWELBO, Renyi
+from vaezoo.objectives.iwelbo import IWELBO
+from vaezoo.objectives.renyi import Renyi
 from vaezoo.objectives.schedules import Cyclical, Schedule, WarmUp
 from vaezoo.objectives.semi_supervised import SemiSupervised
 

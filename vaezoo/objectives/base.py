@@ -9,7 +9,8 @@ import torch
 from pyro import infer
 from torch import Tensor
 
-from vaezoo.traces import Terms, run
+from vaezoo.programs.run import run
+from vaezoo.programs.terms import Terms
 
 __all__ = ["Objective"]
 
@@ -78,4 +79,4 @@ class Objective(infer.elbo.ELBO):
         return loss.item()
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
-        raise NotImplementedError("vaezoo's objectives read traces through vaezoo.traces.run")
+        raise NotImplementedError("vaezoo's objectives read traces through vaezoo.programs.run.run")

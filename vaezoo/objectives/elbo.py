@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaezoo.objectives.base import Objective
 from vaezoo.objectives.schedules import Schedule
-from vaezoo.traces import Terms
+from vaezoo.programs.terms import Terms
 
 __all__ = ["ELBO"]
 

@@ -14,12 +14,7 @@ References:
 
 from vaezoo.plots.curves import training_curves
 from vaezoo.plots.grids import image_grid
-from vaezoo.plots.members import (
-    latent_scatter,
-    reconstructions,
-    samples,
-    style_by_content,
-)
+from vaezoo.plots.members import latent_scatter, reconstructions, samples, style_by_content
 
 __all__ = [
     "image_grid",

@@ -11,8 +11,6 @@ from torch import Tensor
 from vaezoo.plots.figures import Figure
 
 __all__ = ["image_grid"]
-
-
 DPI = 100  # dots per inch, at which an image pixel is a whole number of dots
 PAD = 0.08  # inches around an image grid and its labels
 LARGEST = 1400  # dots; a grid that would be wider or higher is scaled down

@@ -20,8 +20,6 @@ from vaezoo.plots.grids import DPI, check_images, describe, image_grid, make_roo
 from vaezoo.scopes import in_mode, one_thread, own_generator
 
 __all__ = ["latent_scatter", "reconstructions", "samples", "style_by_content"]
-
-
 COLOURS = (
     *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
     *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),

@@ -1,0 +1,587 @@
+"""The members with several latents, in float64: HierarchicalVAE, M1M2 and ADGM.
+
+Statistical tests state n and accept |z| < 4; all are seeded.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import infer, poutine
+from small import CLASSES, X_SHAPE, images, labels
+from torch import Tensor, nn
+
+from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, evaluate, fit, load, networks, save
+from vaezoo.components import Component
+from vaezoo.likelihoods import Bernoulli, Normal
+from vaezoo.models import ADGM, M1M2, VAE, HierarchicalVAE, LatentVariableModel
+from vaezoo.networks import PairMLP
+from vaezoo.posteriors import Classifier, DiagonalNormal, FullNormal, Posterior
+from vaezoo.priors import MixtureOfGaussians, StandardNormal, VampPrior
+from vaezoo.programs.run import run
+
+BUILD: dict[str, Callable[..., Any]] = {
+    "HierarchicalVAE": lambda **parts: HierarchicalVAE(
+        X_SHAPE, 4, 3, hidden=(8, 6), upper_hidden=(7, 5), **parts
+    ),
+    "M1M2": lambda **parts: M1M2(
+        X_SHAPE, 4, 3, classes=CLASSES, hidden=(8, 6), upper_hidden=(7,), **parts
+    ),
+    "ADGM": lambda **parts: ADGM(X_SHAPE, 3, 2, classes=CLASSES, hidden=(8, 6), **parts),
+}
+NAMES = tuple(BUILD)
+LABELLED = NAMES[1:]
+
+
+def member(name: str, **parts: Any) -> Any:
+    """A small member in float64, with weights wide enough for every term to matter."""
+    model = BUILD[name](**parts).double()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    return model
+
+
+def doubles(n: int = 6) -> Tensor:
+    return images(n, dtype=torch.float64)
+
+
+def z_score(draws: Tensor, expected: float = 0.0) -> float:
+    return ((draws.mean() - expected) / (draws.std() / len(draws) ** 0.5)).item()
+
+
+def normal(v: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """log N(v; loc, diag scale²), written out."""
+    each = -((v - loc) ** 2) / (2 * scale**2) - scale.log() - math.log(2 * math.pi) / 2
+    return each.sum(-1)
+
+
+def kl_to_standard(loc: Tensor, scale: Tensor) -> Tensor:
+    return ((scale**2 + loc**2 - 1) / 2 - scale.log()).sum(-1)
+
+
+def log_bernoulli(x: Tensor, logits: Tensor) -> Tensor:
+    each = x * -nn.functional.softplus(-logits) + (1 - x) * -nn.functional.softplus(logits)
+    return each.flatten(-len(X_SHAPE)).sum(-1)
+
+
+def moments(found: Any) -> tuple[Tensor, Tensor]:
+    return found.base_dist.loc, found.base_dist.scale
+
+
+def tanh_layers(part: Any, v: Tensor) -> Tensor:
+    """A part's network, layer by layer."""
+    layers = [m for m in part.network.modules() if isinstance(m, nn.Linear)]
+    for layer in layers[:-1]:
+        v = torch.tanh(v @ layer.weight.T + layer.bias)
+    return v @ layers[-1].weight.T + layers[-1].bias
+
+
+def tanh_normal(part: Any, v: Tensor) -> tuple[Tensor, Tensor]:
+    loc, raw = tanh_layers(part, v).chunk(2, -1)
+    return loc, (torch.log1p(raw.exp()) + 1e-8).sqrt()
+
+
+def hierarchical_terms(vae: Any, x: Tensor, particles: int) -> tuple[Any, Tensor, Tensor, Tensor]:
+    """Our terms, and by hand on their noise: rec, KL, and KL with a closed form for z1 too."""
+    terms = run(vae.model, vae.guide, x, particles=particles)
+    z1, z2 = (terms._guide[n]["value"] for n in ("z1", "z2"))
+    loc1, scale1 = tanh_normal(vae.posterior, x.flatten(1))
+    loc2, scale2 = tanh_normal(vae.upper_posterior, z1)
+    loc, scale = tanh_normal(vae.conditional_prior, z2)
+    rec = log_bernoulli(x, tanh_layers(vae.likelihood, z1).unflatten(-1, X_SHAPE))
+    upper = kl_to_standard(loc2, scale2)
+    closed = (scale.log() - scale1.log()) + (scale1**2 + (loc1 - loc) ** 2) / (2 * scale**2) - 0.5
+    sampled = normal(z1, loc1, scale1) - normal(z1, loc, scale)
+    return terms, rec, sampled + upper, closed.sum(-1) + upper
+
+
+def assert_same(bound: Tensor, expected: list[Tensor], model: nn.Module) -> None:
+    """Values of each image to 1e-10, and gradients of their sum."""
+    by_hand, parameters = torch.stack(expected), list(model.parameters())
+    assert torch.allclose(bound, by_hand, rtol=0, atol=1e-10)
+    ours, theirs = (
+        torch.autograd.grad(each.sum(), parameters, retain_graph=True) for each in (bound, by_hand)
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-9)
+
+
+def test_hierarchical_elbo_by_hand() -> None:
+    """Closed form for z2, log q - log p for z1, on the same noise: to 1e-10."""
+    vae, x = member("HierarchicalVAE"), doubles()
+    for particles in (1, 5):
+        terms, rec, kl, wrong = hierarchical_terms(vae, x, particles)
+        assert (terms.rec[0] - rec).abs().max() < 1e-10
+        assert (terms.kl[0] - kl).abs().max() < 1e-10
+        assert (terms.kl[0] - wrong).abs().min() > 1e-6
+        by_hand = (rec - kl).reshape(particles, -1).mean(0)
+        assert_same(ELBO(particles=particles).bound(terms), list(by_hand), vae)
+
+
+class Affine(Posterior):
+    """N(v @ gain + offset, diag scale²); an exact posterior, or p(z1|z2), of a linear model."""
+
+    def __init__(self, gain: Tensor, offset: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.gain, self.offset, self.scale = map(nn.Parameter, (gain, offset, scale))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Any:
+        flat = x.flatten(-3) if x.shape[-3:] == X_SHAPE else x
+        return dist.Normal(flat @ self.gain + self.offset, self.scale).to_event(1)
+
+
+def linear_hierarchy() -> tuple[HierarchicalVAE, Tensor, Tensor]:
+    """z1 = diag(a) z2 + b + noise, x = z1 W + c + noise, rows of W orthogonal; q exact, log p(x)."""
+    d = {"dtype": torch.float64}
+    a, b, c = torch.tensor([0.8, -1.5], **d), torch.tensor([0.5, -1.0], **d), torch.randn(16, **d)
+    w = torch.linalg.qr(torch.randn(16, 2, **d)).Q.T * torch.tensor([[2.0], [1.0]], **d)
+    v1, v = torch.tensor([0.3, 0.6], **d), 0.25  # 1/4 and its root are exact in float32 too
+    prior1 = a**2 + v1
+    post1 = 1 / (1 / prior1 + (w**2).sum(1) / v)
+    post2 = 1 / (1 + a**2 / v1)
+    decoder = nn.Sequential(nn.Linear(2, 16), nn.Unflatten(-1, X_SHAPE)).double()
+    with torch.no_grad():
+        decoder[0].weight.copy_(w.T)
+        decoder[0].bias.copy_(c)
+    gain1, gain2 = w.T / v * post1, torch.diag(a / v1 * post2)
+    vae = HierarchicalVAE(
+        X_SHAPE,
+        2,
+        2,
+        likelihood=Normal(2, X_SHAPE, network=decoder, variance=v),
+        conditional_prior=Affine(torch.diag(a), b.clone(), v1.sqrt()),
+        posterior=Affine(gain1, post1 * (b / prior1) - c @ gain1, post1.sqrt()),
+        upper_posterior=Affine(gain2, -b @ gain2, post2.sqrt()),
+    ).double()
+    x = torch.randn(4, 16, **d)
+    covariance = w.T @ torch.diag(prior1) @ w + v * torch.eye(16, **d)
+    log_p = torch.distributions.MultivariateNormal(c + b @ w, covariance).log_prob(x)
+    return vae, x.reshape(4, *X_SHAPE), log_p
+
+
+def test_closed_form_for_the_lower_latent_would_be_wrong() -> None:
+    """It would miss log p(x) by Σ a Cov_q(z1, z2) / Var(z1|z2); ours is log p(x). n = 20,000."""
+    vae, x, log_p = linear_hierarchy()
+    terms = run(vae.model, vae.guide, x, particles=20_000)
+    q1, p1 = terms._guide["z1"]["fn"], terms._model["z1"]["fn"]
+    wrong = torch.distributions.kl_divergence(q1, p1) + terms._kl("z2")
+    a, scale1 = vae.conditional_prior.gain.diagonal(), vae.conditional_prior.scale
+    covariance = vae.upper_posterior.gain.diagonal() * vae.posterior.scale**2
+    missing = (a * covariance / scale1**2).sum().item()
+    assert missing > 0.1
+    assert abs(z_score((terms.rec - terms.kl)[0].mean(-1), log_p.mean().item())) < 4
+    assert abs(z_score((terms.rec[0] - wrong).mean(-1), log_p.mean().item() - missing)) < 4
+
+
+@pytest.mark.parametrize("particles", [1, 10])
+def test_exact_posteriors_give_the_evidence(particles: int) -> None:
+    """Every weight is p(x), so that the bound is log p(x) at every draw: to 1e-9."""
+    vae, x, log_p = linear_hierarchy()
+    bound = IWELBO(particles).bound(run(vae.model, vae.guide, x, particles=particles))
+    assert bound.tolist() == pytest.approx(log_p.tolist(), abs=1e-9)
+
+
+def test_importance_weighted_bound_rises_to_the_evidence() -> None:
+    """With wrong posteriors of both latents: 16,000 draws, as n = 4,000 (k = 4) and 250 (k = 64)."""
+    vae, x, log_p = linear_hierarchy()
+    with torch.no_grad():
+        vae.posterior.scale.mul_(1.3)
+        vae.upper_posterior.offset.add_(0.4)
+    terms = run(vae.model, vae.guide, x, particles=16_000)
+    log_w = terms.log_w[0]
+    bounds = [(log_w.reshape(-1, k, 4).logsumexp(1) - math.log(k)).mean(-1) for k in (1, 4, 64)]
+    elbo = (terms.rec - terms.kl)[0].mean(-1)
+    assert abs(z_score(elbo - bounds[0])) < 4
+    for lower, higher in itertools.pairwise(bounds):
+        assert higher.mean() - lower.mean() > 4 * (lower.std() / len(lower) ** 0.5)
+    assert bounds[0].mean() + 0.1 < log_p.mean()
+    assert abs(z_score((log_w - log_p).exp().mean(-1), 1.0)) < 4
+
+
+def m1m2_summand(model: Any, x: Tensor, y: Tensor, sites: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    """log q(y|z1), and rec - KL given y, of M1M2."""
+    z1, z2 = sites["z1"], sites["z2"]
+    rec = log_bernoulli(x, model.likelihood(z1).base_dist.logits)
+    lower = normal(z1, *moments(model.conditional_prior(z2, y)))
+    lower = lower - normal(z1, *moments(model.posterior(x)))
+    upper = kl_to_standard(*moments(model.upper_posterior(z1, y)))
+    return model.classifier(z1).logits.log_softmax(-1), rec + lower - upper
+
+
+def adgm_summand(model: Any, x: Tensor, y: Tensor, sites: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    """log q(y|x, a), and rec - KL given y, of ADGM."""
+    a, z = sites["a"], sites["z"]
+    rec = log_bernoulli(x, model.likelihood(z, y).base_dist.logits)
+    auxiliary = normal(a, *moments(model.auxiliary((x, z), y)))
+    auxiliary = auxiliary - normal(a, *moments(model.auxiliary_posterior(x)))
+    code = kl_to_standard(*moments(model.posterior((x, a), y)))
+    return model.classifier((x, a)).logits.log_softmax(-1), rec + auxiliary - code
+
+
+@pytest.mark.parametrize("particles", [1, 3])
+@pytest.mark.parametrize(("name", "summand"), [("M1M2", m1m2_summand), ("ADGM", adgm_summand)])
+def test_unlabelled_elbo_is_the_brute_force_sum(name: str, summand: Any, particles: int) -> None:
+    """Image by image, draw by draw, label by label."""
+    model, x = member(name), doubles(3)
+    terms = run(model.model, model.guide, x, particles=particles)
+    full = {
+        n: terms._guide[n]["value"].expand(CLASSES, particles, 3, -1)
+        for n in terms._guide
+        if n != "y"
+    }
+    expected = [torch.zeros((), dtype=torch.float64)] * 3
+    for i, k, y in itertools.product(range(3), range(particles), range(CLASSES)):
+        sites = {n: value[y, k, i][None] for n, value in full.items()}
+        log_q, rest = summand(model, x[i : i + 1], torch.tensor([y]), sites)
+        value = log_q[0, y].exp() * (rest[0] - math.log(CLASSES) - log_q[0, y])
+        expected[i] = expected[i] + value / particles
+    assert_same(ELBO(particles=particles).bound(terms), expected, model)
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_stock_objective_agrees(name: str) -> None:
+    """TraceEnum_ELBO, which samples the KLs: n = 40 estimates of 50 draws a side."""
+    model, x = member(name), doubles(2)
+    stock = infer.TraceEnum_ELBO(50, max_plate_nesting=1, vectorize_particles=True)
+    pairs = [
+        (ELBO(particles=50).loss(model.model, model.guide, x), stock.loss(model.model, model.guide, x) / 2)
+        for _ in range(40)
+    ]  # fmt: skip
+    assert abs(z_score(torch.tensor([ours - theirs for ours, theirs in pairs]))) < 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_are_unbiased(name: str) -> None:
+    """Σ_x E_q[Σ_y w(x, y)] = Σ_x p(x) = 1 over all four images of two pixels; n = 20,000 draws.
+
+    So the log of their mean, with y summed where z1 or a is drawn before it, estimates log p(x),
+    as `evaluate` has it.
+    """
+    sizes: dict[str, Any] = {"hidden": (5,)} | ({"classes": 3} if name in LABELLED else {})
+    sizes |= {} if name == "ADGM" else {"upper_hidden": (5,)}
+    kind: Any = {"HierarchicalVAE": HierarchicalVAE, "M1M2": M1M2, "ADGM": ADGM}[name]
+    model = kind((1, 1, 2), 2, 2, **sizes).double()
+    for role in ("posterior", "upper_posterior", "auxiliary_posterior"):
+        if hasattr(model, role):  # wider than p, so that no weight is large
+            nn.init.constant_(list(getattr(model, role).parameters())[-1][2:], 2.0)
+    x = torch.tensor(list(itertools.product([0.0, 1.0], repeat=2))).double().reshape(4, 1, 1, 2)
+    with torch.no_grad():
+        terms = run(model.model, model.guide, x, particles=20_000)
+    totals = (terms.log_w + terms.log_py).exp().sum((0, -1))
+    assert 0.01 < totals.std() < 5
+    assert abs(z_score(totals, 1.0)) < 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evaluate(name: str) -> None:
+    """n = 100 draws of eight images' NELBO, 50 of each in two batches, against 4,000."""
+    model, x = member(name), doubles(8)
+    found = evaluate(model, [x, x.flip(0)], particles=(1, 5, 50), max_decodes=200, progress=False)
+    assert found["nelbo"].mean == pytest.approx(found["kl"].mean - found["rec"].mean, abs=1e-9)
+    assert found["niwae-50"].mean < found["niwae-5"].mean < found["niwae-1"].mean
+    with torch.no_grad():
+        terms = run(model.model, model.guide, x, particles=4000)
+    draws = -terms.expect(terms.rec - terms.kl + terms.log_py - terms.log_qy).mean(-1)
+    error = draws.std() * (1 / 100 + 1 / 4000) ** 0.5
+    assert abs((found["nelbo"].mean - draws.mean()) / error) < 4
+
+
+def test_labels_given() -> None:
+    """Given, a label is used, costs log p(y), and leaves every objective open; q(y|·) is unused."""
+    for name in LABELLED:
+        model, x, y = member(name), doubles(), labels()
+        terms = run(model.model, model.guide, x, y, particles=3)
+        assert (terms.log_py + math.log(CLASSES)).abs().max() < 1e-12
+        assert terms.log_qy.eq(0).all()
+        bound = IWELBO(3).bound(terms)
+        assert torch.allclose(bound, (terms.log_w[0].logsumexp(0) - math.log(3 * CLASSES)))
+        Bound(model, ELBO())(x, y)["loss"].backward()
+        unreached = {n.split(".")[0] for n, p in model.named_parameters() if p.grad is None}
+        assert unreached == {"classifier"}
+
+
+def test_semi_supervised_is_its_formula() -> None:
+    """log q(y|z1) of M1M2 at the z1 that the labelled bound uses, and the same of ADGM's a."""
+    for name in LABELLED:
+        model, x, y = member(name), doubles(), labels()
+        objective = SemiSupervised(alpha=7, labelled_fraction=1.0)
+        torch.manual_seed(1)
+        found = objective.estimate(model.model, model.guide, x, x, y)
+        torch.manual_seed(1)
+        labelled = ELBO().estimate(model.model, model.guide, x, y)
+        torch.manual_seed(1)
+        sites = poutine.trace(model.guide).get_trace(x, y).nodes
+        read = (x, sites["a"]["value"]) if name == "ADGM" else sites["z1"]["value"]
+        log_qy = model.classifier(read).log_prob(y).mean()
+        assert found["log_qy"].item() == pytest.approx(log_qy.item(), abs=1e-12)
+        loss = labelled["loss"] - 7 * log_qy
+        assert found["loss"].item() == pytest.approx(loss.item(), abs=1e-12)
+
+
+OBJECTIVES: dict[str, Any] = {
+    "elbo": lambda: ELBO(),
+    "beta": lambda: ELBO(4.0, particles=2),
+    "iwelbo": lambda: IWELBO(3),
+    "semi": lambda: SemiSupervised(),
+    "Trace_ELBO": lambda: infer.Trace_ELBO(),
+    "TraceEnum_ELBO": lambda: infer.TraceEnum_ELBO(max_plate_nesting=1),
+}
+NO_SENSE = {("HierarchicalVAE", "semi"), ("M1M2", "iwelbo"), ("ADGM", "iwelbo")}
+CASES = [c for c in itertools.product(NAMES, OBJECTIVES) if c not in NO_SENSE]
+
+
+def batch_for(objective: str) -> tuple[Tensor, ...]:
+    return (doubles(), doubles(3), labels(3)) if objective == "semi" else (doubles(),)
+
+
+@pytest.mark.parametrize(("name", "objective"), CASES)
+def test_gradients_reach_every_parameter(name: str, objective: str) -> None:
+    """In `Bound`, and as an SVI step."""
+    model, loss, batch = member(name), OBJECTIVES[objective](), batch_for(objective)
+    with warnings.catch_warnings():
+        # Pyro's objectives warn where they sample a label, or find none to sum out
+        warnings.simplefilter("ignore" if objective.startswith("Trace") else "error")
+        Bound(model, loss)(*batch)["loss"].backward()
+        for parameter_name, parameter in model.named_parameters():
+            assert parameter.grad.abs().sum() > 0, parameter_name
+        before = copy.deepcopy(model.state_dict())
+        svi = infer.SVI(model.model, model.guide, pyro.optim.Adam({"lr": 1e-2}), loss)
+        assert math.isfinite(svi.step(*batch))
+    assert not [n for n, p in model.named_parameters() if torch.equal(p, before[n])]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_save_and_copies(name: str, tmp_path: Path) -> None:
+    """Sizes, parts, dtype and every weight survive a file and a deepcopy."""
+    model, x = member(name), doubles()
+    for twin in (load(save(model, tmp_path / "member.safetensors")), copy.deepcopy(model)):
+        assert type(twin) is type(model)
+        assert repr(twin) == repr(model)
+        torch.manual_seed(1)
+        ours = ELBO().loss(model.model, model.guide, x)
+        torch.manual_seed(1)
+        assert ELBO().loss(twin.model, twin.guide, x) == ours
+        assert not {id(p) for p in twin.parameters()} & {id(p) for p in model.parameters()}
+
+
+def pair_posterior(kind: Any, z_dim: int, out: tuple[int, ...]) -> Posterior:
+    network = PairMLP(X_SHAPE, 2, (5,), out, classes=CLASSES)
+    return kind(X_SHAPE, z_dim, classes=CLASSES, network=network)
+
+
+C: dict[str, Any] = {"classes": CLASSES, "hidden": (5,)}
+SWAPS: list[tuple[str, str, Callable[[], Component]]] = [
+    ("HierarchicalVAE", "prior", lambda: MixtureOfGaussians(3, k=4)),
+    ("HierarchicalVAE", "prior", lambda: VampPrior((4,), 3, k=4, unit=False)),
+    ("HierarchicalVAE", "conditional_prior", lambda: FullNormal((3,), 4, hidden=(5,))),
+    ("HierarchicalVAE", "conditional_prior", lambda: Normal(3, (4,), learn_variance=True)),
+    ("HierarchicalVAE", "likelihood", lambda: Normal(4, X_SHAPE, hidden=(5,))),
+    ("HierarchicalVAE", "posterior", lambda: FullNormal(X_SHAPE, 4, hidden=(5,))),
+    ("HierarchicalVAE", "upper_posterior", lambda: FullNormal((4,), 3, hidden=(5,))),
+    ("M1M2", "prior", lambda: VampPrior((4,), 3, k=4, classes=CLASSES, unit=False)),
+    ("M1M2", "conditional_prior", lambda: FullNormal((3,), 4, **C)),
+    ("M1M2", "likelihood", lambda: Normal(4, X_SHAPE, hidden=(5,))),
+    ("M1M2", "posterior", lambda: FullNormal(X_SHAPE, 4, hidden=(5,))),
+    ("M1M2", "classifier", lambda: Classifier((4,), CLASSES, hidden=(5,))),
+    ("M1M2", "upper_posterior", lambda: FullNormal((4,), 3, **C)),
+    ("ADGM", "prior", lambda: MixtureOfGaussians(3, k=4)),
+    ("ADGM", "prior", lambda: VampPrior((18,), 3, k=4, classes=CLASSES, unit=False)),
+    ("ADGM", "likelihood", lambda: Bernoulli(3, X_SHAPE, **C)),
+    ("ADGM", "auxiliary", lambda: DiagonalNormal(X_SHAPE, 2, network=PairMLP(X_SHAPE, 3, (5,), (2, 2), classes=CLASSES), **C)),
+    ("ADGM", "auxiliary_posterior", lambda: FullNormal(X_SHAPE, 2, hidden=(5,))),
+    ("ADGM", "classifier", lambda: Classifier(X_SHAPE, CLASSES, network=PairMLP(X_SHAPE, 2, (5,), (CLASSES,)))),
+    ("ADGM", "posterior", lambda: pair_posterior(FullNormal, 3, (9,))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "build"), SWAPS, ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_every_part_is_swapped(name: str, role: str, build: Any, tmp_path: Path) -> None:
+    """In place it trains, draws and is saved; asked for at the start, the same."""
+    model, x, part = member(name), doubles(), build()
+    setattr(model, role, part)
+    assert getattr(model, role) is part
+    assert all(p.dtype == torch.float64 for p in part.parameters())
+    fit(model, [x], ELBO(), steps=2, progress=False)
+    assert model.sample(5).shape == (5, *X_SHAPE)
+    twin = load(save(model, tmp_path / "swapped.safetensors"))
+    assert repr(twin) == repr(model)
+    assert repr(BUILD[name](**{role: build()})) == repr(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "posterior"),
+    [
+        ("HierarchicalVAE", "upper_posterior", lambda: DiagonalNormal((4,), 3, hidden=(5,))),
+        ("M1M2", "upper_posterior", lambda: DiagonalNormal((4,), 3, **C)),
+        ("ADGM", "posterior", lambda: pair_posterior(DiagonalNormal, 3, (2, 3))),
+    ],
+)
+def test_vamp_prior_follows_the_posterior_of_its_latent(
+    name: str, role: str, posterior: Any
+) -> None:
+    """Through swaps and copies; the mixture to 1e-10. ADGM's pseudo-inputs are (x, a) in one."""
+    classes = {} if name == "HierarchicalVAE" else {"classes": CLASSES}
+    width = 18 if name == "ADGM" else 4
+    model = member(name, prior=VampPrior((width,), 3, k=5, unit=False, **classes))
+    z = torch.randn(6, 3, dtype=torch.float64)
+    setattr(model, role, posterior())
+    for each in (model, copy.deepcopy(model)):
+        nn.init.normal_(next(getattr(each, role).parameters()), std=0.5)
+        loc, scale = moments(
+            getattr(each, role)(each.prior.raw, *[torch.arange(5) % 3] * len(classes))
+        )
+        by_hand = normal(z[:, None], loc, scale).logsumexp(-1) - math.log(5)
+        assert torch.allclose(each.prior().log_prob(z), by_hand, atol=1e-10)
+
+
+def test_stages_of_m1m2() -> None:
+    """M2 trains on a frozen copy of M1, then all of it; the VAE itself is left alone."""
+    vae = VAE(X_SHAPE, 4, hidden=(8,)).double()
+    kept = copy.deepcopy(vae.state_dict())
+    model = M1M2.from_m1(vae, 3, classes=CLASSES, upper_hidden=(7,))
+    assert (model.hidden, model.z1_dim, model.z2_dim) == ((8,), 4, 3)
+    x = doubles()
+    assert torch.equal(model.posterior(x).mean, vae.posterior(x).mean)
+    frozen, rest = (
+        {"likelihood", "posterior"},
+        {"classifier", "conditional_prior", "upper_posterior"},
+    )
+    for trained in (rest, rest | frozen):
+        before = copy.deepcopy(model.state_dict())
+        fit(model, [(x, x[:3], labels(3))], SemiSupervised(), steps=2, progress=False)
+        moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+        assert {n.split(".")[0] for n in moved} == trained
+        model.requires_grad_(True)
+    assert all(torch.equal(t, kept[n]) for n, t in vae.state_dict().items())
+
+
+def test_codes_and_pictures() -> None:
+    """What encode, classify, reconstruct and sample return, in terms of the parts."""
+    x, vae, m1m2, adgm = doubles(), *(member(name) for name in NAMES)
+    state = torch.get_rng_state()
+    assert torch.equal(vae.encode(x), vae.posterior(x).mean)
+    z1, a = m1m2.posterior(x).mean, adgm.auxiliary_posterior(x).mean
+    assert torch.equal(m1m2.classify(x), m1m2.classifier(z1).probs)
+    assert torch.equal(adgm.classify(x), adgm.classifier((x, a)).probs)
+    for y in (None, labels()):
+        best = [m.classify(x).argmax(-1) if y is None else y for m in (m1m2, adgm)]
+        z2 = m1m2.upper_posterior(z1, best[0]).mean
+        assert torch.equal(m1m2.encode(x, y), z2)
+        assert torch.equal(adgm.encode(x, y), adgm.posterior((x, a), best[1]).mean)
+    assert torch.equal(torch.get_rng_state(), state), "an answer at the mean needs no noise"
+    assert torch.equal(vae.reconstruct(x), vae.likelihood(vae.encode(x)).mean)
+    decoded = m1m2.likelihood(m1m2.conditional_prior(z2, labels()).mean).mean
+    assert torch.equal(m1m2.reconstruct(x, labels()), decoded)
+    assert torch.equal(m1m2.sample(z1=z1), m1m2.likelihood(z1).mean)
+    z = adgm.encode(x)
+    assert torch.equal(adgm.sample(y=2, z=z), adgm.likelihood(z, torch.full((6,), 2)).mean)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_drawing(name: str) -> None:
+    """Shapes; a latent above the code is passed on; pixels are drawn on demand."""
+    model = member(name)
+    assert model.sample(5).shape == (5, *X_SHAPE)
+    assert model.sample(5, mean=False).unique().tolist() == [0, 1]
+    z = torch.randn(7, model.z_dim, dtype=torch.float64)
+    assert model.sample(z=z).shape == (7, *X_SHAPE)
+    assert model.reconstruct(doubles(2)).shape == (2, *X_SHAPE)
+    if name == "HierarchicalVAE":
+        nn.init.constant_(list(model.conditional_prior.parameters())[-1][4:], -50.0)
+        expected = model.likelihood(model.conditional_prior(z[:, :3]).mean).mean
+        assert torch.allclose(model.sample(z2=z[:, :3]), expected, atol=1e-2)
+    else:
+        assert model.sample(y=torch.arange(3)).shape == (3, *X_SHAPE)
+
+
+def test_pair_network_is_an_mlp_on_the_concatenation() -> None:
+    """To 1e-12; labels, draws and images broadcast, and one tensor stands for a pair."""
+    net = PairMLP(X_SHAPE, 5, (4, 6), (2,), classes=CLASSES).double()
+    plain = networks.MLP((21,), (4, 6), (2,), classes=CLASSES).double()
+    plain.load_state_dict(net.state_dict())
+    x, v, y = doubles(7), torch.randn(3, 7, 5, dtype=torch.float64), torch.arange(CLASSES)
+    joined = torch.cat([x.flatten(1).expand(3, 7, 16), v], -1)
+    expected = plain(joined, y[:, None, None])
+    assert expected.shape == (CLASSES, 3, 7, 2)
+    assert torch.allclose(net((x, v), y[:, None, None]), expected, atol=1e-12)
+    assert torch.equal(net(joined, y[:, None, None]), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pyro_tools(name: str) -> None:
+    """Predictive and render_model."""
+    model, x = member(name), doubles()
+    drawn = infer.Predictive(poutine.uncondition(model.model), num_samples=3)(x)
+    assert drawn["x"].shape == (3, 6, *X_SHAPE)
+    posterior = infer.Predictive(
+        poutine.uncondition(model.model), guide=model.guide, num_samples=3, parallel=False
+    )(x)
+    assert posterior["x"].shape == (3, 6, *X_SHAPE)
+    pytest.importorskip("graphviz")
+    source = pyro.render_model(model.model, model_args=(x,), render_distributions=True).source
+    edges = {
+        "HierarchicalVAE": ["z2 -> z1", "z1 -> x"],
+        "M1M2": ["y -> z1", "z2 -> z1", "z1 -> x"],
+        "ADGM": ["y -> x", "z -> x", "x -> a", "y -> a", "z -> a"],
+    }
+    assert all(edge in source for edge in edges[name])
+    assert source.count(" -> ") == len(edges[name])
+
+
+def assign(name: str, role: str, part: Any) -> None:
+    setattr(member(name), role, part)
+
+
+PAIR = PairMLP(X_SHAPE, 2, (5,), (2, 3))
+TWO = (torch.zeros(2, *X_SHAPE), torch.zeros(2, 2))
+CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (lambda: assign("HierarchicalVAE", "prior", StandardNormal(4)), ValueError, r"does not fit HierarchicalVAE\(x_shape=\(1, 4, 4\), z1_dim=4, z2_dim=3\): expected .*\(3,\)\), got \(\(\), \(4,\)\)"),
+    (lambda: assign("HierarchicalVAE", "posterior", StandardNormal(4)), TypeError, "posterior must be a Posterior, got a StandardNormal"),
+    (lambda: assign("HierarchicalVAE", "upper_posterior", nn.Linear(4, 3)), TypeError, "upper_posterior must be a Posterior, got a Linear"),
+    (lambda: assign("HierarchicalVAE", "conditional_prior", nn.Linear(3, 4)), TypeError, "conditional_prior must be a Component, got a Linear"),
+    (lambda: assign("HierarchicalVAE", "conditional_prior", DiagonalNormal((4,), 4)), ValueError, r"conditional_prior .*does not fit .*inputs \(\.\.\., 4\), got \(2, 3\)"),
+    (lambda: assign("HierarchicalVAE", "upper_posterior", DiagonalNormal((4,), 4)), ValueError, r"expected .*\(3,\)\), got \(\(2,\), \(4,\)\)"),
+    (lambda: assign("HierarchicalVAE", "likelihood", Bernoulli(3, X_SHAPE)), ValueError, "likelihood .*does not fit"),
+    (lambda: assign("HierarchicalVAE", "prior", VampPrior(X_SHAPE, 3)), ValueError, "does not fit"),
+    (lambda: run(*_pair("HierarchicalVAE"), doubles(), labels()), TypeError, "positional"),
+    (lambda: member("HierarchicalVAE").sample(y=1), ValueError, "HierarchicalVAE has no labels: leave y out"),
+    (lambda: assign("M1M2", "upper_posterior", DiagonalNormal((4,), 3)), ValueError, "takes no labels"),
+    (lambda: assign("M1M2", "conditional_prior", DiagonalNormal((3,), 4)), ValueError, "takes no labels"),
+    (lambda: assign("M1M2", "classifier", Classifier((4,), CLASSES, network=nn.Linear(5, 3))), ValueError, r"classifier .*does not fit M1M2\(.*classes=3\)"),
+    (lambda: M1M2.from_m1(member("HierarchicalVAE")), TypeError, "M1 must be a VAE, got a HierarchicalVAE"),
+    (lambda: M1M2.from_m1(VAE(X_SHAPE, 4), hidden=(3,)), TypeError, "hidden"),
+    (lambda: IWELBO(2).loss(*_pair("M1M2"), doubles()), ValueError, "sum a label out only where the guide draws it"),
+    (lambda: IWELBO(2).loss(*_pair("ADGM"), doubles()), ValueError, "sum a label out only where the guide draws it"),
+    (lambda: ELBO().loss(*_pair("ADGM"), doubles(), labels() + 1), ValueError, r"0\.\.2, got 1\.\.3"),
+    (lambda: ELBO().loss(*_pair("M1M2"), doubles() * 0.5), ValueError, "pixels that are 0 or 1"),
+    (lambda: assign("ADGM", "posterior", DiagonalNormal(X_SHAPE, 3, **C)), ValueError, r"posterior .*does not fit ADGM\(x_shape=\(1, 4, 4\), a_dim=2, z_dim=3, classes=3\)"),
+    (lambda: assign("ADGM", "posterior", pair_posterior(DiagonalNormal, 2, (2, 2))), ValueError, r"\(3,\)\), got"),
+    (lambda: assign("ADGM", "auxiliary", pair_posterior(DiagonalNormal, 2, (2, 2))), ValueError, r"expected a pair \(\.\.\., 1, 4, 4\) and \(\.\.\., 2\), got \(2, 1, 4, 4\) and \(2, 3\)"),
+    (lambda: PAIR(TWO, labels(2)), ValueError, "takes no labels"),
+    (lambda: PairMLP(X_SHAPE, 2, (5,), (3,), classes=3)(TWO), ValueError, r"needs labels in 0\.\.2, got none"),
+    (lambda: PAIR(TWO[::-1]), ValueError, "expected a pair"),
+    (lambda: PAIR(torch.zeros(2, 17)), ValueError, r"expected inputs \(\.\.\., 18\), got \(2, 17\)"),
+]  # fmt: skip
+
+
+def _pair(name: str) -> tuple[Any, Any]:
+    model: LatentVariableModel = member(name)
+    return model.model, model.guide
+
+
+@pytest.mark.parametrize(("call", "error", "message"), CALLS, ids=range(len(CALLS)))
+def test_bad_input(call: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()

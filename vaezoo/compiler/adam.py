@@ -1,0 +1,171 @@
+"""Adam's update behind the traced loss and gradients, so that a whole step is one graph.
+
+    (batch, schedules, weights, buffers, rates, steps, moments)  ->  (loss, bound, rec, kl, …)
+
+Weights, moments and numbers of steps are written in place: one kernel updates them all, and no
+Python stands between it and the gradients. Moments and steps are those of a `torch.optim.Adam`,
+which may take any step in between.
+
+References:
+    Kingma, Ba. Adam: A Method for Stochastic Optimization. 2015. arXiv:1412.6980, algorithm 1.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.graph import CodeGen
+
+from vaezoo.compiler.tracing import Trace
+
+__all__ = ["AdamUpdate"]
+
+_PLAIN = {"weight_decay": 0, "amsgrad": False, "maximize": False, "differentiable": False}
+
+
+class AdamUpdate:
+    """The updates that an optimizer would make, to be traced behind a loss and its gradients.
+
+    Args:
+        optimizer: a `torch.optim.Adam` for which `fits` is true.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.params: list[Tensor] = list(optimizer.param_groups[0]["params"])
+        self._key: tuple[float, ...] = ()
+        self._rates = torch.empty(0)
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Take the optimizer's state as it is now."""
+        self.states = {p: self.optimizer.state[p] for p in self.params}
+        self.steps = torch.zeros(len(self.states))
+        for i, (p, state) in enumerate(self.states.items()):
+            if state:
+                self.steps[i] = state["step"]
+            else:
+                state.update(exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+            state["step"] = self.steps[i]  # a view: the optimizer and the graphs count together
+        self.counts = [state["step"] for state in self.states.values()]
+
+    def follow(self) -> bool:
+        """Take up what was done to the optimizer since; False if graphs cannot do its update."""
+        groups = self.optimizer.param_groups
+        same = len(groups) == 1 and _are_same(groups[0]["params"], self.params)
+        if not same or not _is_plain(self.optimizer):
+            return False
+        states: list[Any] = list(map(self.optimizer.state.get, self.params))
+        known = _are_same(states, self.states.values())
+        if not known or not _are_same([s["step"] for s in states], self.counts):
+            self._adopt()
+        for p in self.params:
+            p.grad = None  # of an earlier step, which was not compiled
+        return True
+
+    @staticmethod
+    def fits(optimizer: torch.optim.Optimizer) -> bool:
+        """Whether it is Adam without further options or hooks, one group of parameters, on a CPU.
+
+        On other devices torch's fused Adam is one kernel too.
+
+        Example:
+            >>> p = torch.zeros(2, requires_grad=True)
+            >>> [AdamUpdate.fits(o([p])) for o in (torch.optim.Adam, torch.optim.SGD)]
+            [True, False]
+        """
+        if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
+            return False
+        kinds = {(p.device.type, p.dtype) for p in optimizer.param_groups[0]["params"]}
+        return _is_plain(optimizer) and len(kinds) == 1 and next(iter(kinds))[0] == "cpu"
+
+    def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
+        """The arguments of `extend`'s graph behind those of the trace, for the next step."""
+        averages = (self.states[p][name] for p in leaves for name in ("exp_avg", "exp_avg_sq"))
+        return [self.rates(), self.steps, *averages]
+
+    def rates(self) -> Tensor:
+        """Learning rate, β1, β2 and ε, as the optimizer has them now."""
+        group = self.optimizer.param_groups[0]
+        key = tuple(map(float, (group["lr"], *group["betas"], group["eps"])))
+        if key != self._key:
+            self._key, self._rates = key, torch.tensor(key, dtype=torch.float64)
+        return self._rates
+
+    def extend(self, trace: Trace, inputs: list[Tensor]) -> tuple[GraphModule, list[Tensor]]:
+        """The graph of a trace with the update behind it, and the leaves that it updates.
+
+        Behind the terms it says whether loss and gradients were finite. Where they were not, it
+        changes nothing.
+        """
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        terms, places = len(trace.names), {id(t): i for i, t in enumerate(inputs)}
+        numbers = {p: i for i, p in enumerate(self.states)}
+        known = [(i, p) for i, p in enumerate(trace.leaves) if p in numbers]
+        if not known:
+            raise ValueError("the optimizer trains nothing that the loss depends on")
+        leaves, rows = [p for _, p in known], [numbers[p] for _, p in known]
+
+        def step(inputs: list[Tensor], more: list[Tensor]) -> list[Tensor]:
+            before = [(inputs[i], inputs[i].clone()) for i in trace.written]
+            found: list[Tensor] = list(trace.graph(*inputs))
+            finite = _are_finite(found[0], found[terms:])
+            for t, value in before:
+                t.copy_(torch.where(finite, t, value))
+            rates, steps, *averages = more
+            sizes = _sizes(rates, steps[rows], leaves[0].dtype)
+            for (i, p), m, v, size in zip(known, averages[::2], averages[1::2], sizes, strict=True):
+                _adam(inputs[places[id(p)]], found[terms + i], m, v, size, finite)
+            steps.copy_(steps.index_add(0, torch.tensor(rows), finite.to(steps).expand(len(rows))))
+            return [*found[:terms], finite]
+
+        # traced on fake tensors, which leaves the true ones as they are
+        made = make_fx(lambda *a: step(*a), tracing_mode="fake")
+        graph: GraphModule = made([t.detach() for t in inputs], self.inputs(leaves))
+        graph.graph.set_codegen(CodeGen())  # flat arguments, no tree of them
+        graph.recompile()
+        return graph, leaves
+
+
+def _are_finite(loss: Tensor, gradients: list[Tensor]) -> Tensor:
+    """Whether all are: by sums, which are not finite where a number is not."""
+    sums = [t.sum(0).sum() if t.dim() > 1 else t.sum() for t in gradients]
+    return torch.isfinite(torch.stack([loss, *sums]).sum())
+
+
+def _are_same(some: Collection[Any], others: Collection[Any]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
+
+
+def _is_plain(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether no option and no hook, of the optimizer or of gradients, asks for more than Adam."""
+    group = optimizer.param_groups[0]
+    if any(group[name] != value for name, value in _PLAIN.items()):
+        return False
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return False
+    return not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in group["params"])
+
+
+def _sizes(rates: Tensor, steps: Tensor, dtype: torch.dtype) -> Tensor:
+    """For each parameter α / (1 - β1ᵗ), 1 / sqrt(1 - β2ᵗ), ε, 1 - β1, β2, 1 - β2, shape (n, 6)."""
+    lr, beta1, beta2, eps = rates.unbind()
+    t = steps.double() + 1
+    each = [lr / (1 - beta1**t), (1 - beta2**t).rsqrt(), eps, 1 - beta1, beta2, 1 - beta2]
+    return torch.stack([size.expand_as(t) for size in each], 1).to(dtype)
+
+
+def _adam(p: Tensor, grad: Tensor, m: Tensor, v: Tensor, size: Tensor, finite: Tensor) -> None:
+    """Algorithm 1, in place; nothing changes where the loss is not finite."""
+    rate, correction, eps, one_minus_beta1, beta2, one_minus_beta2 = size.unbind()
+    mean = m + one_minus_beta1 * (grad - m)
+    square = beta2 * v + one_minus_beta2 * grad * grad
+    new = p - rate * mean / (square.sqrt() * correction + eps)
+    for old, value in ((p, new), (m, mean), (v, square)):
+        old.copy_(torch.where(finite, value, old))

@@ -1,0 +1,100 @@
+"""Whether what a step was traced from is still as it was."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from vaezoo.compiler.state import State
+from vaezoo.compiler.tracing import Trace
+from vaezoo.compiler.trials import hooks
+from vaezoo.objectives.finding import objectives
+
+__all__ = ["Guards", "kind_of", "modes_of"]
+
+_OF_MODULES = vars(nn.Module()).keys()
+_TRAINING = operator.attrgetter("training")
+_FACTS = operator.attrgetter("requires_grad", "dtype", "shape", "device")
+
+
+class Guards:
+    """Modules, objective, hooks, tensors, and what the programs' own code looks up.
+
+    Args:
+        bound: whose modules and objective they are.
+        trace: of it, if there is one.
+        names: that the programs' code looks up (see `vaezoo.compiler.trials.tried`).
+        without: objects that may change.
+    """
+
+    def __init__(
+        self,
+        bound: nn.Module,
+        trace: Trace | None = None,
+        names: frozenset[str] = frozenset(),
+        without: Iterable[Any] = (),
+    ) -> None:
+        model: Any = bound.model
+        programs = [getattr(model, name, None) for name in ("model", "guide")]
+        found = [*bound.modules(), *programs, *objectives(bound.objective)]
+        roots = {str(i): o for i, o in enumerate(found)}
+        self.state = State(roots, without=without, only=names)
+        self.modules = list(dict.fromkeys([*bound.modules(), *self.state.modules()]))
+        self.modes = modes_of(self.modules)
+        leaves, self.held = ([], []) if trace is None else (trace.leaves, trace.held)
+        self.watched = list(_dictionaries(bound, self.modules, leaves))
+        self.lengths = list(map(len, self.watched))
+        entries = [(d, name, value) for d in self.watched for name, value in _plain(d)]
+        self.entries = list(zip(*entries, strict=True))
+        self.facts = _facts(self.held)
+
+    def is_in_mode(self) -> bool:
+        """Whether all modules are in training or evaluation mode as they were."""
+        return modes_of(self.modules) == self.modes
+
+    def is_current(self) -> bool:
+        """Whether modules, objective and tensors are those that were traced."""
+        # hundreds of looks before every step: maps, because loops take several times as long
+        if list(map(len, self.watched)) != self.lengths:
+            return False
+        dictionaries, names, values = self.entries
+        if not all(map(operator.is_, map(dict.get, dictionaries, names), values)):
+            return False
+        return _facts(self.held) == self.facts and self.state.is_current()
+
+
+def kind_of(batch: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    """What a graph depends on from outside the bound."""
+    return torch.get_default_dtype(), *((t.shape, t.dtype, t.device) for t in batch)
+
+
+def modes_of(modules: Iterable[nn.Module]) -> list[bool]:
+    """Whether each is in training mode."""
+    return [*map(_TRAINING, modules)]
+
+
+def _dictionaries(
+    bound: Any, modules: Iterable[nn.Module], found: list[Tensor]
+) -> Iterator[dict[Any, Any]]:
+    """Where modules and objectives keep what the programs read of them."""
+    for m in modules:
+        yield vars(m)
+        yield from (m._parameters, m._buffers, m._modules)
+    yield from hooks(modules)
+    yield from map(vars, objectives(bound.objective))
+    store = pyro.get_param_store()
+    if {id(p) for p in store._params.values()} & {id(p) for p in found}:
+        yield from (vars(store), store._params)
+
+
+def _plain(dictionary: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    return ((n, v) for n, v in dictionary.items() if n not in _OF_MODULES)
+
+
+def _facts(tensors: list[Tensor]) -> tuple[list[Any], list[Any]]:
+    return list(map(_FACTS, tensors)), list(map(Tensor.stride, tensors))

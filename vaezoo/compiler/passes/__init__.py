@@ -1,0 +1,1 @@
+"""Rewritings of a graph before it is compiled, a file each."""

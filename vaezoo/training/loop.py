@@ -1,0 +1,225 @@
+"""Training: a loop that returns plain history.
+
+`fit` is the loop that most people write around a `Bound`; where it does not fit, write your own
+(see `vaezoo.bound`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from pyro import infer
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from vaezoo.autograd import leaves
+from vaezoo.bound import Bound, check_pair, default_objective, dtype_of
+from vaezoo.cpu import tuned
+from vaezoo.data import Images
+from vaezoo.data.counts import as_count
+from vaezoo.data.labels import check_classes
+from vaezoo.data.passes import Data, passes
+from vaezoo.data.semi_supervised import SemiSupervisedBatches
+from vaezoo.models import LatentVariableModel
+from vaezoo.objectives import SemiSupervised
+from vaezoo.programs.pair import required_arguments
+from vaezoo.scopes import checks_data, in_mode, in_turn, one_thread, own_generator, unchecked
+from vaezoo.training.history import History, Recorder
+from vaezoo.training.interrupts import stop_button
+from vaezoo.training.optimizers import Rate, Rates, make_optimizer
+from vaezoo.training.step import Step
+from vaezoo.training.validation import Validation
+
+__all__ = ["NonFiniteLoss", "fit"]
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss or its gradient became NaN or infinite; the model is as it was before that step.
+
+    Attributes:
+        step: the step, counted from 1.
+        terms: name and value of every reported term at that step.
+        history: what `fit` had recorded until then.
+    """
+
+    def __init__(self, step: int, terms: dict[str, float], history: History) -> None:
+        self.step, self.terms, self.history = step, terms, history
+        broken = [n for n, v in terms.items() if not abs(v) < float("inf")] or ["the gradient"]
+        super().__init__(
+            f"step {step}: {', '.join(broken)} not finite "
+            f"({', '.join(f'{n}={v:.4g}' for n, v in terms.items())}); the weights from before "
+            "this step are kept: lower the learning rate, or look at the batch"
+        )
+
+
+def fit(
+    model: nn.Module,
+    data: Data,
+    objective: infer.elbo.ELBO | None = None,
+    *,
+    steps: float | None = None,
+    epochs: float | None = None,
+    batch_size: int = 100,
+    drop_last: bool = False,
+    lr: Rate | None = None,
+    optimizer: torch.optim.Optimizer | Callable[..., torch.optim.Optimizer] | None = None,
+    scheduler: Any = None,
+    max_grad_norm: float | None = None,
+    validation: Data | None = None,
+    history: Mapping[str, Sequence[float]] | None = None,
+    log_every: int = 100,
+    progress: bool = True,
+    compile: bool = False,  # noqa: A002
+    precision: str = "float32",
+) -> History:
+    """Train a model in place.
+
+    It is in training mode meanwhile, and as it was afterwards. What is frozen stays in evaluation
+    mode: parts without a parameter that takes gradients (M1 in `M1M2.from_m1`), buffers included,
+    and, in a model in training mode, what was put in evaluation mode by hand (a batch norm).
+
+    The stop button (Ctrl-C, SIGINT) is acted on between steps: the history until then is returned,
+    its attribute `stopped` true. Pressed twice, it interrupts at once. Threads take turns, step by
+    step, because Pyro's handlers belong to the whole process.
+
+    Args:
+        model: a member of the zoo, or any module that `Bound` takes.
+        data: `data.Images`, or any iterable of batches that can be passed over more than once (a
+            DataLoader, a list of tensors or of tuples of tensors; arrays and lists do for
+            tensors).
+        objective: the member's own by default.
+        steps: gradient steps; or give `epochs`, passes over the data (by default 10).
+        batch_size: images per batch, where `data` or `validation` is `Images`.
+        drop_last: leave out a last batch of `Images` that is smaller: a batch norm cannot train
+            on a single image.
+        lr: learning rate of Adam, 1e-3 by default; a number, or a function of the step, from 0.
+        optimizer: one over `model.parameters()`, made after the last swap of a part; or a class of
+            `torch.optim`, which is given `lr`, or a function of the parameters that returns one.
+        scheduler: of that optimizer, or a function of the optimizer that returns one. It is
+            advanced once a step; `ReduceLROnPlateau` at every record, by the validation loss, or
+            by the loss where there are no validation data.
+        max_grad_norm: scale gradients down to this norm, over all parameters, where it is larger.
+        validation: evaluated at every record, without gradients, each time with the same noise;
+            training is what it is without.
+        history: of earlier training, to go on from; it is not changed.
+        log_every: steps between two records; each is a mean over the steps since the last.
+        progress: show a progress bar.
+        compile: compile the steps (see `Step.compile`). Off by default: it pays where steps save
+            more than compiling takes, which is tens of seconds the first time and a few once the
+            graph is on disk. Many particles, labels that are summed out and bf16 gain the most.
+        precision: "bf16" runs the networks in bfloat16 (see `Bound`).
+
+    Returns:
+        Lists of equal length: step, seconds, loss, bound (unless the objective is a `RenyiELBO`
+        with α ≠ 0), rec = E_q[log p(x|z)] and kl (these two with vaezoo's objectives only; bound =
+        rec - kl), log_qy of the labelled images where the objective is `SemiSupervised`, and
+        validation_loss, … where there are validation data. Nats per image.
+
+    Raises:
+        NonFiniteLoss: a loss or its gradient is NaN or infinite; weights, buffers and history are
+            kept.
+        ValueError: the data hold no batch, the optimizer does not know all parameters, or
+            max_grad_norm is not positive.
+        TypeError: the model, data, optimizer or scheduler are something else.
+
+    An error on the way carries the history until then, in its attribute `history`.
+    """
+    check_pair(model)
+    bound = Bound(model, objective or default_objective(model, data), precision=precision)
+    recorded, log_every = History.continuing(history), as_count("log_every", log_every)
+    batches, total = passes(
+        data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
+    )
+    known = _is_known(bound, data)
+    with stop_button() as stop:
+        first = next(batches := in_turn(batches))
+        made = make_optimizer(optimizer, lr, _trainable(bound, first))
+        rates = Rates(scheduler, made, lr)
+        step = Step(bound, made, max_grad_norm=max_grad_norm)
+        validate = None if validation is None else Validation(bound, validation, batch_size)
+        bar = tqdm(total=total, disable=not progress, unit="step")
+        recorder = Recorder(bar, log_every=log_every, validate=validate, history=recorded)
+        with _training(model), bar, recorder.kept():
+            if compile:
+                step.compile(announce=bar.set_postfix_str)
+            batches = stop.until(itertools.chain([first], batches))
+            _train(step, batches, recorder, rates, known)
+            rates.record(recorder.record("stopped: " if stop.pressed else ""))
+    recorded.stopped = stop.pressed
+    return recorded
+
+
+def _is_known(bound: Bound, data: Data) -> bool:
+    """Whether data are pixels, of which one batch says all; their labels are checked here."""
+    if not isinstance(data, Images | SemiSupervisedBatches):
+        return False
+    images = data.labelled if isinstance(data, SemiSupervisedBatches) else data
+    model: Any = bound.model
+    semi_supervised = isinstance(bound.objective, SemiSupervised)
+    if images.labels is not None and (semi_supervised or required_arguments(model.model) > 1):
+        check_classes(images.labels, getattr(model, "classes", 0) or 2**62)
+    return True
+
+
+def _train(
+    step: Step, batches: Iterable[Any], recorder: Recorder, rates: Rates, known: bool
+) -> None:
+    """Take the steps; of known data only the first batch is checked."""
+    check, objective = checks_data(), step.bound.objective
+    for batch in batches:
+        with one_thread():
+            first = recorder.steps == 0
+            terms = _taken(step, batch, check=check and (first or not known), first=first)
+            if step.broken:
+                found = {name: value.item() for name, value in terms.items()}
+                raise NonFiniteLoss(recorder.step + 1, found, recorder.history)
+            rates.step()
+            if hasattr(objective, "step"):
+                objective.step()
+            rates.record(recorder.add(terms))
+
+
+def _taken(step: Step, batch: Any, *, check: bool, first: bool) -> dict[str, Tensor]:
+    arguments = step.bound.arguments(batch)
+    if check:
+        step.bound.check(arguments)
+    # Pyro's own checks, of programs rather than data, are made once
+    with contextlib.nullcontext() if check and first else unchecked():
+        return step(*arguments)
+
+
+def _trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
+    """Everything to train, by name: the module's parameters, and what else the loss depends on.
+
+    A program of one's own may use `pyro.param`, a network from outside the model, or a guide that
+    makes its parameters when it is first called. Such a bound is run once, and the leaves of its
+    loss are trained too.
+    """
+    written = isinstance(bound.model, LatentVariableModel)
+    if not written or {"model", "guide"} & vars(bound.model).keys():
+        with one_thread(), in_mode(bound.model, False), own_generator():
+            found = leaves(bound(*bound.arguments(batch))["loss"])
+    else:
+        found = []
+    named = {n: p for n, p in bound.model.named_parameters() if p.requires_grad}
+    known = {id(p) for p in named.values()}
+    others = (p for p in found if id(p) not in known)
+    return named | {f"parameter {i} {tuple(p.shape)} of a program": p for i, p in enumerate(others)}
+
+
+@contextlib.contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    """Training mode, on a tuned CPU."""
+    with contextlib.ExitStack() as stack:
+        with one_thread():
+            stack.enter_context(in_mode(model, True))
+        stack.enter_context(tuned())
+        try:
+            yield
+        finally:
+            with one_thread():  # or another thread's evaluation would find its mode changed
+                stack.close()
