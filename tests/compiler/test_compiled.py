@@ -445,6 +445,43 @@ def test_the_labels_of_an_adgm() -> None:
     assert_close(eager, step(compiled(bound, *batch, backend="inductor"), *batch), 1e-10)
 
 
+class Draws(nn.Module):
+    """Twelve latents, each of its own size, of which the first that is drawn is the last that is used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.linspace(-1, 1, 12, dtype=torch.float64))
+
+    def guide(self, x: Tensor) -> list[Tensor]:
+        with pyro.plate("images", len(x)):
+            spread = torch.ones(len(x), 1, dtype=x.dtype)
+            wide = [spread.expand(-1, i + 1) for i in range(12)]
+            return [
+                pyro.sample(f"z{i}", dist.Normal(self.loc[i], wide[i]).to_event(1))
+                for i in range(12)
+            ]
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x)):
+            wide = [torch.ones(len(x), i + 1, dtype=x.dtype) for i in range(12)]
+            z = [pyro.sample(f"z{i}", dist.Normal(0.0, wide[i]).to_event(1)) for i in range(12)]
+            loc = x.new_zeros(len(x), 1)
+            for latent in reversed(z):
+                loc = torch.tanh(
+                    loc
+                    + latent.sum(-1, keepdim=True)
+                    + latent.cumsum(-1)[:, -1:] @ x.new_ones(1, 1)
+                )
+            pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x.flatten(1))
+
+
+def test_draws_keep_their_order() -> None:
+    """Inductor sorts them by the names of their memory, and torch 2.9 by where they are used."""
+    bound, x = Bound(Draws(), ELBO()), images(dtype=torch.float64)
+    eager = step(bound, x)
+    assert_close(eager, step(compiled(bound, x, backend="inductor"), x), 1e-12)
+
+
 class Multiple(Changing):
     def model(self, x: Tensor) -> None:
         loc = torch.add(x.flatten(1) @ self.loc.outer(self.loc), self.loc, alpha=3.0)

@@ -18,6 +18,7 @@ from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_file
 from torch.fx import GraphModule
 
 from vaezoo.compiler import onednn
+from vaezoo.compiler.noise import NoiseInOrder
 from vaezoo.compiler.passes import biases, log1p, merging, routines
 from vaezoo.compiler.tracing import Backend
 
@@ -104,8 +105,18 @@ def _settings(config: Any) -> dict[str, Any]:
         "inplace_buffers": False,
         "fallback_random": True,
         "post_grad_custom_post_pass": Rewrites(),
+        "_pre_fusion_custom_pass": NoiseInOrder(),
+        "reorder_for_locality": _leaves_draws_in_order(),
     }
     if config.cpp.vec_isa_ok is None:
         # otherwise each process compiles and loads three programs to try what the CPU says it has
         found["cpp.vec_isa_ok"] = True
     return found
+
+
+def _leaves_draws_in_order() -> bool:
+    """Whether the pass of this name does: in torch 2.9 it moves a draw to where it is used."""
+    from torch._inductor.fx_passes import post_grad
+
+    code = post_grad.reorder_for_locality.__code__
+    return "consumes_rng_state" in (*code.co_varnames, *code.co_cellvars)
