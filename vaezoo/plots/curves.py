@@ -40,7 +40,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     """
     if not history.get("step") or "bound" not in history:
         raise ValueError(
-            "history must hold step and bound, one record at least, as training.fit returns it; "
+            "history must hold step and bound, one record at least, as training.fit returns it, "
             f"got {', '.join(f'{len(v)} of {k}' for k, v in history.items()) or 'nothing'}"
         )
     names = [name for name in MEANINGS if name in history]

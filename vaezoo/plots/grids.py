@@ -92,7 +92,7 @@ def _ticks(
     if labels is None:
         return [], []
     if len(labels) != n:
-        raise ValueError(f"{name} must be {n}, one for each; got {len(labels)}")
+        raise ValueError(f"{name} must be {n}, one for each, got {len(labels)}")
     # imshow puts the middle of the first pixel at 0
     return [(k + 0.5) * extent / n - 0.5 for k in range(n)], [str(label) for label in labels]
 
@@ -114,13 +114,13 @@ def make_room(figure: Figure) -> Figure:
 def check_images(images: Tensor) -> None:
     if not isinstance(images, Tensor) or not images.is_floating_point():
         raise TypeError(
-            f"images must be a floating-point tensor in [0, 1]; got {describe(images)}. Bytes "
+            f"images must be a floating-point tensor in [0, 1], got {describe(images)}. Bytes "
             "become one by x / 255, data.Images by images.tensors()[0]"
         )
     if images.dim() != 4 or images.shape[1] not in (1, 3) or images.numel() == 0:
         raise ValueError(
             "images must have the shape (N, C, H, W), C being 1 (grey) or 3 (colour) and N at "
-            f"least 1; got {describe(images)}. Grey (N, H, W) become so by x.unsqueeze(1)"
+            f"least 1, got {describe(images)}. Grey (N, H, W) become so by x.unsqueeze(1)"
         )
     if images.isnan().any():
         raise ValueError("images hold NaNs: did training diverge? x.nan_to_num() shows the rest")

@@ -175,7 +175,7 @@ def style_by_content(
     with _drawing(model, seed):
         z = model.prior().sample((columns,)) if z is None else z.to(_device(model))
         if z.dim() != 2 or z.shape[1] != model.z_dim:
-            raise ValueError(f"z must be codes (columns, {model.z_dim}); got {describe(z)}")
+            raise ValueError(f"z must be codes (columns, {model.z_dim}), got {describe(z)}")
         y = torch.arange(model.classes).repeat_interleave(len(z))
         images = model.sample(y=y, z=z.repeat(model.classes, 1))
     figure = image_grid(images, rows=model.classes, row_labels=range(model.classes))
@@ -231,17 +231,17 @@ def _drawing(model: LatentVariableModel, seed: int | None = None) -> Iterator[No
 def _labels(y: Any, n: int, classes: int) -> Tensor:
     single = isinstance(y, int) or getattr(y, "ndim", 1) == 0
     if not single and len(y) != n:
-        raise ValueError(f"y must be a class or n={n} labels; got {len(y)} of them. Set n=len(y)")
+        raise ValueError(f"y must be a class or n={n} labels, got {len(y)} of them. Set n=len(y)")
     return as_labels(y, n, classes, one_for_all=True)
 
 
 def _classes(x: Tensor, y: Any) -> Tensor:
     if len(x) < 2:
-        raise ValueError(f"a scatter needs at least two images; got {len(x)}")
+        raise ValueError(f"a scatter needs at least two images, got {len(x)}")
     labels = integer_labels(y, len(x))
     if labels.min() < 0 or labels.max() >= len(COLOURS):
         raise ValueError(
             f"y must be {len(x)} classes from 0 to {len(COLOURS) - 1}, as many as there are "
-            f"colours; got {describe(labels)}. x[(y >= 0) & (y < {len(COLOURS)})] picks such images"
+            f"colours, got {describe(labels)}. x[(y >= 0) & (y < {len(COLOURS)})] picks such images"
         )
     return labels

@@ -55,7 +55,7 @@ class History(dict[str, list[float]]):
             Traceback (most recent call last):
             ...
             ValueError: history must hold step and seconds, and lists of equal length, as fit \
-returns it; got 1 of loss
+returns it, got 1 of loss
         """
         if not isinstance(before, Mapping | None):
             raise TypeError(f"history must be a dict of lists, got a {type(before).__name__}")
@@ -65,7 +65,7 @@ returns it; got 1 of loss
         if not known or len(set(lengths.values())) > 1:
             raise ValueError(
                 "history must hold step and seconds, and lists of equal length, as fit returns "
-                f"it; got {', '.join(f'{n} of {name}' for name, n in lengths.items())}"
+                f"it, got {', '.join(f'{n} of {name}' for name, n in lengths.items())}"
             )
         return cls(lists)
 
