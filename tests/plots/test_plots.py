@@ -15,7 +15,7 @@ from torch import nn
 
 from vaezoo import models, plots
 from vaezoo.likelihoods import Bernoulli
-from vaezoo.plots.members import COLOURS
+from vaezoo.plots.latents import COLOURS
 
 HIDDEN = (16, 16)
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)

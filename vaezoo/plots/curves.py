@@ -1,4 +1,4 @@
-"""Training curves."""
+"""What training recorded, as curves against steps."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from matplotlib.axes import Axes
 
-from vaezoo.plots.figures import Figure
-from vaezoo.plots.grids import DPI
+from vaezoo.plots.figures import DPI, Figure
 
 __all__ = ["training_curves"]
 
@@ -51,6 +50,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
 
 
 def _curves(axes: Axes, history: Mapping[str, Sequence[float]], name: str) -> None:
+    """Draw a quantity of training, and beside it that of validation if there is one."""
     curves = {"training": name, "validation": f"validation_{name}"}
     shown = {label: history[key] for label, key in curves.items() if key in history}
     # a few records are marked: one alone would make no line
