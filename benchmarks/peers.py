@@ -1,7 +1,7 @@
 """The peers of a training step: one task, the same weights, the same batches, n steps at a time.
 
 A peer is a function that takes n steps of Adam at 1e-3 and returns the last loss in nats per image.
-Stock Pyro is written as its tutorials are, around the networks of `handwritten`, with one optimiser
+Stock Pyro is written as its tutorials are, around the networks of `handwritten`, with one optimizer
 for each parameter as `pyro.optim` has it.
 
     python benchmarks/peers.py VAE "vaezoo, compiled" 100   # n, n, … in, a line each; losses out
@@ -220,7 +220,7 @@ def names(task: str, *, numpyro: bool) -> list[str]:
 
 
 def vaezoo_peer(task: str, size: int, device: str, compiled: bool, precision: str) -> Peer:
-    """A loop around `Step`, as in its documentation, with the optimiser of `fit`."""
+    """A loop around `Step`, as in its documentation, with the optimizer of `fit`."""
     bound = Bound(member(task, device), TASKS[task].objective(), precision=precision)
     step = Step(bound, torch.optim.Adam(bound.parameters(), lr=1e-3, fused=True))
     if compiled:

@@ -34,7 +34,7 @@ The same for all peers: network, weights at the start, batches of images (binari
 the seed, or the fused one where named; vaezoo uses the fused one, and runs inside
 `vaezoo.cpu.tuned` (denormal numbers are 0, freed memory is kept), as under `fit`, and as the peer
 by hand does that says so. Validation is off, also in stock Pyro. Trace_ELBO draws the KL, where the
-others of VAE and FSVAE know it. By hand under torch.compile, the loss is compiled and the optimiser
+others of VAE and FSVAE know it. By hand under torch.compile, the loss is compiled and the optimizer
 is not; vaezoo's compiled step holds the update. NumPyro runs all n steps in one jitted scan (pip
 install numpyro). It, and what is tuned, run in processes of their own that wait between turns.
 MNIST is read from VAEZOO_DATA; the steps use the built-in digits without it, and epoch, cold and

@@ -1,11 +1,11 @@
 """A bound as a torch module: its parameters are the model's, its forward is the loss.
 
     bound = Bound(vae, ELBO())
-    optimiser = torch.optim.Adam(bound.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(bound.parameters(), lr=1e-3)
     for (x,) in batches:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         bound(x)["loss"].backward()
-        optimiser.step()
+        optimizer.step()
 
 It leaves Pyro's parameter store alone, unless the objective is one of Pyro's.
 """

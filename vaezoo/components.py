@@ -139,7 +139,7 @@ def _is_free(name: str) -> bool:
 
 
 def outside_param_store() -> contextlib.AbstractContextManager[None]:
-    """Within it components leave Pyro's parameter store alone, for loops with a torch optimiser."""
+    """Within it components leave Pyro's parameter store alone, for loops with a torch optimizer."""
     return _switched(_announcing, False)
 
 

@@ -123,7 +123,7 @@ def test_labels_that_could_be_misread_are_refused(name: str, kind: str) -> None:
     if name == "plots.latent_scatter" and kind in ("-1", "from 1", "too many classes"):
         message = "labels|classes from 0 to 9"
     if name == "plots.samples" and kind in ("a row", "too few", "none at all", "a ragged list"):
-        message = "n=6 labels; got . of them"
+        message = "n=6 labels, got . of them"
     with pytest.raises(ValueError, match=message):
         CALLERS[name](images(N), y)
 

@@ -177,7 +177,7 @@ def test_fit_leaves_the_store_alone() -> None:
 
 
 def test_stale_optimizer_is_refused() -> None:
-    """Trap 2: an optimiser made before a swap never trains the new part."""
+    """Trap 2: an optimizer made before a swap never trains the new part."""
     vae = member("VAE")
     optimizer = torch.optim.Adam(vae.parameters())
     vae.prior = priors.MixtureOfGaussians(Z_DIM, k=4)

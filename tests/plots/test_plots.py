@@ -15,7 +15,7 @@ from torch import nn
 
 from vaezoo import models, plots
 from vaezoo.likelihoods import Bernoulli
-from vaezoo.plots.members import COLOURS
+from vaezoo.plots.latents import COLOURS
 
 HIDDEN = (16, 16)
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
@@ -425,7 +425,7 @@ X, Y = torch.zeros(4, *GREY), torch.arange(4)
         (lambda: plots.image_grid(X.byte()), TypeError, r"got torch.uint8 .* x / 255"),
         (lambda: plots.image_grid(X[0]), ValueError, r"\(N, C, H, W\).*\(1, 8, 8\).*unsqueeze"),
         (lambda: plots.image_grid(torch.zeros(1, 2, 8, 8)), ValueError, r"C being 1 .* or 3"),
-        (lambda: plots.image_grid(X[:0]), ValueError, r"N at least 1; got .*\(0, 1, 8, 8\)"),
+        (lambda: plots.image_grid(X[:0]), ValueError, r"N at least 1, got .*\(0, 1, 8, 8\)"),
         (lambda: plots.image_grid(X / 0), ValueError, "hold NaNs"),
         (
             lambda: plots.image_grid(X, rows=1, columns=3),
@@ -438,7 +438,7 @@ X, Y = torch.zeros(4, *GREY), torch.arange(4)
         (lambda: plots.image_grid(X, column_labels="a"), ValueError, "column_labels must be 2"),
         (lambda: plots.samples(vae(), 0), ValueError, "n must be at least 1, got 0"),
         (lambda: plots.samples(vae(), y=1), ValueError, "VAE has no labels"),
-        (lambda: plots.samples(fsvae(), y=Y), ValueError, r"n=64 labels; got 4 .*n=len\(y\)"),
+        (lambda: plots.samples(fsvae(), y=Y), ValueError, r"n=64 labels, got 4 .*n=len\(y\)"),
         (lambda: plots.samples(fsvae(), y=4), ValueError, r"labels must lie in 0\.\.3"),
         (lambda: plots.samples(vae(x_shape=(64,))), ValueError, r"got .* of shape \(64, 64\)"),
         (lambda: plots.reconstructions(vae(), X, n=0), ValueError, "n must be at least 1"),
@@ -452,7 +452,7 @@ X, Y = torch.zeros(4, *GREY), torch.arange(4)
         (lambda: plots.latent_scatter(vae(), X, Y - 1), ValueError, "from -1 to 2"),
         (lambda: plots.latent_scatter(vae(), X, Y[1:]), ValueError, r"got \(3,\)"),
         (lambda: plots.latent_scatter(vae(), X, Y / 2), ValueError, "of torch.float32"),
-        (lambda: plots.training_curves({}), ValueError, "as training.fit returns it; got nothing"),
+        (lambda: plots.training_curves({}), ValueError, "as training.fit returns it, got nothing"),
         (lambda: plots.training_curves({"step": [], "bound": []}), ValueError, "got 0 of step"),
         (lambda: plots.training_curves({"step": [1], "loss": [1]}), ValueError, "1 of loss"),
         (lambda: plots.training_curves({"step": [1, 2], "bound": [1]}), ValueError, "dimension"),

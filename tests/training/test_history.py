@@ -14,7 +14,8 @@ from small import fixed, images, labels, member
 from torch import Tensor
 
 from vaezoo import ELBO, NonFiniteLoss, SemiSupervised, data, fit, likelihoods
-from vaezoo.training.history import KEPT, History, Mean
+from vaezoo.training.history import History
+from vaezoo.training.means import KEPT, Mean
 
 X = fixed()
 

@@ -77,7 +77,7 @@ class CompiledStep:
         return dict(zip(self.trace.names, terms, strict=True))
 
     def compute(self, inputs: list[Tensor]) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-        """The terms, and the gradients, each in memory of its own as optimisers expect."""
+        """The terms, and the gradients, each in memory of its own as optimizers expect."""
         assert self.call is not None
         assert self.trace is not None
         found, terms = list(self.call(*inputs)), len(self.trace.names)

@@ -6,7 +6,7 @@ values; it may lie, compressed by zlib, in an element `miCOMPRESSED`, as in the 
 each file `X` is uint8 32×32×3×N in Fortran's order and `y` has N labels, with 10 for the digit 0.
 
 References:
-    MAT-File Format (The MathWorks, 2024), chapter 1, "Level 5 MAT-file format"
+    The MathWorks. MAT-File Format. 2024, chapter 1, "Level 5 MAT-file format".
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def read_svhn(file: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Variable(NamedTuple):
-    """What a variable says of itself, and where its values begin."""
+    """What a variable says of itself, and the source that its values are read from."""
 
     name: str
     kind: int
@@ -83,21 +83,21 @@ def _images(stream: IO[bytes], size: int) -> tuple[np.ndarray, np.ndarray]:
     start = stream.read(128)
     if len(start) < 128 or start[124:] != b"\x00\x01IM":
         raise ValueError("it does not begin as a level-5 file does; in MATLAB save it with -v7")
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for variable in _variables(stream, size):
-        if variable.name == "X" and "X" not in found:
-            found["X"] = _pixels(variable)
-        elif variable.name == "y" and "y" not in found:
-            found["y"] = _labels(variable, most=size * _DEFLATE // math.prod(_IMAGE))
-    if missing := {"X", "y"} - found.keys():
+        if variable.name == "X" and "X" not in arrays:
+            arrays["X"] = _pixels(variable)
+        elif variable.name == "y" and "y" not in arrays:
+            arrays["y"] = _labels(variable, most=size * _DEFLATE // math.prod(_IMAGE))
+    if missing := {"X", "y"} - arrays.keys():
         raise ValueError(f"it holds no {' and no '.join(sorted(missing))}")
-    if len(found["X"]) != len(found["y"]):
-        raise ValueError(f"X has {len(found['X'])} images and y {len(found['y'])} labels")
-    return found["X"], found["y"]
+    if len(arrays["X"]) != len(arrays["y"]):
+        raise ValueError(f"X has {len(arrays['X'])} images and y {len(arrays['y'])} labels")
+    return arrays["X"], arrays["y"]
 
 
 class _Source:
-    """Bytes in order, of a file or of what a part of it unpacks to; no more than are asked for."""
+    """The bytes of a file's part in order, unpacked if need be, no more than are asked for."""
 
     def __init__(self, stream: IO[bytes], nbytes: int, packed: bool) -> None:
         self.stream, self.left = stream, nbytes
@@ -105,19 +105,19 @@ class _Source:
         self.unpacker = zlib.decompressobj() if packed else None
 
     def read(self, n: int) -> bytes:
-        """n bytes."""
+        """The next n bytes."""
         out = np.empty(self.check(n), np.uint8)
         self.into(out)
         return out.tobytes()
 
     def check(self, n: int) -> int:
-        """n, if so many may come."""
+        """Return n, if so many bytes may still come."""
         if n > self.most:
             raise ValueError(f"{n:,} bytes are announced, and there can be {self.most:,}")
         return n
 
     def into(self, out: np.ndarray) -> None:
-        """Fill an array of bytes."""
+        """Fill an array with the next bytes."""
         self.most -= len(out)
         done = 0
         while done < len(out):
@@ -211,7 +211,7 @@ def _small(source: _Source, expected: int, most: int) -> bytes:
 
 
 def _pixels(x: _Variable) -> np.ndarray:
-    """Turned in place, because half a million images are many."""
+    """X as (N, 3, 32, 32), turned in place, because half a million images are many."""
     if (x.kind, x.type) != (_UINT8, 2) or x.shape[:3] != _IMAGE or len(x.shape) not in (3, 4):
         kind = "uint8" if x.kind == _UINT8 else f"class {x.kind}"
         raise ValueError(f"X must be uint8 of shape (32, 32, 3, N), got {kind} {x.shape}")

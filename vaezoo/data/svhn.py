@@ -3,8 +3,8 @@
 The data are for non-commercial use only.
 
 References:
-    Reading digits in natural images with unsupervised feature learning (Netzer, Wang, Coates,
-    Bissacco, Wu and Ng, 2011)
+    Netzer, Wang, Coates, Bissacco, Wu, Ng. Reading Digits in Natural Images with Unsupervised
+    Feature Learning. 2011.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from pathlib import Path
 import torch
 
 from vaezoo.data._torchvision import datasets
+from vaezoo.data.binarising import check_binarisation
 from vaezoo.data.downloads import data_root, fetched
-from vaezoo.data.images import Images, check_binarisation
+from vaezoo.data.images import Images
 from vaezoo.data.mat import read_svhn
+
+__all__ = ["svhn"]
 
 
 def svhn(
@@ -32,7 +35,7 @@ def svhn(
 
     Args:
         split: ``train``, ``test`` or ``extra``; ignored if a file is given.
-        binarisation: ``none`` for colour; see `Images`.
+        binarisation: ``none`` for colour; see `vaezoo.data.binarising`.
         root: the cache folder, as for `mnist`.
         file: a .mat file in the official layout, read as it is, instead of the cache.
         seed: of the draw that ``static`` fixes.
@@ -44,11 +47,12 @@ def svhn(
         FileNotFoundError: the file is not there (and download is False).
         OSError: a file in the cache is damaged, or one cannot be read or written.
 
-    >>> svhn("test")  # doctest: +SKIP
-    Images(svhn test, 26032 × 3×32×32, none)
-    >>> svhn("valid")
-    Traceback (most recent call last):
-    ValueError: split must be 'train', 'test' or 'extra', got 'valid'
+    Example:
+        >>> svhn("test")  # doctest: +SKIP
+        Images(svhn test, 26032 × 3×32×32, none)
+        >>> svhn("valid")
+        Traceback (most recent call last):
+        ValueError: split must be 'train', 'test' or 'extra', got 'valid'
     """
     if split not in ("train", "test", "extra"):
         raise ValueError(f"split must be 'train', 'test' or 'extra', got {split!r}")

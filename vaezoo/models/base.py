@@ -39,7 +39,7 @@ class LatentVariableModel(nn.Module):
     takes a posterior (which it swaps in) or a Pyro program with the guide's signature, and
     `vae.model = …` a program; `del vae.guide` brings the written one back.
 
-    Optimisers made before a swap do not know the new parameters: make a new one, or let
+    Optimizers made before a swap do not know the new parameters: make a new one, or let
     `training.fit` do so.
 
     A member with other parts or latents says so in `parts`, and in `code` which of its latents

@@ -1,4 +1,4 @@
-"""The importance-weighted bound, its weights kept in the log domain."""
+"""The importance-weighted bound and three estimators of its gradient."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaezoo.objectives.base import Objective, Program
+from vaezoo.objectives.base import Objective, Program, sum_out_labels
 from vaezoo.programs.run import run
 from vaezoo.programs.terms import Terms
 
@@ -28,7 +28,7 @@ class IWELBO(Objective):
 
     The part that stl leaves out has mean zero for K = 1 only: it is biased for more. dreg is
     unbiased, and its signal-to-noise ratio does not fall with K, as that of iwae does (Rainforth
-    et al. 2018. arXiv:1802.04537). Gradients of the model's parameters are those of iwae.
+    et al.). Gradients of the model's parameters are those of iwae.
 
     Args:
         particles: K; at 1 it is the ELBO with a sampled KL.
@@ -36,9 +36,13 @@ class IWELBO(Objective):
             drew from (see `vaezoo.programs.held`): no network runs twice.
 
     References:
-        Burda, Grosse, Salakhutdinov 2016. arXiv:1509.00519, equation 8.
-        Roeder, Wu, Duvenaud 2017. arXiv:1703.09194, equation 8 (stl).
-        Tucker, Lawson, Gu, Maddison 2019. arXiv:1810.04152, equation 8 (dreg).
+        Burda, Grosse, Salakhutdinov. Importance Weighted Autoencoders. 2016. arXiv:1509.00519,
+        equation 8.
+        Roeder, Wu, Duvenaud. Sticking the Landing. 2017. arXiv:1703.09194, equation 8 (stl).
+        Tucker, Lawson, Gu, Maddison. Doubly Reparameterized Gradient Estimators for Monte Carlo
+        Objectives. 2019. arXiv:1810.04152, equation 8 (dreg).
+        Rainforth et al. Tighter Variational Bounds Are Not Necessarily Better. 2018.
+        arXiv:1802.04537.
 
     Example:
         >>> from vaezoo.models import VAE
@@ -67,7 +71,7 @@ class IWELBO(Objective):
                 particles do not share q(y|x).
         """
         log_w = torch.logsumexp(terms.log_w, 1, keepdim=True) - math.log(terms.particles)
-        return expect_labels(terms, log_w)
+        return sum_out_labels(terms, log_w)
 
     def loss_of(self, terms: Terms) -> Tensor:
         """Minus the bound, with the gradient of the estimator."""
@@ -79,13 +83,3 @@ class IWELBO(Objective):
     def __repr__(self) -> str:
         estimator = f", estimator={self.estimator!r}" if self.estimator != "iwae" else ""
         return f"IWELBO(particles={self.num_particles}{estimator})"
-
-
-def expect_labels(terms: Terms, log_w: Tensor) -> Tensor:
-    """Σ_y q(y|x) [ log_w + log p(y) - log q(y|x) ] from log_w (L, 1, N), shape (N,)."""
-    if not terms.labels_come_first:
-        raise ValueError(
-            "importance weights sum a label out only where the guide draws it before every other "
-            "latent; use ELBO, or give the labels"
-        )
-    return terms.expect(log_w + terms.log_py - terms.log_qy)[0]

@@ -1,4 +1,4 @@
-"""The variational Rényi bound, its weights kept in the log domain."""
+"""The variational Rényi bound, a power mean of importance weights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from vaezoo.objectives.base import Objective
-from vaezoo.objectives.iwelbo import expect_labels
+from vaezoo.objectives.base import Objective, sum_out_labels
 from vaezoo.programs.terms import Terms
 
 __all__ = ["Renyi"]
@@ -17,8 +16,8 @@ __all__ = ["Renyi"]
 class Renyi(Objective):
     """The variational Rényi bound, log mean_k w_k^(1-α) / (1-α), labels summed out exactly.
 
-    α = 0 is the importance-weighted bound, α → 1 the ELBO (and α = 1 is it, with a sampled KL).
-    For α < 0 it may exceed log p(x), so that the bound reported is the ELBO for every α.
+    α = 0 is the importance-weighted bound, and α = 1 the ELBO with a sampled KL, the limit α → 1.
+    For α < 0 it may exceed log p(x): what is reported as the bound is the ELBO, for every α.
 
     Args:
         alpha: α, any finite number.
@@ -43,23 +42,23 @@ class Renyi(Objective):
 
     def bound(self, terms: Terms) -> Tensor:
         """The ELBO of each image, its KL sampled."""
-        return expect_labels(terms, terms.log_w.mean(1, keepdim=True))
+        return sum_out_labels(terms, terms.log_w.mean(1, keepdim=True))
 
     def loss_of(self, terms: Terms) -> Tensor:
         """Minus the Rényi bound of each image."""
         if self.alpha == 1:
             return -self.bound(terms)
-        return -expect_labels(terms, _power_mean(terms.log_w, 1 - self.alpha))
+        return -sum_out_labels(terms, _power_mean(terms.log_w, 1 - self.alpha))
 
     def __repr__(self) -> str:
         return f"Renyi(alpha={self.alpha:g}, particles={self.num_particles})"
 
 
 def _power_mean(log_w: Tensor, power: float) -> Tensor:
-    """log mean_k w_k^p / p over the particles of (L, K, N), shape (L, 1, N).
+    """log(mean_k w_k^p) / p over the particles of (L, K, N), shape (L, 1, N).
 
-    Near p = 0 the mean of the powers is 1, and its logarithm would have lost all digits. There it
-    is taken of what the powers have beyond 1, with the weights about their geometric mean.
+    Near p = 0 the mean of the powers is 1, and its logarithm would have lost all digits. There the
+    weights are divided by their geometric mean, and log1p is taken of what the mean exceeds 1 by.
     """
     middle = log_w.mean(1, keepdim=True)
     scaled = power * (log_w - middle)

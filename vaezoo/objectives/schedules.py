@@ -1,4 +1,4 @@
-"""Weights that change in training, such as the β of an ELBO."""
+"""Schedules: weights that change in training, such as the β of an ELBO."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class WarmUp(Schedule):
 
     References:
         Bowman et al. Generating Sentences from a Continuous Space. 2016. arXiv:1511.06349,
-        section 3.1. Sønderby et al. Ladder Variational Autoencoders. 2016. arXiv:1602.02282.
+        section 3.1.
+        Sønderby et al. Ladder Variational Autoencoders. 2016. arXiv:1602.02282.
 
     Example:
         >>> warm_up = WarmUp(4)
@@ -58,7 +59,8 @@ class Cyclical(Schedule):
     """A warm-up over the first `ramp` of every `steps` steps, then `end` until the next.
 
     References:
-        Fu et al. Cyclical Annealing Schedule. 2019. arXiv:1903.10145, equation 6.
+        Fu et al. Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing. 2019.
+        arXiv:1903.10145, equation 6.
 
     Example:
         >>> cyclical = Cyclical(4, ramp=0.5)

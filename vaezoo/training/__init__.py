@@ -1,5 +1,14 @@
-"""Training: a loop that returns its history, and the step that it takes."""
+"""Training: a loop that returns its history, and the step that it takes.
 
-from vaezoo.training.loop import NonFiniteLoss, fit
+loop                   `fit`
+step, untrained        one step: loss, gradients, update; and what a step may change besides
+optimizers, rates      what takes the step, and how far
+recorder               writes the `history`, of `means`
+validation             terms on other data, for each record
+interrupts, errors     the stop button, and the error of a loss that is not finite
+"""
+
+from vaezoo.training.errors import NonFiniteLoss
+from vaezoo.training.loop import fit
 
 __all__ = ["NonFiniteLoss", "fit"]

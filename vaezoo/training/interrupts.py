@@ -1,4 +1,4 @@
-"""The stop button (Ctrl-C, SIGINT) as a wish that is granted between steps."""
+"""The stop button (Ctrl-C, SIGINT), on which training acts between two steps."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ T = TypeVar("T")
 
 
 class StopButton:
-    """Whether a stop was asked for.
+    """A button that was pressed or not.
 
     Attributes:
-        pressed: it was.
+        pressed: whether a stop was asked for.
     """
 
     def __init__(self) -> None:
         self.pressed = False
 
     def until(self, items: Iterable[T]) -> Iterator[T]:
-        """The items until a stop is asked for, the first one in any case.
+        """The items until the button is pressed, the first one in any case.
 
-        Loading processes are interrupted together with this one: an error of theirs after the
-        button was pressed is the end of the items.
+        The signal reaches a loader's processes too: an error of theirs once the button is pressed
+        is the end of the items.
 
         Example:
             >>> button = StopButton()
@@ -54,10 +54,10 @@ class StopButton:
 
 @contextlib.contextmanager
 def stop_button() -> Iterator[StopButton]:
-    """Within it a first SIGINT is noted; a second one acts as it would without.
+    """Within it a first SIGINT presses the button; a second one interrupts as it would without.
 
-    Only in the main thread, which is the one that signals reach, and only in place of Python's own
-    handler: one of your own is left alone.
+    This holds in the main thread, which is the one that signals reach, and in place of Python's
+    own handler: a handler of yours is left alone.
 
     Example:
         >>> with stop_button() as button:

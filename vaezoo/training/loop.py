@@ -1,7 +1,8 @@
-"""Training: a loop that returns plain history.
+"""The training loop, `fit`: the one that most people write around a `Bound`.
 
-`fit` is the loop that most people write around a `Bound`; where it does not fit, write your own
-(see `vaezoo.bound`).
+`passes` yields a batch, `Bound.arguments` makes tensors of it on the model's device, `Bound.check`
+refuses what the model does not take, a `Step` updates the weights, a `Recorder` notes its terms.
+Where `fit` is not what you need, write a loop of your own (see `vaezoo.bound`).
 """
 
 from __future__ import annotations
@@ -28,32 +29,16 @@ from vaezoo.models import LatentVariableModel
 from vaezoo.objectives import SemiSupervised
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import checks_data, in_mode, in_turn, one_thread, own_generator, unchecked
-from vaezoo.training.history import History, Recorder
+from vaezoo.training.errors import NonFiniteLoss
+from vaezoo.training.history import History
 from vaezoo.training.interrupts import stop_button
-from vaezoo.training.optimizers import Rate, Rates, make_optimizer
+from vaezoo.training.optimizers import make_optimizer
+from vaezoo.training.rates import Rate, Rates
+from vaezoo.training.recorder import Recorder
 from vaezoo.training.step import Step
 from vaezoo.training.validation import Validation
 
-__all__ = ["NonFiniteLoss", "fit"]
-
-
-class NonFiniteLoss(ArithmeticError):
-    """The loss or its gradient became NaN or infinite; the model is as it was before that step.
-
-    Attributes:
-        step: the step, counted from 1.
-        terms: name and value of every reported term at that step.
-        history: what `fit` had recorded until then.
-    """
-
-    def __init__(self, step: int, terms: dict[str, float], history: History) -> None:
-        self.step, self.terms, self.history = step, terms, history
-        broken = [n for n, v in terms.items() if not abs(v) < float("inf")] or ["the gradient"]
-        super().__init__(
-            f"step {step}: {', '.join(broken)} not finite "
-            f"({', '.join(f'{n}={v:.4g}' for n, v in terms.items())}); the weights from before "
-            "this step are kept: lower the learning rate, or look at the batch"
-        )
+__all__ = ["fit"]
 
 
 def fit(
@@ -78,9 +63,10 @@ def fit(
 ) -> History:
     """Train a model in place.
 
-    It is in training mode meanwhile, and as it was afterwards. What is frozen stays in evaluation
-    mode: parts without a parameter that takes gradients (M1 in `M1M2.from_m1`), buffers included,
-    and, in a model in training mode, what was put in evaluation mode by hand (a batch norm).
+    It is in training mode meanwhile, and afterwards in the mode it was in. What is frozen stays in
+    evaluation mode: parts of which no parameter takes gradients (M1 in `M1M2.from_m1`), with their
+    buffers, and, in a model in training mode, what was put in evaluation mode by hand (a batch
+    norm).
 
     The stop button (Ctrl-C, SIGINT) is acted on between steps: the history until then is returned,
     its attribute `stopped` true. Pressed twice, it interrupts at once. Threads take turns, step by
@@ -103,9 +89,9 @@ def fit(
             advanced once a step; `ReduceLROnPlateau` at every record, by the validation loss, or
             by the loss where there are no validation data.
         max_grad_norm: scale gradients down to this norm, over all parameters, where it is larger.
-        validation: evaluated at every record, without gradients, each time with the same noise;
-            training is what it is without.
-        history: of earlier training, to go on from; it is not changed.
+        validation: data on which each record has terms too, always with the same noise; they do
+            not change training.
+        history: what earlier training returned, to go on from; it is not changed.
         log_every: steps between two records; each is a mean over the steps since the last.
         progress: show a progress bar.
         compile: compile the steps (see `Step.compile`). Off by default: it pays where steps save
@@ -114,10 +100,10 @@ def fit(
         precision: "bf16" runs the networks in bfloat16 (see `Bound`).
 
     Returns:
-        Lists of equal length: step, seconds, loss, bound (unless the objective is a `RenyiELBO`
-        with α ≠ 0), rec = E_q[log p(x|z)] and kl (these two with vaezoo's objectives only; bound =
-        rec - kl), log_qy of the labelled images where the objective is `SemiSupervised`, and
-        validation_loss, … where there are validation data. Nats per image.
+        Lists of equal length by name, in nats per image: step, seconds, loss; bound (unless the
+        objective is a `RenyiELBO` with α ≠ 0); rec = E_q[log p(x|z)] and kl, with bound = rec - kl
+        (of vaezoo's objectives only); log_qy of the labelled images where the objective is
+        `SemiSupervised`; and validation_loss, … where there are validation data.
 
     Raises:
         NonFiniteLoss: a loss or its gradient is NaN or infinite; weights, buffers and history are
@@ -137,9 +123,9 @@ def fit(
     known = _is_known(bound, data)
     with stop_button() as stop:
         first = next(batches := in_turn(batches))
-        made = make_optimizer(optimizer, lr, _trainable(bound, first))
-        rates = Rates(scheduler, made, lr)
-        step = Step(bound, made, max_grad_norm=max_grad_norm)
+        optimizer = make_optimizer(optimizer, lr, _trainable(bound, first))
+        rates = Rates(scheduler, optimizer, lr)
+        step = Step(bound, optimizer, max_grad_norm=max_grad_norm)
         validate = None if validation is None else Validation(bound, validation, batch_size)
         bar = tqdm(total=total, disable=not progress, unit="step")
         recorder = Recorder(bar, log_every=log_every, validate=validate, history=recorded)
@@ -168,22 +154,22 @@ def _is_known(bound: Bound, data: Data) -> bool:
 def _train(
     step: Step, batches: Iterable[Any], recorder: Recorder, rates: Rates, known: bool
 ) -> None:
-    """Take the steps; of known data only the first batch is checked."""
+    """Take a step with each batch; of known data only the first one is checked."""
     check, objective = checks_data(), step.bound.objective
     for batch in batches:
         with one_thread():
             first = recorder.steps == 0
-            terms = _taken(step, batch, check=check and (first or not known), first=first)
+            terms = _take(step, batch, check=check and (first or not known), first=first)
             if step.broken:
-                found = {name: value.item() for name, value in terms.items()}
-                raise NonFiniteLoss(recorder.step + 1, found, recorder.history)
+                numbers = {name: value.item() for name, value in terms.items()}
+                raise NonFiniteLoss(recorder.step + 1, numbers, recorder.history)
             rates.step()
             if hasattr(objective, "step"):
                 objective.step()
             rates.record(recorder.add(terms))
 
 
-def _taken(step: Step, batch: Any, *, check: bool, first: bool) -> dict[str, Tensor]:
+def _take(step: Step, batch: Any, *, check: bool, first: bool) -> dict[str, Tensor]:
     arguments = step.bound.arguments(batch)
     if check:
         step.bound.check(arguments)
@@ -213,7 +199,7 @@ def _trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def _training(model: nn.Module) -> Iterator[None]:
-    """Training mode, on a tuned CPU."""
+    """Within it a model is in training mode, and the CPU is tuned."""
     with contextlib.ExitStack() as stack:
         with one_thread():
             stack.enter_context(in_mode(model, True))

@@ -1,4 +1,4 @@
-"""A bound on data that it is not trained on, the same way each time."""
+"""Validation: a bound on data that it is not trained on, with the same noise each time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vaezoo.bound import Bound, dtype_of
 from vaezoo.data import Images
 from vaezoo.data.passes import Data, one_pass
 from vaezoo.scopes import in_mode, one_thread, own_generator
-from vaezoo.training.history import Mean
+from vaezoo.training.means import Mean
 
 __all__ = ["Validation"]
 
@@ -22,8 +22,8 @@ SEED = 0
 class Validation:
     """The terms of a bound, means over images, in evaluation mode and without gradients.
 
-    Data are passed over with a generator that begins anew each time: the same binarisation and the
-    same noise, so that two results differ by the model alone, and training by nothing.
+    Each call draws from generators that begin anew: binarisation and noise are the same, so that
+    two results differ by the model alone, and training is not changed by it.
 
     Args:
         bound: the objective.
@@ -51,7 +51,7 @@ class Validation:
             raise type(error)(f"validation data: {error}") from error
 
     def __call__(self) -> dict[str, float]:
-        """The terms now."""
+        """The terms of the model as it is now."""
         mean = Mean()
         with self._apart():
             for batch in one_pass(self.data, self.batch_size, dtype=self.dtype):
@@ -78,11 +78,11 @@ class Validation:
 
 @contextlib.contextmanager
 def _begun_anew(loader: Any) -> Iterator[None]:
-    """Within it generators that a loader was given, training's perhaps, begin anew as well."""
+    """Within it generators that a loader was given begin anew; training's may be among them."""
     samplers = [loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)]
     samplers.append(getattr(samplers[-1], "sampler", None))
-    found = (getattr(sampler, "generator", None) for sampler in samplers)
-    generators = {id(g): g for g in found if isinstance(g, torch.Generator)}
+    given = (getattr(sampler, "generator", None) for sampler in samplers)
+    generators = {id(g): g for g in given if isinstance(g, torch.Generator)}
     before = [(g, g.get_state()) for g in generators.values()]
     for g in generators.values():
         g.manual_seed(SEED)

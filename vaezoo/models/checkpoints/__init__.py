@@ -6,6 +6,13 @@ attributes of the same name; `load` builds the model from it, and allocates no m
 own weights account for. A model with parts from outside vaezoo, or with a replaced program, is
 built by you and handed to `load`.
 
+    saving         `save`: description and weights, as one whole file
+    describing     a model as its description
+    loading        `load`: a file checked, and its weights put into a model
+    building       a model from its description, within an `allowance` of memory
+    differences    what another model has that the file's has not
+    errors         `CheckpointError`
+
 Format "1", all in the header's `__metadata__`, each value a text:
 
 ========  ==========================================================================================
@@ -14,7 +21,7 @@ key       value
 vaezoo    1
 model     JSON: {"class", "arguments"} of a part, recursively; {"type"} of a class of torch.nn;
           {"partial", "arguments", "keywords"} of a functools.partial of one; numbers and lists
-frozen    JSON: names of parameters with `requires_grad=False`; files of before have no such list
+frozen    JSON: names of parameters with `requires_grad=False`; older files have no such list
 ========  ==========================================================================================
 """
 

@@ -1,4 +1,4 @@
-"""How much memory and work the construction of a described model may take."""
+"""An allowance of memory and work for the construction of a described model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Allowance(TorchDispatchMode):
         ...     torch.zeros(200_000, 200_000)
         Traceback (most recent call last):
         ...
-        ...CheckpointError: describes a model larger than its 100 weights
+        vaezoo...CheckpointError: describes a model larger than its 100 weights
     """
 
     def __init__(self, elements: int, tensors: int) -> None:
@@ -64,12 +64,12 @@ class Allowance(TorchDispatchMode):
         if func.is_view or func._schema.is_mutable:
             self._pay(func, args, kwargs, [])
             return func(*args, **kwargs)
-        if _bound(func, args, kwargs) > self.at_once:
+        if _largest(func, args, kwargs) > self.at_once:
             self._pay(func, args, kwargs, _on_meta(func, args, kwargs))
             return func(*args, **kwargs)
-        found = func(*args, **kwargs)
-        self._pay(func, args, kwargs, _sizes(found))
-        return found
+        results = func(*args, **kwargs)
+        self._pay(func, args, kwargs, _sizes(results))
+        return results
 
     def _pay(self, func: Any, args: Any, kwargs: dict[str, Any], sizes: list[int]) -> None:
         """Take results of these sizes off what is left."""
@@ -81,10 +81,10 @@ class Allowance(TorchDispatchMode):
             raise CheckpointError(f"describes a model larger than its {self.elements:,} weights")
 
 
-def _bound(func: Any, args: Any, kwargs: dict[str, Any]) -> float:
-    """No result has more elements: by outer products, repetition, padding, or a sequence's step."""
+def _largest(func: Any, args: Any, kwargs: dict[str, Any]) -> float:
+    """The most elements that one result can have, be they repeated, padded or counted up to."""
     tensors = _tensors((args, kwargs))
-    # these two exactly: most operations are of them, and on `meta` they import torch's compiler
+    # exact for the most frequent kinds, which on `meta` would import torch's compiler
     if torch.Tag.pointwise in func.tags:
         sides = itertools.zip_longest(*(t.shape[::-1] for t in tensors), fillvalue=1)
         return math.prod(map(max, sides))
@@ -94,12 +94,12 @@ def _bound(func: Any, args: Any, kwargs: dict[str, Any]) -> float:
     numbers = [abs(a) for a in pytree.tree_leaves((args, kwargs)) if isinstance(a, int | float)]
     if tensors:
         numbers = [a for a in numbers if isinstance(a, int)]
-    bound = math.prod(1.0 + t.numel() for t in tensors)
-    return bound * math.prod(1 + max(a, 1 / a) for a in numbers if a)
+    outer = math.prod(1.0 + t.numel() for t in tensors)
+    return outer * math.prod(1 + max(a, 1 / a) for a in numbers if a)
 
 
 def _on_meta(func: Any, args: Any, kwargs: dict[str, Any]) -> list[int]:
-    """Sizes of the results; none where they depend on values, and so are no more than those."""
+    """Sizes of the results; none where they depend on values, of which there are no fewer."""
     args, kwargs = pytree.tree_map_only(Tensor, _as_meta, (args, kwargs))
     if any(argument.name == "device" for argument in func._schema.arguments):
         kwargs = {**kwargs, "device": torch.device("meta")}

@@ -1,4 +1,4 @@
-"""A model from its description: known classes only, and within an allowance."""
+"""Building a model from its description: known classes only, and within an allowance."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from vaezoo.likelihoods import Likelihood
-from vaezoo.models import LatentVariableModel
+from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.checkpoints.allowance import Allowance
-from vaezoo.models.checkpoints.describing import HOMES
+from vaezoo.models.checkpoints.describing import class_named
 from vaezoo.models.checkpoints.errors import CheckpointError
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
@@ -70,9 +70,8 @@ def _value(description: Any, depth: int) -> Any:
 
 
 def _part(name: str) -> Any:
-    """The class of that name, from a known module only: a header never imports anything."""
-    home, _, leaf = name.rpartition(".")
-    kind = getattr(HOMES[home], leaf, None) if home in HOMES else None
+    """A class of vaezoo's own, as it is imported already: a header never imports anything."""
+    kind = class_named(name)
     if kind in _ABSTRACT or not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise _outside(name)
     return kind

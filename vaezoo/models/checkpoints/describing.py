@@ -1,4 +1,4 @@
-"""A model in words that JSON has, and where two such descriptions differ."""
+"""Descriptions: a model in the values that JSON has."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from torch import Tensor, nn
 
 from vaezoo import likelihoods, models, networks, posteriors, priors
 
-__all__ = ["HOMES", "describe", "difference", "unstorable"]
+__all__ = ["class_name", "class_named", "describe", "unstorable", "without_addresses"]
 
 HOMES = {home.__name__: home for home in (models, priors, posteriors, likelihoods, networks)}
+_NEW_NAMES = {"vaezoo.posteriors.MLP": "vaezoo.networks.MLP"}  # by the name in older files
 
 
 def describe(value: Any) -> Any:
     """A part as {class, arguments}, recursively; other values as JSON has them.
 
-    What JSON has no word for is {object: its text}, and a tensor {tensor: its shape}.
+    A tensor is {tensor: its shape}, and anything else that JSON lacks {object: its repr}.
 
     Example:
         >>> describe(priors.StandardNormal(np.int64(3)))
@@ -45,7 +46,7 @@ def describe(value: Any) -> Any:
         return {"partial": called, "arguments": describe(value.args), "keywords": keywords}
     if isinstance(value, Tensor):
         return {"tensor": list(value.shape)}
-    return {"object": _text(value)}
+    return {"object": without_addresses(repr(value))[:1000]}
 
 
 def _describe_part(part: nn.Module) -> dict[str, Any]:
@@ -54,24 +55,46 @@ def _describe_part(part: nn.Module) -> dict[str, Any]:
         many = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         if not many and hasattr(part, name):
             arguments[name] = describe(getattr(part, name))
-    description: dict[str, Any] = {"class": _class_name(type(part)), "arguments": arguments}
+    description: dict[str, Any] = {"class": class_name(type(part)), "arguments": arguments}
     return description | {n: "a program" for n in ("model", "guide") if n in vars(part)}
 
 
-def _class_name(kind: type) -> str:
+def class_name(kind: type) -> str:
+    """The name that a description gives a class.
+
+    Example:
+        >>> class_name(networks.MLP), class_name(nn.ELU)
+        ('vaezoo.networks.MLP', 'torch.nn.modules.activation.ELU')
+    """
     for name, home in HOMES.items():
         if getattr(home, kind.__name__, None) is kind:
             return f"{name}.{kind.__name__}"
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _text(value: Any) -> str:
-    """Its repr without addresses, which differ from one process to the next."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))[:1000]
+def class_named(name: str) -> Any:
+    """What a description means by a name, in a known module only; None where it has none.
+
+    Example:
+        >>> class_named("vaezoo.networks.MLP"), class_named("os.system")
+        (<class 'vaezoo.networks.mlp.MLP'>, None)
+    """
+    home, _, leaf = _NEW_NAMES.get(name, name).rpartition(".")
+    return getattr(HOMES[home], leaf, None) if home in HOMES else None
+
+
+def without_addresses(text: str) -> str:
+    """A repr without addresses in memory, which differ from one process to the next.
+
+    Example:
+        >>> without_addresses("<function f at 0x7f01>")
+        '<function f>'
+    """
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def unstorable(description: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """Arguments of vaezoo's own parts that `load` could not give them: where, and what they are."""
+    """Arguments of vaezoo's own parts that `load` could not build: where, and what they are."""
     if isinstance(description, list):
         for entry in description:
             yield from unstorable(entry, where)
@@ -89,58 +112,3 @@ def unstorable(description: Any, where: str = "") -> Iterator[tuple[str, str]]:
 
 def _positional(description: dict[str, Any]) -> list[Any]:
     return description["arguments"] if "partial" in description else []
-
-
-def difference(saved: Any, found: Any) -> str | None:
-    """The first place at which two descriptions differ, in words; None where they agree.
-
-    Example:
-        >>> difference(describe(priors.StandardNormal(3)), describe(priors.StandardNormal(2)))
-        'model.z_dim is 3 in the file and 2 in the model given'
-    """
-    saved, found = _completed(_as_before(saved)), _completed(_as_before(found))
-    return None if saved == found else _place(saved, found, "model")
-
-
-def _place(saved: Any, found: Any, where: str) -> str:
-    if isinstance(saved, dict) and isinstance(found, dict):
-        for key in [*saved, *(k for k in found if k not in saved)]:
-            if saved.get(key) != found.get(key):
-                place = where if key == "arguments" else f"{where}.{key}"
-                return _place(saved.get(key), found.get(key), place)
-    return f"{where} is {saved} in the file and {found} in the model given"
-
-
-def _as_before(description: Any) -> Any:
-    """What JSON has no word for, as older files have it: {class: its repr}, less its address."""
-    if isinstance(description, list):
-        return [_as_before(v) for v in description]
-    if not isinstance(description, dict):
-        return description
-    if "partial" in description:
-        values = [f"<class '{description['partial']}'>", *map(repr, description["arguments"])]
-        values += [f"{k}={v!r}" for k, v in description["keywords"].items()]
-        return {"class": f"functools.partial({', '.join(values)})", "arguments": {}}
-    if "object" in description or "tensor" in description:
-        return {"class": description.get("object", "a tensor"), "arguments": {}}
-    if "class" in description and not description["arguments"]:
-        text = re.sub(r" at 0x[0-9a-fA-F]+", "", description["class"])
-        tensor = text.startswith(("Parameter containing:", "tensor("))
-        return description | {"class": "a tensor" if tensor else text}
-    return {key: _as_before(value) for key, value in description.items()}
-
-
-def _completed(description: Any) -> Any:
-    """With the defaults of arguments that a file does not name, as it is older than they are."""
-    if isinstance(description, list):
-        return [_completed(v) for v in description]
-    if not isinstance(description, dict):
-        return description
-    home, _, leaf = str(description.get("class")).rpartition(".")
-    kind = getattr(HOMES.get(home), leaf, None)
-    found = {key: _completed(value) for key, value in description.items()}
-    if isinstance(kind, type) and isinstance(found.get("arguments"), dict):
-        parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
-        defaults = {p.name: describe(p.default) for p in parameters if p.default is not p.empty}
-        found["arguments"] = defaults | found["arguments"]
-    return found

@@ -1,4 +1,4 @@
-"""What is wrong with a checkpoint."""
+"""The error that says what is wrong with a checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def blamed_on(path: Path, what: str) -> Iterator[None]:
         ...     int("three")
         Traceback (most recent call last):
         ...
-        ...CheckpointError: a.safetensors describes no model: ValueError ...
+        vaezoo...CheckpointError: a.safetensors describes no model: ValueError ...
     """
     try:
         yield

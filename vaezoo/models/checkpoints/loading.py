@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.models.checkpoints.building import build
-from vaezoo.models.checkpoints.describing import describe, difference
+from vaezoo.models.checkpoints.describing import describe
+from vaezoo.models.checkpoints.differences import difference
 from vaezoo.models.checkpoints.errors import CheckpointError, blamed_on
 from vaezoo.models.checkpoints.saving import FORMAT, location
 
 __all__ = ["load"]
 
-_HEADER, _DESCRIPTION = 2**22, 2**20  # bytes and letters, a hundred times what models have
+# bytes and letters, a hundred times what models have
+_LONGEST_HEADER, _LONGEST_DESCRIPTION = 2**22, 2**20
 _FLOATS = {
     "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64
 }  # fmt: skip
@@ -76,7 +78,7 @@ def _check_file(path: Path) -> None:
             f"{path} is no file; a checkpoint is one, by convention *.safetensors"
         )
     with path.open("rb") as stream:
-        if int.from_bytes(stream.read(8), "little") > _HEADER:
+        if int.from_bytes(stream.read(8), "little") > _LONGEST_HEADER:
             raise CheckpointError(
                 f"{path} is damaged or no safetensors file: its header is too long"
             )
@@ -84,7 +86,7 @@ def _check_file(path: Path) -> None:
 
 def _parsed(header: dict[str, str], key: str) -> Any:
     text = header.get(key)
-    if text is None or (key == "model" and len(text) > _DESCRIPTION):
+    if text is None or (key == "model" and len(text) > _LONGEST_DESCRIPTION):
         raise CheckpointError(
             f"is damaged: its {key} is {'missing' if text is None else 'too long'}"
         )
@@ -116,20 +118,20 @@ def _check_description(header: dict[str, str], model: nn.Module) -> None:
 
 
 def _check_weights(weights: dict[str, Any], model: nn.Module) -> None:
-    """Names, shapes and kinds of numbers; which floats may differ, and are converted."""
-    held = {name: (tuple(w.get_shape()), _kind(w.get_dtype())) for name, w in weights.items()}
+    """Refuse other names, shapes or kinds of numbers; other floats will be converted."""
+    held = {name: (tuple(w.get_shape()), _kind_named(w.get_dtype())) for name, w in weights.items()}
     wanted = {name: (tuple(t.shape), _kind_of(t)) for name, t in model.state_dict().items()}
     if names := sorted(n for n in {*wanted, *held} if wanted.get(n) != held.get(n)):
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise CheckpointError(f"has other weights than the model: {', '.join(names[:5])}{more}")
 
 
-def _kind(dtype: str) -> str:
+def _kind_named(dtype: str) -> str:
     return "float" if dtype in _FLOATS else dtype
 
 
 def _kind_of(t: Tensor) -> str:
-    """As a file names it; integers and others have to be the same."""
+    """The dtype of a tensor as a file names it, all floats being one kind."""
     if t.dtype in _FLOATS.values():
         return "float"
     names = {torch.bool: "BOOL", torch.uint8: "U8", torch.complex64: "C64"}
@@ -137,7 +139,7 @@ def _kind_of(t: Tensor) -> str:
 
 
 def _frozen(header: dict[str, str], model: nn.Module) -> list[nn.Parameter]:
-    """The parameters to freeze; files of before do not say."""
+    """The parameters to freeze: none, where an older file does not say."""
     names = _parsed(header, "frozen") if "frozen" in header else []
     parameters = dict(model.named_parameters(remove_duplicate=False))
     if not isinstance(names, list) or any(not isinstance(n, str) for n in names):
@@ -149,7 +151,7 @@ def _frozen(header: dict[str, str], model: nn.Module) -> list[nn.Parameter]:
 
 @contextlib.contextmanager
 def _all_or_none(model: nn.Module) -> Iterator[None]:
-    """Within it weights may be loaded; modules from elsewhere may refuse theirs half way."""
+    """Within it an error puts a model's weights back: a module may refuse its own half way."""
     own = model.state_dict()
     before = {name: t.detach().clone() for name, t in own.items()}
     try:
