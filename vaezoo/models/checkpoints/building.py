@@ -10,7 +10,7 @@ from torch import nn
 from vaezoo.likelihoods import Likelihood
 from vaezoo.models import LatentVariableModel
 from vaezoo.models.checkpoints.allowance import Allowance
-from vaezoo.models.checkpoints.describing import HOMES
+from vaezoo.models.checkpoints.describing import HOMES, name_today
 from vaezoo.models.checkpoints.errors import CheckpointError
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
@@ -71,7 +71,7 @@ def _value(description: Any, depth: int) -> Any:
 
 def _part(name: str) -> Any:
     """The class of that name, from a known module only: a header never imports anything."""
-    home, _, leaf = name.rpartition(".")
+    home, _, leaf = name_today(name).rpartition(".")
     kind = getattr(HOMES[home], leaf, None) if home in HOMES else None
     if kind in _ABSTRACT or not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise _outside(name)

@@ -13,9 +13,14 @@ from torch import Tensor, nn
 
 from vaezoo import likelihoods, models, networks, posteriors, priors
 
-__all__ = ["HOMES", "describe", "difference", "unstorable"]
+__all__ = ["HOMES", "describe", "difference", "name_today", "unstorable"]
 
 HOMES = {home.__name__: home for home in (models, priors, posteriors, likelihoods, networks)}
+_MOVED = {  # classes by their names in files of version 0.1
+    "vaezoo.posteriors.MLP": "vaezoo.networks.MLP",
+    "vaezoo.bare._Distribution": "vaezoo.priors.bare._Distribution",
+    "vaezoo.bare._Module": "vaezoo.priors.bare._Module",
+}
 
 
 def describe(value: Any) -> Any:
@@ -56,6 +61,11 @@ def _describe_part(part: nn.Module) -> dict[str, Any]:
             arguments[name] = describe(getattr(part, name))
     description: dict[str, Any] = {"class": _class_name(type(part)), "arguments": arguments}
     return description | {n: "a program" for n in ("model", "guide") if n in vars(part)}
+
+
+def name_today(name: str) -> str:
+    """The name of a class that a file may have by an older one."""
+    return _MOVED.get(name, name)
 
 
 def _class_name(kind: type) -> str:
@@ -136,9 +146,11 @@ def _completed(description: Any) -> Any:
         return [_completed(v) for v in description]
     if not isinstance(description, dict):
         return description
-    home, _, leaf = str(description.get("class")).rpartition(".")
-    kind = getattr(HOMES.get(home), leaf, None)
     found = {key: _completed(value) for key, value in description.items()}
+    if "class" in found:
+        found["class"] = name_today(str(found["class"]))
+    home, _, leaf = str(found.get("class")).rpartition(".")
+    kind = getattr(HOMES.get(home), leaf, None)
     if isinstance(kind, type) and isinstance(found.get("arguments"), dict):
         parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
         defaults = {p.name: describe(p.default) for p in parameters if p.default is not p.empty}
