@@ -51,6 +51,10 @@ class Component(nn.Module):
             announce(self)
         return super().__call__(*args, **kwargs)
 
+    def follows(self) -> tuple[nn.Module, ...]:
+        """What this component calls and does not own, as a `VampPrior` does its posterior."""
+        return ()
+
 
 def announce(component: Component) -> None:
     """Tell Pyro of a component's parameters, which the store then holds by names of their own.
@@ -139,7 +143,7 @@ def _is_free(name: str) -> bool:
 
 
 def outside_param_store() -> contextlib.AbstractContextManager[None]:
-    """Within it components leave Pyro's parameter store alone, for loops with a torch optimiser."""
+    """Within it components leave Pyro's parameter store alone, for loops with a torch optimizer."""
     return _switched(_announcing, False)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.components import Component
-from vaezoo.contract.case import COPY, Case, double, followed, refuse
+from vaezoo.contract.case import COPY, Case, converted, refuse
 from vaezoo.likelihoods import Likelihood
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
@@ -32,10 +32,10 @@ def one_line(case: Case) -> None:
 def rebuilds(case: Case) -> None:
     """From constructor arguments and a file of the state."""
     part, value = case.part, case().sample()
-    twin = double(type(part)(**_arguments(part)))
+    twin = converted(type(part)(**_arguments(part)))
     twin.load_state_dict(_through_a_file(part.state_dict()))
     if isinstance(twin, Prior):
-        for module in followed(part):
+        for module in part.follows():
             twin.follow(module)
     before, after = _density(case(), value), _density(case(twin.eval()), value)
     if repr(twin) != repr(part) or not _same(before, after):
@@ -123,9 +123,7 @@ def _agree(where: str, d: dist.TorchDistribution, value: Tensor, expected: Tenso
 def dtypes(case: Case) -> None:
     """The last, in float32, is a part that came out of the constructor."""
     for dtype in (torch.float64, torch.float32):
-        part = copy.deepcopy(case.part)
-        for module in (part, *followed(part)):
-            module.to(dtype)
+        part = converted(copy.deepcopy(case.part), dtype)
         d = part(*(t.to(dtype) if t.is_floating_point() else t for t in case.inputs))
         value = d.sample()
         drawn = torch.long if isinstance(part, Classifier) else dtype

@@ -15,7 +15,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from vaezoo.contract.case import Case, followed, refuse
+from vaezoo.contract.case import Case, refuse
 from vaezoo.likelihoods import Likelihood
 from vaezoo.scopes import own_generator
 
@@ -69,7 +69,7 @@ def leaves(case: Case) -> tuple[Case, dict[str, Tensor]]:
     """The case at inputs of our own; and these and the parameters, by their names."""
     inputs = tuple(_jittered(t) if t.is_floating_point() else t for t in case.inputs)
     places = dict(zip(["its input"], (t for t in inputs if t.is_floating_point()), strict=False))
-    for module in (*followed(case.part), case.part):
+    for module in (*case.part.follows(), case.part):
         places |= {n: p for n, p in module.named_parameters() if p.requires_grad}
     return Case(case.part, inputs, case.event), places
 

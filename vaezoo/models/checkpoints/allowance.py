@@ -40,7 +40,7 @@ class Allowance(TorchDispatchMode):
         ...     torch.zeros(200_000, 200_000)
         Traceback (most recent call last):
         ...
-        vaezoo.models.checkpoints.errors.CheckpointError: describes a model larger than its 100 weights
+        vaezoo...CheckpointError: describes a model larger than its 100 weights
     """
 
     def __init__(self, elements: int, tensors: int) -> None:
