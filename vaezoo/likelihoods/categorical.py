@@ -33,8 +33,6 @@ class Categorical(Likelihood):
         True
     """
 
-    levels: int
-
     def __init__(
         self,
         z_dim: int,
@@ -45,11 +43,11 @@ class Categorical(Likelihood):
         network: nn.Module | None = None,
         levels: int = 2,
     ) -> None:
-        # before nn.Module's __init__, which _outputs is called in
-        self.__dict__["levels"] = arguments.size("levels", levels, least=2)
+        self.levels = arguments.size("levels", levels, least=2)  # first: `output_shape` reads it
         super().__init__(z_dim, x_shape, hidden=hidden, classes=classes, network=network)
 
-    def _outputs(self) -> tuple[int, ...]:
+    def output_shape(self) -> tuple[int, ...]:
+        """(*x_shape, levels)."""
         return (*self.x_shape, self.levels)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:

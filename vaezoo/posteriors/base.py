@@ -31,7 +31,7 @@ class Posterior(Component):
 
 
 class Amortised(Posterior):
-    """A posterior whose parameters are what one network puts out; `_outputs` says their shape.
+    """A posterior whose parameters are what one network puts out.
 
     Args:
         x_shape: shape of one image.
@@ -60,12 +60,13 @@ class Amortised(Posterior):
         self.hidden = arguments.shape("hidden", hidden)
         self.classes = arguments.size("classes", classes, least=0)
         self.network = (
-            MLP(self.x_shape, self.hidden, self._outputs(), classes=self.classes)
+            MLP(self.x_shape, self.hidden, self.output_shape(), classes=self.classes)
             if network is None
             else arguments.module("network", network)
         )
 
-    def _outputs(self) -> tuple[int, ...]:
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what the network puts out for one image."""
         raise NotImplementedError
 
     def _read(self, x: Tensor, y: Tensor | None) -> Tensor:

@@ -34,8 +34,6 @@ class Flow(Amortised):
         torch.Size([7])
     """
 
-    context: int
-
     def __init__(
         self,
         x_shape: Sequence[int],
@@ -49,7 +47,7 @@ class Flow(Amortised):
         network: nn.Module | None = None,
         log1p: bool = False,
     ) -> None:
-        self.__dict__["context"] = arguments.size("context", context)
+        self.context = arguments.size("context", context)  # first, as `output_shape` reads it
         options: dict[str, Any] = {"classes": classes, "network": network, "log1p": log1p}
         super().__init__(x_shape, z_dim, hidden=hidden, **options)
         self.layers = arguments.size("layers", layers)
@@ -58,7 +56,8 @@ class Flow(Amortised):
             self.z_dim, layers=self.layers, hidden=self.flow_hidden, context=self.context
         )
 
-    def _outputs(self) -> tuple[int, ...]:
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what the network puts out for one image."""
         return (2 * self.z_dim + self.context,)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
