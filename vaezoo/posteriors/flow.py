@@ -1,4 +1,4 @@
-"""An autoregressive flow as posterior."""
+"""An autoregressive flow as posterior; its maps are explained in `distributions.autoregressive`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from vaezoo import arguments, distributions
-from vaezoo.distributions.autoregressive import AutoregressiveFlow
 from vaezoo.networks import positive
 from vaezoo.posteriors.base import Amortised
 
@@ -52,7 +51,7 @@ class Flow(Amortised):
         super().__init__(x_shape, z_dim, hidden=hidden, **options)
         self.layers = arguments.size("layers", layers)
         self.flow_hidden = arguments.shape("flow_hidden", flow_hidden)
-        self.flow = AutoregressiveFlow(
+        self.flow = distributions.AutoregressiveFlow(
             self.z_dim, layers=self.layers, hidden=self.flow_hidden, context=self.context
         )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo import arguments
-from vaezoo.distributions.normal_mixture import NormalMixture
+from vaezoo.distributions import NormalMixture
 from vaezoo.priors.base import Prior
 
 __all__ = ["VampPrior"]
