@@ -1,4 +1,4 @@
-"""Levels and categories, numbered from 0."""
+"""The likelihood of levels and categories, numbered from 0."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Categorical(Likelihood):
         network: your own module from codes (and labels) to (*x_shape, levels) logits.
 
     Example:
+        >>> import torch
         >>> likelihood = Categorical(10, (30,), levels=4)
         >>> likelihood(torch.zeros(7, 10)).sample().dtype
         torch.float32

@@ -1,4 +1,4 @@
-"""The 256 levels of a grey pixel, as the bins of a logistic distribution.
+"""The likelihood of the 256 levels of a grey pixel, as the bins of a logistic distribution.
 
 References:
     Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling. Improving Variational Inference with

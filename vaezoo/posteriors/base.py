@@ -12,7 +12,7 @@ from vaezoo.components import Component
 from vaezoo.networks import MLP, signed_log1p
 from vaezoo.networks.leading import over_leading
 
-__all__ = ["Posterior"]
+__all__ = ["Amortised", "Posterior", "shown"]
 
 Pair = Tensor | tuple[Tensor, Tensor]
 
@@ -71,13 +71,13 @@ class Amortised(Posterior):
 
     def _read(self, x: Tensor, y: Tensor | None) -> Tensor:
         """The network's outputs (*leading, …) for images (*leading, *x_shape), or a pair."""
-        return over_leading(self.network, seen(x, self.log1p), y, self.x_shape)
+        return over_leading(self.network, shown(x, self.log1p), y, self.x_shape)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.z_dim})"
 
 
-def seen(x: Pair, log1p: bool) -> Pair:
+def shown(x: Pair, log1p: bool) -> Pair:
     """What a network is shown of x, or of the image of a pair."""
     if not log1p:
         return x

@@ -28,6 +28,7 @@ class Flow(Amortised):
         context: size of c; the rest as in `DiagonalNormal`.
 
     Example:
+        >>> import torch
         >>> q = Flow((1, 28, 28), 10)(torch.zeros(7, 1, 28, 28))
         >>> q.log_prob(q.rsample()).shape
         torch.Size([7])

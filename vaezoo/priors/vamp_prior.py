@@ -1,4 +1,4 @@
-"""The VampPrior: a mixture of the posteriors of learnt images."""
+"""The VampPrior: a mixture of the posteriors of learned images."""
 
 from __future__ import annotations
 
