@@ -28,8 +28,8 @@ generator and every setting are as before. The clauses:
 
 The last three judge the first input only. Integrals over each scalar of an `Independent`, and over
 one or two dimensions, are by quadrature to 1e-3, others by 20,000 importance samples; draws are
-20,000, tested against the density with a p-value. Together they refuse a part that is right less
-often than once in 10,000 seeds, and the seed is fixed. Let sizes be small: two or three latent
+20,000, tested against the density with a p-value. Together they reject a correct part
+for fewer than one seed in 10,000, and the seed is fixed. Let sizes be small: two or three latent
 dimensions show what ten do, and sooner.
 """
 

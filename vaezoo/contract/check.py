@@ -76,7 +76,7 @@ def check_classifier(classifier: Classifier, x: Tensor, *, seed: int = 0) -> Non
 
 
 def check_part(part: Component, *inputs: Tensor, seed: int = 0) -> None:
-    """Whichever of the four checks a part is for.
+    """Hold a part of any kind to the contract, by the check of its kind.
 
     Raises:
         TypeError: it is none of them.

@@ -13,9 +13,6 @@ from vaezoo.distributions.noise import LOG_2_PI
 __all__ = ["kl_to_diagonal"]
 
 
-# of types of our own, so that the KL is not registered for all of torch
-@kl.register_kl(FullNormal, dist.Independent)
-@kl.register_kl(LowRankNormal, dist.Independent)
 def kl_to_diagonal(q: dist.TorchDistribution, p: dist.Independent) -> Tensor:
     """KL(q ‖ p) = -H(q) - E_q[log p]."""
     if not isinstance(p.base_dist, dist.Normal) or p.reinterpreted_batch_ndims != 1:
@@ -23,3 +20,8 @@ def kl_to_diagonal(q: dist.TorchDistribution, p: dist.Independent) -> Tensor:
     loc, scale = p.base_dist.loc, p.base_dist.scale
     cross = (q.variance + (q.mean - loc).square()) / scale.square() + 2 * scale.log()
     return 0.5 * (cross.sum(-1) + q.event_shape[0] * LOG_2_PI) - q.entropy()
+
+
+# of types of our own, so that the KL is not registered for all of torch
+for _kind in (FullNormal, LowRankNormal):
+    kl.register_kl(_kind, dist.Independent)(kl_to_diagonal)
