@@ -213,7 +213,7 @@ def test_closed_forms_import_nothing_that_they_judge() -> None:
 class Heteroscedastic(likelihoods.Likelihood):
     """Pixels whose variance depends on the code."""
 
-    def _outputs(self) -> tuple[int, ...]:
+    def output_shape(self) -> tuple[int, ...]:
         return (2, *X_SHAPE)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:

@@ -51,6 +51,10 @@ class Component(nn.Module):
             announce(self)
         return super().__call__(*args, **kwargs)
 
+    def follows(self) -> tuple[nn.Module, ...]:
+        """What this component calls and does not own, as a `VampPrior` does its posterior."""
+        return ()
+
 
 def announce(component: Component) -> None:
     """Tell Pyro of a component's parameters, which the store then holds by names of their own.

@@ -236,7 +236,7 @@ def test_labels_reach_every_posterior() -> None:
 
 BAD = [
     (lambda: priors.Flow(1), "an autoregressive flow needs z_dim of at least 2.*got z_dim=1"),
-    (lambda: priors.Flow(9, hidden=(8,)), r"at least as wide as z_dim: got z_dim=9.*\(8,\)"),
+    (lambda: priors.Flow(9, hidden=(8,)), r"at least as wide as z_dim, got z_dim=9.*\(8,\)"),
     (lambda: priors.Flow(3, layers=0), "layers must be at least 1, got 0"),
     (lambda: posteriors.Flow(X_SHAPE, 3, context=0), "context must be at least 1, got 0"),
     (lambda: posteriors.LowRankNormal(X_SHAPE, 3, rank=0), "rank must be at least 1, got 0"),

@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaezoo.distributions.low_rank_normal import LowRankNormal
-from vaezoo.distributions.normals import DiagonalNormal, FullNormal
+from vaezoo.distributions import DiagonalNormal, FullNormal, LowRankNormal
 
 D, RANK = 4, 2
 Parameters = tuple[Tensor, ...]

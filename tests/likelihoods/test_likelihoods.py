@@ -197,7 +197,7 @@ def test_negative_binomial_of_large_r_in_float32_is_poisson() -> None:
 def test_finite_in_float32(case: str, size: float) -> None:
     """Densities and gradients, whatever the network puts out."""
     part = likelihood(case, network=nn.Identity())
-    outputs = part._outputs()
+    outputs = part.output_shape()
     h = (size * torch.linspace(-1, 1, math.prod(outputs))).reshape(1, *outputs).requires_grad_()
     log_p = part(h).log_prob(data(case))
     log_p.sum().backward()

@@ -19,7 +19,7 @@ from vaezoo.likelihoods import Likelihood
 class TwoNumbers(Likelihood):
     """A law of two positive numbers a pixel, which data are checked for."""
 
-    def _outputs(self) -> tuple[int, ...]:
+    def output_shape(self) -> tuple[int, ...]:
         return (2, *self.x_shape)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:

@@ -114,7 +114,7 @@ class AutoregressiveFlow(nn.Module):
         if z_dim < 2 or layers < 1 or not hidden or min(hidden) < z_dim:
             raise ValueError(
                 "an autoregressive flow needs z_dim of at least 2, a layer, and hidden layers "
-                f"at least as wide as z_dim: got z_dim={z_dim}, {layers=}, hidden={tuple(hidden)}"
+                f"at least as wide as z_dim, got z_dim={z_dim}, {layers=}, hidden={tuple(hidden)}"
             )
         self.z_dim, self.layers, self.hidden, self.context = z_dim, layers, tuple(hidden), context
         orders = [torch.arange(z_dim), torch.arange(z_dim).flip(0)]

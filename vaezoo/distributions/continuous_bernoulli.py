@@ -1,4 +1,4 @@
-"""Pixels that are 0 or 1, and pixels anywhere between.
+"""The continuous Bernoulli on [0, 1], exact for logits of any size.
 
 References:
     Loaiza-Ganem, Cunningham. The continuous Bernoulli: fixing a pervasive error in variational
@@ -13,7 +13,7 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-__all__ = []
+__all__ = ["ContinuousBernoulli"]
 
 NEAR_ZERO = 0.25  # logits below it are expanded in a power series
 

@@ -1,4 +1,4 @@
-"""Levels and categories as floats."""
+"""The categorical distribution of numbers 0, 1, …, as floats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-__all__ = []
+__all__ = ["FloatCategorical"]
 
 
 class FloatCategorical(dist.Categorical):

@@ -9,15 +9,10 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-__all__ = []
+__all__ = ["GreyLevels"]
 
 TOP = 255  # the brightest level
 TOLERANCE = 1e-4  # of a level
-
-
-def on_a_level(x: Tensor) -> Tensor:
-    level = x * TOP
-    return ((level - level.round()).abs() <= TOLERANCE) & (x >= 0) & (x <= 1)
 
 
 class _GreyLevel(constraints.Constraint):
@@ -26,7 +21,8 @@ class _GreyLevel(constraints.Constraint):
     is_discrete = True
 
     def check(self, value: Tensor) -> Tensor:
-        return on_a_level(value)
+        level = value * TOP
+        return ((level - level.round()).abs() <= TOLERANCE) & (value >= 0) & (value <= 1)
 
 
 class GreyLevels(TorchDistribution):

@@ -1,4 +1,15 @@
-"""A Normal with a covariance of low rank beside a diagonal, W Wᵀ + D."""
+"""The Normal of a covariance W Wᵀ + D, of low rank but for its diagonal; exact at its own draws.
+
+Its density goes by an orthonormal basis Q of columns, [D^-½ W; I] = Q R:
+
+    (z - μ)ᵀ Σ⁻¹ (z - μ) = |n - Q Qᵀ n|²,  n = [D^-½ (z - μ); 0],  log |Σ| = log |D| + 2 log |R|
+
+Modified Gram-Schmidt finds Q and R without the squares in I + Wᵀ D⁻¹ W, whose Cholesky factor does
+not exist in float32 once the columns of W are long and nearly parallel.
+
+References:
+    Björck. Solving Linear Least Squares Problems by Gram-Schmidt Orthogonalization. 1967. BIT 7.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +18,9 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import kl
 
-from vaezoo.distributions.noise import Draw, draw, moved, standard_noise, times
-from vaezoo.distributions.normals import LOG_2_PI, kl_to_diagonal
+from vaezoo.distributions.full_precision import times
+from vaezoo.distributions.noise import LOG_2_PI, Draw, gradient_only, standard_noise
 
 __all__ = ["LowRankNormal"]
 
@@ -53,7 +63,7 @@ class LowRankNormal(dist.LowRankMultivariateNormal):
         outer = standard_noise(shape, self.loc)
         spread = times(self._unbroadcasted_cov_factor, inner)
         value: Tensor = self.loc + spread + self._unbroadcasted_cov_diag.sqrt() * outer
-        self._drawn = draw(value, inner, outer)
+        self._drawn = Draw.of(value, inner, outer)
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -76,9 +86,9 @@ class LowRankNormal(dist.LowRankMultivariateNormal):
             return outer, outer.new_zeros(()).expand(*outer.shape[:-1], self.cov_factor.shape[-1])
         inner, outer = self._drawn.noise
         if value is not self._drawn.value:
-            factor = self._unbroadcasted_cov_factor
-            change = moved(value) - moved(self.loc) - times(moved(factor), inner)
-            outer = outer + (change - moved(root) * outer) / root
+            factor = gradient_only(self._unbroadcasted_cov_factor)
+            change = gradient_only(value) - gradient_only(self.loc) - times(factor, inner)
+            outer = outer + (change - gradient_only(root) * outer) / root
         return outer, -inner
 
 
@@ -101,6 +111,3 @@ def _gram_schmidt(cov_factor: Tensor, cov_diag: Tensor) -> tuple[list[Tensor], T
         zeros = [torch.zeros_like(length)] * (rank - j - 1)
         rows.append(torch.cat([*row, length, *zeros], -1))
     return basis, torch.stack(rows, -2)
-
-
-kl.register_kl(LowRankNormal, dist.Independent)(kl_to_diagonal)

@@ -1,4 +1,4 @@
-"""The negative binomial, exact where its dispersion is small."""
+"""The negative binomial, exact where it is nearly Poisson."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-__all__ = []
+__all__ = ["NegativeBinomial"]
 
 LARGE = 64.0  # from here on log Γ is expanded in a series
 

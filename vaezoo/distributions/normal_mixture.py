@@ -5,7 +5,7 @@ i at z is a row of features of z times a column of parameters:
 
     -½ Σ_d P_id (z_d - μ_id)² = [z², z] · [-½ P_i, P_i μ_i] - ½ Σ_d P_id μ_id²
 
-Stock `MixtureSameFamily` holds a table points × components × z_dim instead, and inside a plate it
+torch's `MixtureSameFamily` holds a table points × components × z_dim instead, and inside a plate it
 repeats every component for every image.
 """
 
@@ -18,7 +18,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from vaezoo.distributions.noise import full_precision
+from vaezoo.distributions.full_precision import full_precision
 
 __all__ = ["NormalMixture"]
 
@@ -73,8 +73,8 @@ class NormalMixture(dist.MixtureSameFamily):
         """log Σ_i w_i N(z; μ_i, σ_i²), shape (*leading)."""
         if self._validate_args:
             self._validate_sample(value)
-        found = self.component_log_prob(value).logsumexp(-1)
-        return found.expand(torch.broadcast_shapes(found.shape, self.batch_shape))
+        log_p = self.component_log_prob(value).logsumexp(-1)
+        return log_p.expand(torch.broadcast_shapes(log_p.shape, self.batch_shape))
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:

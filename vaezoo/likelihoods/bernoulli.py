@@ -1,4 +1,4 @@
-"""Pixels that are 0 or 1."""
+"""The likelihood of pixels that are 0 or 1."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Bernoulli(Likelihood):
     """Independent Bernoulli pixels, parametrised by logits.
 
     Example:
+        >>> import torch
         >>> p = Bernoulli(10, (1, 28, 28))(torch.zeros(7, 10))
         >>> p.batch_shape, p.event_shape
         (torch.Size([7]), torch.Size([1, 28, 28]))

@@ -1,4 +1,4 @@
-"""Levels and categories, numbered from 0."""
+"""The likelihood of levels and categories, numbered from 0."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Categorical(Likelihood):
         network: your own module from codes (and labels) to (*x_shape, levels) logits.
 
     Example:
+        >>> import torch
         >>> likelihood = Categorical(10, (30,), levels=4)
         >>> likelihood(torch.zeros(7, 10)).sample().dtype
         torch.float32
@@ -32,8 +33,6 @@ class Categorical(Likelihood):
         >>> bool(torch.allclose(likelihood(torch.zeros(1, 10)).mean, expected))
         True
     """
-
-    levels: int
 
     def __init__(
         self,
@@ -45,11 +44,11 @@ class Categorical(Likelihood):
         network: nn.Module | None = None,
         levels: int = 2,
     ) -> None:
-        # before nn.Module's __init__, which _outputs is called in
-        self.__dict__["levels"] = arguments.size("levels", levels, least=2)
+        self.levels = arguments.size("levels", levels, least=2)  # first: `output_shape` reads it
         super().__init__(z_dim, x_shape, hidden=hidden, classes=classes, network=network)
 
-    def _outputs(self) -> tuple[int, ...]:
+    def output_shape(self) -> tuple[int, ...]:
+        """(*x_shape, levels)."""
         return (*self.x_shape, self.levels)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:

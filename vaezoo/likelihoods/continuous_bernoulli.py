@@ -1,4 +1,4 @@
-"""Pixels anywhere between 0 and 1."""
+"""The likelihood of grey pixels, anywhere between 0 and 1."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ class ContinuousBernoulli(Likelihood):
     """Independent grey pixels with density C(λ) e^{λx} on [0, 1], λ the network's logits.
 
     C(λ) = λ / (e^λ - 1) is what a Bernoulli likelihood of grey pixels leaves out (Loaiza-Ganem,
-    Cunningham 2019, equations 5 and 6, where λ = log(p / (1 - p))). It is a density: log p(x|z)
-    may be positive, and is not to be compared with that of levels or of bits.
+    Cunningham 2019. arXiv:1907.06845, equations 5 and 6, where λ = log(p / (1 - p))). It is a
+    density: log p(x|z) may be positive, and is not to be compared with that of levels or of bits.
 
     Example:
+        >>> import torch
         >>> p = ContinuousBernoulli(1, (1,), network=torch.nn.Identity())(torch.tensor([[2.0]]))
         >>> round(p.log_prob(torch.ones(1, 1)).item(), 4)
         0.8386

@@ -1,4 +1,4 @@
-"""Counts, for observations that are not pictures.
+"""Likelihoods of counts, for observations that are not pictures.
 
 An encoder that is shown raw counts puts out means and scales as far from 1 as they are. A member's
 own encoder sees log(1 + x) instead; give a posterior of yours `log1p=True`.
@@ -30,8 +30,9 @@ class Poisson(Likelihood):
 
     The log of the rate is the natural parameter: the gradient by it is x - rate, and counts that
     differ by factors are as near for the network as those that differ by units. A softplus would
-    have to put out the counts themselves. The tanh is h but for 1% while |h| < 2.6, and keeps rates
-    within 3e-7 and 3e6, where float32 has neither 0 nor ∞; unlike a clamp it leaves a gradient.
+    have to put out the counts themselves. The bound differs from h by less than 1 % for |h| < 2.6,
+    and keeps rates within 3e-7 and 3e6, where float32 has neither 0 nor ∞; unlike a clamp it leaves
+    a gradient.
 
     Example:
         >>> p = Poisson(1, (1,), network=nn.Identity())(torch.zeros(7, 1))
@@ -82,8 +83,8 @@ class NegativeBinomial(Likelihood):
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return p(x|z[, y])."""
         log_mean, log_r = _bounded(self._decode(z, y)), _bounded(self.raw_r)
-        found = distributions.NegativeBinomial(log_r.exp(), logits=log_mean - log_r)
-        return found.to_event(len(self.x_shape))
+        counts = distributions.NegativeBinomial(log_r.exp(), logits=log_mean - log_r)
+        return counts.to_event(len(self.x_shape))
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError if a value is no count."""

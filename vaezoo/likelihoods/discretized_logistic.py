@@ -1,4 +1,4 @@
-"""The 256 levels of a grey pixel, as the bins of a logistic distribution.
+"""The likelihood of the 256 levels of a grey pixel, as the bins of a logistic distribution.
 
 References:
     Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling. Improving Variational Inference with
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo import distributions
-from vaezoo.distributions.grey_levels import on_a_level
 from vaezoo.likelihoods.base import Likelihood
 
 __all__ = ["DiscretizedLogistic"]
@@ -63,13 +62,12 @@ class DiscretizedLogistic(Likelihood):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return p(x|z[, y])."""
-        return distributions.GreyLevels(self._decode(z, y), self.log_scale).to_event(
-            len(self.x_shape)
-        )
+        levels = distributions.GreyLevels(self._decode(z, y), self.log_scale)
+        return levels.to_event(len(self.x_shape))
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError if a pixel is none of 0, 1/255, …, 1."""
-        between = ~on_a_level(x)
+        between = ~distributions.GreyLevels.support.check(x)
         if between.any():
             raise ValueError(
                 "a DiscretizedLogistic likelihood needs pixels that are multiples of 1/255 in "

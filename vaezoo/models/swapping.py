@@ -200,10 +200,10 @@ def _refusing(model: LatentVariableModel, role: str, part: Any) -> Iterator[None
 
 def _wanted(part: Any) -> str:
     """What the network of a part is to put out, where it is the user's own."""
-    network = getattr(part, "network", None)
-    if network is None or getattr(network, "broadcasts", False) or not hasattr(part, "_outputs"):
+    network, shape = getattr(part, "network", None), getattr(part, "output_shape", None)
+    if network is None or shape is None or getattr(network, "broadcasts", False):
         return ""
-    sizes = ", ".join(map(str, part._outputs()))
+    sizes = ", ".join(map(str, shape()))
     return f"; its network is to put out (N, {sizes}), as by a last nn.Unflatten(1, ({sizes},))"
 
 

@@ -1,4 +1,4 @@
-"""Networks: plain torch modules from one shape to another, with any leading dimensions.
+"""What the networks of the zoo share: any leading dimensions, and labels.
 
 A Pyro program adds dimensions on the left: one for particles, one for every label that is summed
 out. The networks here map `(*leading, *in_shape)` to `(*leading, *out_shape)` whatever those are;
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from vaezoo import arguments
 from vaezoo.scopes import checks_data
 
-__all__ = []
+__all__ = ["Network"]
 
 Shape = tuple[int, ...]
 
 
 class Network(nn.Module):
-    """first(x) + label[y], then the rest; subclasses build `first` and `rest`."""
+    """rest(first(x) + label[y]); subclasses build the three."""
 
     broadcasts = True
     first: nn.Module
@@ -46,7 +46,7 @@ class Network(nn.Module):
         self.label_scale = arguments.number("label_scale", label_scale)
 
     def _make_label(self, width: int) -> None:
-        """W_y, drawn as the columns of a linear layer on (x, one-hot y) are, times label_scale."""
+        """W_y, `label_scale` times the label columns of a new linear layer on (x, one-hot y)."""
         self.label: nn.Parameter | None = None
         if self.classes:
             bound = self.label_scale / math.sqrt(math.prod(self.in_shape) + self.classes)
@@ -62,15 +62,16 @@ class Network(nn.Module):
         events = len(self.in_shape)
         if x.shape[max(x.dim() - events, 0) :] != self.in_shape:
             raise ValueError(f"expected inputs (..., {_csv(self.in_shape)}), got {tuple(x.shape)}")
-        h = _over_leading(self.first, x, events)
+        h = _on_rows(self.first, x, events)
         inner = h.dim() - (x.dim() - events)
         if self.label is not None:
             h = h + self._label_term(y)[(..., *[None] * (inner - 1))]
         elif y is not None:
-            raise ValueError("this network takes no labels; build it with classes=…")
-        return _over_leading(self.rest, h, inner)
+            raise ValueError("this network takes no labels, got some: build it with classes=…")
+        return _on_rows(self.rest, h, inner)
 
     def _label_term(self, y: Tensor | None) -> Tensor:
+        """W_y[y], shape (*leading, width)."""
         assert self.label is not None
         if y is None:
             raise ValueError(f"this network needs labels in 0..{self.classes - 1}, got none")
@@ -83,8 +84,8 @@ class Network(nn.Module):
         return self.label[y]
 
 
-def _over_leading(module: nn.Module, x: Tensor, events: int) -> Tensor:
-    """Apply `module` to x with all but its last `events` dimensions flattened to one."""
+def _on_rows(module: nn.Module, x: Tensor, events: int) -> Tensor:
+    """Apply `module` to x with all dimensions but the last `events` made one, and restored."""
     leading = x.shape[: x.dim() - events]
     out: Tensor = module(x.reshape(-1, *x.shape[len(leading) :]))
     return out.reshape(*leading, *out.shape[1:])

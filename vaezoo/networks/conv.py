@@ -1,4 +1,4 @@
-"""A convolutional network, down from images or up to them."""
+"""The convolutional network, down from images or up to them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Conv(Network):
         activation: class of the non-linearity.
 
     Example:
+        >>> import torch
         >>> Conv((1, 28, 28), (32, 64), (2, 10))(torch.zeros(7, 1, 28, 28)).shape
         torch.Size([7, 2, 10])
         >>> Conv((10,), (64, 32), (1, 28, 28), classes=10)(

@@ -23,9 +23,10 @@ class MLP(Network):
         out_shape: shape of one output.
         classes: number of classes of y, 0 for a network without labels.
         label_scale: how much wider labels' weights start than those of a linear layer.
-        activation: class of the non-linearity; ELU as in the seed's networks.
+        activation: class of the non-linearity; ELU as in the reference networks.
 
     Example:
+        >>> import torch
         >>> net = MLP((1, 28, 28), (300, 300), (2, 10), classes=10)
         >>> images, every_label = torch.zeros(7, 1, 28, 28), torch.arange(10)[:, None]
         >>> net(images, every_label).shape

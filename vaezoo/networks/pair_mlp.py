@@ -1,4 +1,4 @@
-"""A multi-layer perceptron of a pair: an image, or a code, and another code."""
+"""The multi-layer perceptron of a pair: an image, or a code, and another code."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class PairMLP(MLP):
                 f"(..., {self.v_dim}), got {tuple(image.shape)} and {tuple(v.shape)}"
             )
         if y is not None and not self.classes:
-            raise ValueError("this network takes no labels; build it with classes=…")
+            raise ValueError("this network takes no labels, got some: build it with classes=…")
         linear: Any = list(self.first.children())[-1]
         if type(linear).forward is not nn.Linear.forward or linear._forward_pre_hooks:
             # its weight is known inside of its call only, as under the older weight_norm

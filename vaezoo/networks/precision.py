@@ -1,4 +1,4 @@
-"""Networks of a model that run in another precision than the rest."""
+"""Running the networks of a model in another precision than the rest."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _lowered(network: nn.Module, dtype: torch.dtype | None) -> Callable[..., Any
 
     def run(*args: Any, **kwargs: Any) -> Any:
         with torch.autocast(like.device.type, dtype):
-            found = forward(*args, **kwargs)
-        return found.to(like.dtype) if isinstance(found, torch.Tensor) else found
+            outputs = forward(*args, **kwargs)
+        return outputs.to(like.dtype) if isinstance(outputs, torch.Tensor) else outputs
 
     return run

@@ -12,7 +12,7 @@ from vaezoo.components import Component
 from vaezoo.networks import MLP, signed_log1p
 from vaezoo.networks.leading import over_leading
 
-__all__ = ["Posterior"]
+__all__ = ["Amortised", "Posterior", "shown"]
 
 Pair = Tensor | tuple[Tensor, Tensor]
 
@@ -31,7 +31,7 @@ class Posterior(Component):
 
 
 class Amortised(Posterior):
-    """A posterior whose parameters are what one network puts out; `_outputs` says their shape.
+    """A posterior whose parameters are what one network puts out.
 
     Args:
         x_shape: shape of one image.
@@ -60,23 +60,24 @@ class Amortised(Posterior):
         self.hidden = arguments.shape("hidden", hidden)
         self.classes = arguments.size("classes", classes, least=0)
         self.network = (
-            MLP(self.x_shape, self.hidden, self._outputs(), classes=self.classes)
+            MLP(self.x_shape, self.hidden, self.output_shape(), classes=self.classes)
             if network is None
             else arguments.module("network", network)
         )
 
-    def _outputs(self) -> tuple[int, ...]:
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what the network puts out for one image."""
         raise NotImplementedError
 
     def _read(self, x: Tensor, y: Tensor | None) -> Tensor:
         """The network's outputs (*leading, …) for images (*leading, *x_shape), or a pair."""
-        return over_leading(self.network, seen(x, self.log1p), y, self.x_shape)
+        return over_leading(self.network, shown(x, self.log1p), y, self.x_shape)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.z_dim})"
 
 
-def seen(x: Pair, log1p: bool) -> Pair:
+def shown(x: Pair, log1p: bool) -> Pair:
     """What a network is shown of x, or of the image of a pair."""
     if not log1p:
         return x

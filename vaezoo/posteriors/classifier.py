@@ -11,7 +11,7 @@ from vaezoo import arguments
 from vaezoo.components import Component
 from vaezoo.networks import MLP
 from vaezoo.networks.leading import over_leading
-from vaezoo.posteriors.base import seen
+from vaezoo.posteriors.base import shown
 
 __all__ = ["Classifier"]
 
@@ -22,7 +22,7 @@ class Classifier(Component):
     Args:
         x_shape: shape of one image.
         classes: number of classes.
-        hidden: widths of the hidden layers of the default `MLP` (ReLU, as in the seed).
+        hidden: widths of the hidden layers of the default `MLP` (ReLU, as in the reference).
         network: your own module from images to (classes,) logits.
         log1p: show the network `networks.signed_log1p` of x: for counts, which are far from 1.
 
@@ -55,7 +55,7 @@ class Classifier(Component):
 
     def forward(self, x: Tensor) -> dist.TorchDistribution:
         """Return q(y|x) for images x, shape (*leading, *x_shape)."""
-        logits = over_leading(self.network, seen(x, self.log1p), None, self.x_shape)
+        logits = over_leading(self.network, shown(x, self.log1p), None, self.x_shape)
         return dist.Categorical(logits=logits)
 
     def __repr__(self) -> str:

@@ -30,7 +30,8 @@ class DiagonalNormal(Amortised):
         (torch.Size([7]), torch.Size([10]))
     """
 
-    def _outputs(self) -> tuple[int, ...]:
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what the network puts out for one image."""
         return (2, self.z_dim)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:

@@ -1,4 +1,4 @@
-"""An autoregressive flow as posterior."""
+"""An autoregressive flow as posterior; its maps are explained in `distributions.autoregressive`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from vaezoo import arguments, distributions
-from vaezoo.distributions.autoregressive import AutoregressiveFlow
 from vaezoo.networks import positive
 from vaezoo.posteriors.base import Amortised
 
@@ -29,12 +28,11 @@ class Flow(Amortised):
         context: size of c; the rest as in `DiagonalNormal`.
 
     Example:
+        >>> import torch
         >>> q = Flow((1, 28, 28), 10)(torch.zeros(7, 1, 28, 28))
         >>> q.log_prob(q.rsample()).shape
         torch.Size([7])
     """
-
-    context: int
 
     def __init__(
         self,
@@ -49,16 +47,17 @@ class Flow(Amortised):
         network: nn.Module | None = None,
         log1p: bool = False,
     ) -> None:
-        self.__dict__["context"] = arguments.size("context", context)
+        self.context = arguments.size("context", context)  # first, as `output_shape` reads it
         options: dict[str, Any] = {"classes": classes, "network": network, "log1p": log1p}
         super().__init__(x_shape, z_dim, hidden=hidden, **options)
         self.layers = arguments.size("layers", layers)
         self.flow_hidden = arguments.shape("flow_hidden", flow_hidden)
-        self.flow = AutoregressiveFlow(
+        self.flow = distributions.AutoregressiveFlow(
             self.z_dim, layers=self.layers, hidden=self.flow_hidden, context=self.context
         )
 
-    def _outputs(self) -> tuple[int, ...]:
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what the network puts out for one image."""
         return (2 * self.z_dim + self.context,)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:

@@ -27,7 +27,8 @@ class FullNormal(Amortised):
         torch.Size([7, 10, 10])
     """
 
-    def _outputs(self) -> tuple[int, ...]:
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what the network puts out for one image."""
         return (self.z_dim * (self.z_dim + 3) // 2,)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:

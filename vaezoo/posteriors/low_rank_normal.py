@@ -31,8 +31,6 @@ class LowRankNormal(Amortised):
         torch.Size([7, 10, 2])
     """
 
-    rank: int
-
     def __init__(
         self,
         x_shape: Sequence[int],
@@ -44,12 +42,12 @@ class LowRankNormal(Amortised):
         network: nn.Module | None = None,
         log1p: bool = False,
     ) -> None:
-        # before nn.Module's __init__, which _outputs is called in
-        self.__dict__["rank"] = arguments.size("rank", rank)
+        self.rank = arguments.size("rank", rank)  # first, as `output_shape` reads it
         options: dict[str, Any] = {"classes": classes, "network": network, "log1p": log1p}
         super().__init__(x_shape, z_dim, hidden=hidden, **options)
 
-    def _outputs(self) -> tuple[int, ...]:
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what the network puts out for one image."""
         return (self.rank + 2, self.z_dim)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:

@@ -1,24 +1,25 @@
-"""Bare distributions as priors: from torch, from Pyro, or what a module returns.
+"""Bare distributions as priors: of torch, of Pyro, or what a module returns.
 
     vae.prior = dist.Laplace(torch.zeros(10), torch.ones(10)).to_event(1)
     vae.prior = zuko.flows.NSF(features=10)
 
 A distribution is taken apart: its tensors become buffers of the prior, so that they follow device
-and dtype, and its `nn.Parameter`s become parameters, so that they are trained. A module, such as a
-flow, is kept whole, and called for the distribution each time.
+and dtype, and its `nn.Parameter`s become parameters, so that they are trained. At each call it is
+put together again from them. A module, such as a flow, is kept whole, and called for the
+distribution each time.
 """
 
 from __future__ import annotations
 
 import copy
 import weakref
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import pyro.distributions as dist
 import torch
-from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
+from vaezoo.distributions import as_pyro, pyro_class
 from vaezoo.priors.base import Prior
 from vaezoo.scopes import own_generator
 
@@ -47,10 +48,10 @@ def as_prior(value: Any) -> Prior | None:
         return None
     try:
         with torch.no_grad(), own_generator():
-            found = value()
+            returned = value()
     except Exception:
         return None
-    return _Module(value) if isinstance(found, torch.distributions.Distribution) else None
+    return _Module(value) if isinstance(returned, torch.distributions.Distribution) else None
 
 
 class _Module(Prior):
@@ -62,7 +63,7 @@ class _Module(Prior):
 
     def forward(self) -> dist.TorchDistribution:
         """Return what the module returns, as Pyro has it."""
-        return _of_pyro(self.module())
+        return as_pyro(self.module())
 
     def __repr__(self) -> str:
         return type(self.module).__name__
@@ -86,7 +87,7 @@ class _Distribution(Prior):
 
     def forward(self) -> dist.TorchDistribution:
         """Return the distribution."""
-        return _of_pyro(_put_together(self._plan, self))
+        return as_pyro(_put_together(self._plan, self))
 
     def __repr__(self) -> str:
         return self.name
@@ -100,7 +101,7 @@ class _Place(NamedTuple):
 
 
 def _taken_apart(value: Any, owner: nn.Module, path: list[str]) -> Any:
-    """A copy with places for its tensors, which the owner then holds by their paths."""
+    """A copy with a `_Place` for each tensor, which the owner then holds by its path."""
     if isinstance(value, Tensor):
         return _keep(value, owner, "_".join(path))
     if isinstance(value, nn.Module):
@@ -121,6 +122,7 @@ def _taken_apart(value: Any, owner: nn.Module, path: list[str]) -> Any:
 
 
 def _keep(t: Tensor, owner: nn.Module, name: str) -> _Place:
+    """Make a tensor the owner's: a constant its buffer, a parameter, or a view of one, its own."""
     if not t.requires_grad:
         owner.register_buffer(name, t.detach().clone())
         return _Place(name, (t.shape, t.clone().stride(), 0))
@@ -144,12 +146,13 @@ def _viewed(t: Tensor) -> Tensor | None:
 
 
 def _put_together(plan: Any, owner: nn.Module) -> Any:
+    """What `_taken_apart` took, from the tensors that the owner has now, in Pyro's classes."""
     if isinstance(plan, _Place):
         return getattr(owner, plan.name).as_strided(*plan.view)
     if isinstance(plan, nn.Module):
         return plan
     if isinstance(plan, torch.distributions.Distribution | torch.distributions.Transform):
-        kind = _class_of_pyro(type(plan))
+        kind = pyro_class(type(plan))
         twin: Any = object.__new__(kind)
         twin.__dict__.update({n: _put_together(v, owner) for n, v in vars(plan).items()})
         return twin
@@ -158,59 +161,5 @@ def _put_together(plan: Any, owner: nn.Module) -> Any:
     return plan
 
 
-def _class_of_pyro(kind: type) -> type:
-    """Pyro's class of the same name, which adds methods to torch's and no attribute."""
-    found = getattr(dist, kind.__name__, kind)
-    return found if isinstance(found, type) and issubclass(found, kind) else kind
-
-
 def _innermost(d: Any) -> Any:
     return _innermost(d.base_dist) if isinstance(d, torch.distributions.Independent) else d
-
-
-def _of_pyro(found: Any) -> dist.TorchDistribution:
-    return found if isinstance(found, TorchDistributionMixin) else _Adapted(found)
-
-
-class _Adapted(dist.TorchDistribution):
-    """A distribution of another library, such as zuko's, as one of Pyro's."""
-
-    arg_constraints: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self, inner: torch.distributions.Distribution) -> None:
-        self.inner = inner
-        super().__init__(inner.batch_shape, inner.event_shape, validate_args=False)
-
-    @property
-    def has_rsample(self) -> bool:
-        """As the distribution has it."""
-        return self.inner.has_rsample
-
-    @property
-    def support(self) -> Any:
-        """Its own, or all of ℝⁿ."""
-        try:
-            return self.inner.support
-        except (NotImplementedError, AttributeError):
-            return dist.constraints.real_vector
-
-    @property
-    def mean(self) -> Tensor:
-        """Its own, if it has one."""
-        return self.inner.mean
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> _Adapted:
-        """The same distribution over a larger batch."""
-        return _Adapted(self.inner.expand(torch.Size(batch_shape)))
-
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """A draw with a gradient."""
-        return self.inner.rsample(torch.Size(sample_shape))
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """A draw."""
-        return self.inner.sample(torch.Size(sample_shape))
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Its log-density."""
-        return self.inner.log_prob(value)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
+from torch import nn
 
 from vaezoo.components import Component
 
@@ -20,13 +19,9 @@ class Prior(Component):
         """Return p(z)."""
         raise NotImplementedError
 
-    def follow(self, posterior: Callable[..., dist.TorchDistribution]) -> None:
+    def follow(self, posterior: nn.Module) -> None:
         """Take note of the posterior of the member that this is the prior of; here, do nothing.
 
         A member calls it whenever either is swapped. A prior that overrides it serves one member
-        at a time.
+        at a time, and says by `follows` whom it took note of.
         """
-
-    def follows(self) -> tuple[Callable[..., dist.TorchDistribution], ...]:
-        """The posterior that `follow` took note of, or ()."""
-        return ()

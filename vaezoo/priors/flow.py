@@ -1,4 +1,4 @@
-"""An autoregressive flow as prior."""
+"""An autoregressive flow as prior; its maps are explained in `distributions.autoregressive`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 
 from vaezoo import arguments
-from vaezoo.distributions.autoregressive import AutoregressiveFlow
+from vaezoo.distributions import AutoregressiveFlow
 from vaezoo.priors.base import Prior
 
 __all__ = ["Flow"]

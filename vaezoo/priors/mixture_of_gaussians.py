@@ -1,4 +1,4 @@
-"""A mixture of Gaussians as prior."""
+"""A mixture of Gaussians with learned means and variances as prior."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo import arguments
-from vaezoo.distributions.normal_mixture import NormalMixture
+from vaezoo.distributions import NormalMixture
 from vaezoo.networks import positive
 from vaezoo.priors.base import Prior
 
@@ -20,7 +20,7 @@ class MixtureOfGaussians(Prior):
     """Σ_i w_i N(μ_i, diag σ_i²), means and variances learned.
 
     Means and raw variances start as N(0, I) / sqrt(k · z_dim), and σ² = softplus(raw) + 1e-8, as
-    in the seed's GMVAE. Its KL from a Normal has no closed form: objectives estimate it with the
+    in the reference GMVAE. Its KL from a Normal has no closed form: objectives estimate it with the
     posterior's sample.
 
     Args:

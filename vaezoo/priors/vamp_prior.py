@@ -1,15 +1,15 @@
-"""The VampPrior: a mixture of the posteriors of learnt images."""
+"""The VampPrior: a mixture of the posteriors of learned images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from vaezoo import arguments
-from vaezoo.distributions.normal_mixture import NormalMixture
+from vaezoo.distributions import NormalMixture
 from vaezoo.priors.base import Prior
 
 __all__ = ["VampPrior"]
@@ -59,7 +59,7 @@ class VampPrior(Prior):
             "labels", torch.arange(self.k) % max(self.classes, 1), persistent=False
         )
         # in a tuple, because nn.Module would file the posterior as a part of this one
-        self._followed: tuple[Callable[..., dist.TorchDistribution], ...] = ()
+        self._followed: tuple[nn.Module, ...] = ()
 
     def start_from(self, x: Tensor) -> VampPrior:
         """Set the pseudo-inputs to k images x (k, *x_shape), in [0, 1] where `unit`.
@@ -79,7 +79,7 @@ class VampPrior(Prior):
         """u, shape (k, *x_shape)."""
         return self.raw.sigmoid() if self.unit else self.raw
 
-    def follow(self, posterior: Callable[..., dist.TorchDistribution]) -> None:
+    def follow(self, posterior: nn.Module) -> None:
         """Use this posterior from now on.
 
         Raises:
@@ -93,8 +93,8 @@ class VampPrior(Prior):
                 )
         self._followed = (posterior,)
 
-    def follows(self) -> tuple[Callable[..., dist.TorchDistribution], ...]:
-        """The posterior that it follows, or ()."""
+    def follows(self) -> tuple[nn.Module, ...]:
+        """The posterior, once there is one."""
         return self._followed
 
     def forward(self) -> dist.TorchDistribution:

@@ -1,4 +1,4 @@
-"""Functions of a network's numbers: scales from reals, and counts brought near each other."""
+"""Functions of each number on its way into a network, or out of it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ __all__ = ["positive", "signed_log1p"]
 def positive(raw: Tensor) -> Tensor:
     """A scale (standard deviation) from any real: sqrt(softplus(raw) + 1e-8).
 
-    The seed's networks put out variances softplus(h) + 1e-8; Pyro wants scales.
+    As by variances softplus(raw) + 1e-8, which the reference networks put out; Pyro wants scales.
 
     Example:
+        >>> import torch
         >>> [round(scale, 4) for scale in positive(torch.tensor([-100.0, 0.0])).tolist()]
         [0.0001, 0.8326]
     """
@@ -23,6 +24,7 @@ def signed_log1p(x: Tensor) -> Tensor:
     """sign(x) log(1 + |x|): counts of any size brought near each other, 0 and signs kept.
 
     Example:
+        >>> import torch
         >>> [round(value, 4) for value in signed_log1p(torch.tensor([-1.0, 0.0, 9999.0])).tolist()]
         [-0.6931, 0.0, 9.2103]
     """
