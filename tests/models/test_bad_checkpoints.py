@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 from peaks import at_most
-from small import X_SHAPE, Z_DIM, member
 from torch import Tensor, nn
+from zoo import X_SHAPE, Z_DIM, member
 
 from vaezoo import CheckpointError, likelihoods, load, models, posteriors, priors, save
 from vaezoo.models.checkpoints.allowance import Allowance

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import X_SHAPE, Z_DIM, member
 from torch import Tensor, nn
+from zoo import X_SHAPE, Z_DIM, member
 
 from vaezoo import CheckpointError, likelihoods, load, models, networks, posteriors, priors, save
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import X_SHAPE, Z_DIM, member
 from torch import nn
+from zoo import X_SHAPE, Z_DIM, member
 
 from vaezoo import CheckpointError, likelihoods, load, models, networks, posteriors, save
 
