@@ -19,8 +19,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.poutine.messenger import Messenger
-from small import CLASSES, X_SHAPE, Z_DIM, images, labels, member
 from torch import Tensor, nn
+from zoo import CLASSES, SEVERAL_LATENTS, X_SHAPE, Z_DIM, images, labels, member, widen
 
 from vaezoo import __main__ as command
 from vaezoo import (
@@ -38,11 +38,6 @@ from vaezoo.crosschecks import Crosscheck, Row, _compare
 from vaezoo.models import ADGM, FSVAE, M1M2, SSVAE, HierarchicalVAE, LatentVariableModel
 from vaezoo.models.by_hand import ByHand
 
-SEVERAL: dict[str, Callable[..., LatentVariableModel]] = {
-    "HierarchicalVAE": partial(HierarchicalVAE, X_SHAPE, 4, 3, hidden=(8, 6), upper_hidden=(7,)),
-    "M1M2": partial(M1M2, X_SHAPE, 4, 3, classes=CLASSES, hidden=(8, 6), upper_hidden=(7,)),
-    "ADGM": partial(ADGM, X_SHAPE, 3, 2, classes=CLASSES, hidden=(8, 6)),
-}
 SAME = [f"{name}, same noise" for name in ("rec", "KL", "NELBO", "log weight")]
 GIVEN = [*SAME, "ELBO", "Trace_ELBO (Pyro's)", "IWELBO(10)", "RenyiELBO(0, 10) (Pyro's)"]
 SUMMED = [*SAME, "ELBO", "TraceEnum_ELBO (Pyro's)", "log p(x), 10 draws"]
@@ -52,10 +47,7 @@ D = torch.float64
 
 def small(name: str, **parts: Any) -> LatentVariableModel:
     """A small member, with weights wide enough for every term to matter."""
-    model = SEVERAL[name](**parts) if name in SEVERAL else member(name, **parts)
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.4)
-    return model
+    return widen(member(name, **parts))
 
 
 def gaussian(x: Tensor, mean: Tensor, variance: float) -> Tensor:
@@ -178,7 +170,7 @@ def test_closed_form_of_adgm_leaves_the_auxiliary_out_of_the_evidence() -> None:
     assert torch.allclose(found, exact, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["SSVAE", *SEVERAL])
+@pytest.mark.parametrize("name", ["SSVAE", *SEVERAL_LATENTS])
 def test_evaluation_estimates_the_closed_forms_evidence(name: str) -> None:
     """NIWAE-5 of three images, no labels given: n = 60 estimates a side, |z| < 4."""
     model, x = small(name).double(), images(3, dtype=D)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from small import batch_for, fixed, images, labels, member
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+from zoo import batch_for, fixed, images, labels, member
 
 from vaezoo import accuracy, compare, data, evaluate, fit, likelihoods, models
 from vaezoo.chunks import _size

@@ -15,23 +15,14 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import infer
-from small import CLASSES, MEMBERS, X_SHAPE, batch_for, images, labels, member
 from torch import Tensor, nn
+from zoo import CLASSES, ONE_LATENT, batch_for, images, labels, linear_gaussian, member, z_score
 
-from vaezoo import ELBO, IWELBO, SemiSupervised, likelihoods
+from vaezoo import ELBO, IWELBO, SemiSupervised
 from vaezoo.distributions.normal_mixture import NormalMixture
 from vaezoo.evaluation import evaluate
-from vaezoo.models import VAE
 from vaezoo.objectives import Objective
-from vaezoo.posteriors import Posterior
 from vaezoo.programs.run import run
-
-
-def z_score(a: Tensor, b: Tensor | float) -> float:
-    """Of the difference of two means of independent draws, or of one from a known number."""
-    known = torch.as_tensor(b, dtype=torch.float64)
-    error = a.var() / len(a) + (known.var() / len(known) if known.dim() else 0)
-    return ((a.mean() - known.mean()) / error.sqrt()).item()
 
 
 @pytest.mark.parametrize("batch", [(), (7,)], ids=["alone", "in a plate"])
@@ -140,57 +131,6 @@ def test_semi_supervised_is_its_formula() -> None:
     assert found["loss"].item() == pytest.approx((-3 * bound - 7 * log_qy).item(), abs=1e-12)
 
 
-class LinearPosterior(Posterior):
-    """N(A x + a, diag s²), to be filled with the exact posterior of a linear-Gaussian model."""
-
-    def __init__(self, gain: Tensor, offset: Tensor, scale: Tensor) -> None:
-        super().__init__()
-        self.gain, self.offset, self.scale = (
-            nn.Parameter(t.clone()) for t in (gain, offset, scale)
-        )
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        loc = x.flatten(-3) @ self.gain.T + self.offset
-        return dist.Normal(loc, self.scale).to_event(1)
-
-
-def linear_gaussian() -> tuple[VAE, Tensor, Tensor]:
-    """x = W z + b + noise of variance 0.3, W with orthogonal columns: posterior and p(x) exact."""
-    dim, z_dim, variance = 16, 3, 0.3
-    w = torch.linalg.qr(torch.randn(dim, z_dim, dtype=torch.float64)).Q * torch.tensor([1.0, 2, 3])
-    b = torch.randn(dim, dtype=torch.float64)
-    network = nn.Sequential(nn.Linear(z_dim, dim), nn.Unflatten(-1, X_SHAPE)).double()
-    with torch.no_grad():
-        network[0].weight.copy_(w)
-        network[0].bias.copy_(b)
-    precision = 1 + (w**2).sum(0) / variance
-    gain = (w / variance / precision).T
-    posterior = LinearPosterior(gain, -gain @ b, precision.rsqrt())
-
-    class Decoder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear = network
-
-        def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-            return self.linear(z)
-
-    likelihood = likelihoods.Normal(z_dim, X_SHAPE, network=Decoder(), variance=variance)
-    vae = VAE(X_SHAPE, z_dim, likelihood=likelihood, posterior=posterior).double()
-    x = torch.randn(4, dim, dtype=torch.float64)
-    # torch.tensor(0.3) was rounded to float32 on the way: use the scale the model has
-    noise = likelihood.scale.double() ** 2
-    marginal = torch.distributions.MultivariateNormal(
-        b, w @ w.T + noise * torch.eye(dim, dtype=torch.float64)
-    )
-    with torch.no_grad():
-        precision = 1 + (w**2).sum(0) / noise
-        posterior.gain.copy_((w / noise / precision).T)
-        posterior.offset.copy_(-posterior.gain @ b)
-        posterior.scale.copy_(precision.rsqrt())
-    return vae, x.reshape(4, *X_SHAPE), marginal.log_prob(x)
-
-
 @pytest.mark.parametrize("particles", [1, 2, 10])
 def test_exact_posterior_gives_the_evidence_with_no_variance(particles: int) -> None:
     """With q(z|x) = p(z|x) every weight is p(x): the bound is log p(x) at every draw, to 1e-9."""
@@ -253,7 +193,7 @@ def directional(objective: Objective, model: Any, batch: tuple[Tensor, ...], see
 
 
 @pytest.mark.parametrize("objective", [ELBO(), ELBO(3.0, particles=2), IWELBO(4)], ids=repr)
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", ONE_LATENT)
 def test_gradients_against_finite_differences(name: str, objective: Objective) -> None:
     """At fixed noise the loss is a function of the weights: relative error below 1e-6."""
     model, batch = member(name).double(), batch_for(name, dtype=torch.float64)

@@ -21,9 +21,22 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO, autoguide
-from small import CLASSES, X_SHAPE, Z_DIM, batch_for, images, labels, member
 from torch import Tensor, nn
 from torch.fx import GraphModule
+from zoo import (
+    CLASSES,
+    EACH_PART,
+    INFERS,
+    LATE_LABEL,
+    MEMBERS,
+    X_SHAPE,
+    Z_DIM,
+    batch_for,
+    images,
+    labels,
+    member,
+    with_parts,
+)
 
 from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, data, fit, models, posteriors, priors, save
 from vaezoo.components import Component
@@ -31,11 +44,6 @@ from vaezoo.evaluation import evaluate
 from vaezoo.networks.precision import networks_lowered_to
 from vaezoo.objectives import Objective, Renyi, WarmUp
 
-TWO_LAYERS: dict[str, dict[str, Any]] = {
-    "HierarchicalVAE": {"z1_dim": 3, "z2_dim": 2, "hidden": (8,), "upper_hidden": (5,)},
-    "M1M2": {"z1_dim": 3, "z2_dim": 2, "classes": CLASSES, "hidden": (8,), "upper_hidden": (5,)},
-    "ADGM": {"z_dim": 3, "a_dim": 2, "classes": CLASSES, "hidden": (8,)},
-}
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "elbo": ELBO,
     "beta": lambda: ELBO(beta=2.0, free_bits=0.5, particles=2),
@@ -45,25 +53,17 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "renyi": lambda: Renyi(0.5, particles=3),
     "semi": lambda: SemiSupervised(ELBO(beta=WarmUp(10, start=0.3)), alpha=2.0),
 }
-ALL = ("VAE", "GMVAE", "IWAE", "SSVAE", "FSVAE", *TWO_LAYERS)
-LABELS_LATE = ("M1M2", "ADGM")  # importance weights are refused without labels
 CASES = [
     (name, objective)
-    for name in ALL
+    for name in MEMBERS
     for objective in OBJECTIVES
-    if (objective != "semi" or name in ("SSVAE", *LABELS_LATE))
-    and (objective in ("elbo", "beta", "semi") or name not in LABELS_LATE)
+    if (objective != "semi" or name in INFERS)
+    and (objective in ("elbo", "beta", "semi") or name not in LATE_LABEL)  # they refuse labels late
 ]
 Result = tuple[dict[str, Tensor], list[Tensor | None]]
 
 aten = torch.ops.aten
 PRODUCTS = ("aten::mm", "aten::addmm", "mkldnn::_linear_pointwise")
-
-
-def build(name: str) -> nn.Module:
-    return (
-        getattr(models, name)(X_SHAPE, **TWO_LAYERS[name]) if name in TWO_LAYERS else member(name)
-    )
 
 
 def batch_of(name: str, objective: Any, dtype: torch.dtype, n: int = 6) -> tuple[Tensor, ...]:
@@ -111,7 +111,7 @@ def traced(bound: Bound) -> int:
 @pytest.mark.parametrize(("name", "objective"), CASES)
 def test_the_traced_graph_is_the_eager_bound(name: str, objective: str) -> None:
     """Every member and objective, terms and all gradients under the same noise: to 1e-12."""
-    bound = Bound(build(name).double(), OBJECTIVES[objective]())
+    bound = Bound(member(name).double(), OBJECTIVES[objective]())
     batch = batch_of(name, bound.objective, torch.float64)
     eager = step(bound, *batch)
     assert_close(eager, step(compiled(bound, *batch), *batch), 1e-12)
@@ -127,7 +127,7 @@ def test_the_traced_graph_is_the_eager_bound(name: str, objective: str) -> None:
 )
 def test_inductor_agrees(name: str, objective: str, dtype: torch.dtype) -> None:
     """To 1e-5 in float32 and 1e-10 in float64, and the gradients may be changed in place."""
-    bound = Bound(build(name).to(dtype), OBJECTIVES[objective]())
+    bound = Bound(member(name).to(dtype), OBJECTIVES[objective]())
     batch = batch_of(name, bound.objective, dtype)
     eager = step(bound, *batch)
     compiled(bound, *batch, backend="inductor")
@@ -163,21 +163,13 @@ def test_a_semi_supervised_step_makes_half_the_products_it_asks_for() -> None:
     assert sum(made.get(k, 0) for k in PRODUCTS) <= len(asked) / 2
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        lambda: {"posterior": posteriors.Flow(X_SHAPE, Z_DIM, hidden=(8,))},
-        lambda: {"posterior": posteriors.FullNormal(X_SHAPE, Z_DIM, hidden=(8,))},
-        lambda: {"prior": priors.VampPrior(X_SHAPE, Z_DIM, k=4)},
-        lambda: {"prior": priors.Flow(Z_DIM)},
-    ],
-)
+@pytest.mark.parametrize("parts", EACH_PART, ids=" × ".join)
 @pytest.mark.parametrize("objective", ["elbo", "dreg"])
-def test_other_parts(part: Callable[[], dict[str, Any]], objective: str) -> None:
+def test_other_parts(parts: tuple[str, str, str], objective: str) -> None:
     """Masks and permutations are buffers, VampPrior's posterior is another part: to 1e-12."""
-    bound, x = Bound(member("VAE", **part()), OBJECTIVES[objective]()), images(dtype=torch.float64)
-    compiled(bound, x.float())
-    bound.double()
+    bound, x = Bound(with_parts("VAE", *parts), OBJECTIVES[objective]()), images()
+    compiled(bound, x)
+    bound, x = bound.double(), x.double()
     eager = step(Bound(bound.model, bound.objective), x)
     for _ in range(2):
         bound(x)
@@ -687,7 +679,7 @@ def test_compiled_fit_learns(words: list[str]) -> None:
 @pytest.mark.parametrize("compiling", [False, True])
 def test_bf16_agrees_within_its_rounding(name: str, compiling: bool) -> None:
     """Terms to 2 %, and each gradient's direction to a cosine of 0.98; terms are float32."""
-    bound = Bound(build(name))
+    bound = Bound(member(name))
     batch = batch_of(name, bound.objective, torch.float32, 50)
     terms, gradients = step(bound, *batch)
     lowered = Bound(bound.model, bound.objective, precision="bf16")
@@ -753,10 +745,10 @@ def test_only_networks_are_lowered() -> None:
     assert isinstance(vae.prior, Component)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", MEMBERS)
 def test_evaluation_is_the_same(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Same draws, same estimates to 1e-9: 7 draws at a time of 28, or 5 of 13 and a rest of 3."""
-    model = build(name).double()
+    model = member(name).double()
     x, *y = batch_for(name, 3, dtype=torch.float64)
     batches = [(x, *y), (x.flip(0), *y)]
     each = CLASSES if hasattr(model, "classify") else 1

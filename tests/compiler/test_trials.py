@@ -14,8 +14,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from small import images, member
 from torch import Tensor, nn
+from zoo import images, member
 
 from vaezoo import ELBO, Bound, Step
 from vaezoo.compiler import trials

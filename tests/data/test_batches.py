@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import X_SHAPE, fixed, labels, member
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from zoo import X_SHAPE, fixed, labels, member
 
 from vaezoo import ELBO, Bound, SemiSupervised, accuracy, crosscheck, data, evaluate, fit, models
 from vaezoo.data.batches import as_tensors

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small import CLASSES, X_SHAPE, images, member
 from torch import Tensor, nn
+from zoo import CLASSES, X_SHAPE, images, member
 
 from vaezoo import ELBO, Bound, accuracy, crosscheck, data, evaluate, fit, networks, plots
 from vaezoo.data.labels import Agreement, as_labels

@@ -9,30 +9,20 @@ from typing import Any
 import pyro.distributions as dist
 import pytest
 import torch
-from small import CLASSES, X_SHAPE, Z_DIM, images, labels, member
 from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 from torch.distributions import MultivariateNormal, kl_divergence
+from zoo import CLASSES, POSTERIORS, X_SHAPE, Z_DIM, images, labels, member, widen
 
 from vaezoo import posteriors, priors
 from vaezoo.distributions.autoregressive import AutoregressiveFlow
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
 
-POSTERIORS: dict[str, Any] = {
-    "diagonal": posteriors.DiagonalNormal,
-    "full": posteriors.FullNormal,
-    "low rank": posteriors.LowRankNormal,
-    "flow": posteriors.Flow,
-}
-
 
 def posterior(name: str, *, z_dim: int = Z_DIM, classes: int = 0) -> Posterior:
     """A small posterior in float64 with weights large enough to matter."""
-    part: Posterior = POSTERIORS[name](X_SHAPE, z_dim, hidden=(8,), classes=classes).double()
-    for p in part.parameters():
-        nn.init.normal_(p, std=0.4)
-    return part
+    return widen(POSTERIORS[name](X_SHAPE, z_dim, classes).double())
 
 
 def log_normal(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:

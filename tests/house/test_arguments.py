@@ -10,8 +10,8 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
-from small import CLASSES, X_SHAPE, Z_DIM, images, member
 from torch import nn
+from zoo import CLASSES, X_SHAPE, Z_DIM, images, member
 
 from vaezoo import ELBO, load, models, save
 from vaezoo.bound import default_objective

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from small import X_SHAPE, Z_DIM, images, labels, member
 from torch import Tensor, nn
+from zoo import X_SHAPE, Z_DIM, images, labels, member
 
 from vaezoo import (
     ELBO,

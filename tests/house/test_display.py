@@ -13,8 +13,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
-from small import images, member
 from torch import nn
+from zoo import images, member
 
 from vaezoo import crosscheck, evaluate, plots
 from vaezoo.diagnostics import mixture_diagnostics

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from small import images, member
+from zoo import images, member
 
 from vaezoo import priors
 from vaezoo.diagnostics import NUMBERS, mixture_diagnostics, responsibilities

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from pyro import infer
-from small import X_SHAPE, Z_DIM, fixed, labels, member
 from torch import Tensor, nn
+from zoo import X_SHAPE, Z_DIM, fixed, labels, member
 
 from vaezoo import (
     ELBO,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 TABLE = """
 import sys, torch, pyro, pyro.distributions as dist
-from small import images, labels, member, X_SHAPE
+from zoo import images, labels, member, X_SHAPE
 from vaezoo import (
     Bound, ELBO, IWELBO, SemiSupervised, Step, accuracy, crosscheck, data, evaluate, fit, networks,
     plots,

@@ -18,10 +18,10 @@ import pytest
 import torch
 from pyro import infer, poutine
 from pyro.infer.autoguide import AutoNormal
-from small import CLASSES, MEMBERS, X_SHAPE, Z_DIM, batch_for, images, labels, member
 from torch import Tensor, nn
+from zoo import CLASSES, ONE_LATENT, X_SHAPE, Z_DIM, batch_for, images, labels, member
 
-from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, fit, models, networks, posteriors, priors
+from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, fit, networks, posteriors, priors
 from vaezoo.likelihoods import Bernoulli
 from vaezoo.objectives import Renyi
 from vaezoo.posteriors import Posterior
@@ -43,7 +43,7 @@ def svi_steps(model: Any, batch: tuple[Tensor, ...], n: int = 2, loss: Any = Non
 @pytest.mark.parametrize(
     "loss", [ELBO(), IWELBO(3), infer.Trace_ELBO()], ids=lambda o: repr(o)[:20]
 )
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", ONE_LATENT)
 def test_svi_trains_every_instance(name: str, loss: Any) -> None:
     """Trap 1: the store is keyed by name, so a second model must not share the first's names."""
     batch = batch_for(name)
@@ -72,7 +72,7 @@ def test_a_loaded_store_is_taken_up(tmp_path: Path, others_before: int) -> None:
 import sys, torch, pyro
 from pyro.infer import SVI, Trace_ELBO
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from small import images, member
+from zoo import images, member
 for _ in range({others_before}):
     torch.manual_seed(7)
     other = member("VAE")
@@ -359,20 +359,10 @@ LATE = {
 }
 
 
-def deep(name: str) -> Any:
-    """A small member with several latents."""
-    sizes: dict[str, Any] = {"hidden": (8,)}
-    if name != "ADGM":
-        sizes["upper_hidden"] = (8,)
-    if name != "HierarchicalVAE":
-        sizes["classes"] = CLASSES
-    return getattr(models, name)(X_SHAPE, Z_DIM, 2, **sizes)
-
-
 @pytest.mark.parametrize("name", LATE)
 def test_closed_forms_that_do_not_hold_are_refused(name: str) -> None:
     """Pyro's mean-field objective, on pairs whose guide draws in another order than the model."""
-    model = deep(name)
+    model = member(name)
     batch = (images(),) if name == "HierarchicalVAE" else (images(), labels())
     mean_field = infer.TraceMeanField_ELBO()
     with pytest.raises(ValueError, match=rf"{LATE[name]}.*use Trace_ELBO, or vaezoo's ELBO"):
@@ -383,7 +373,7 @@ def test_closed_forms_that_do_not_hold_are_refused(name: str) -> None:
 
 
 def test_fit_refuses_them_before_a_step() -> None:
-    model = deep("HierarchicalVAE")
+    model = member("HierarchicalVAE")
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match=LATE["HierarchicalVAE"]):
         fit(model, [images()], infer.TraceMeanField_ELBO(), steps=2, progress=False)
@@ -393,7 +383,7 @@ def test_fit_refuses_them_before_a_step() -> None:
 @pytest.mark.parametrize("objective", [infer.TraceMeanField_ELBO(), infer.RenyiELBO(0.5)])
 @pytest.mark.parametrize("name", ["SSVAE", "M1M2", "ADGM"])
 def test_stock_objectives_that_sample_a_label_are_refused(name: str, objective: Any) -> None:
-    model = member(name) if name == "SSVAE" else deep(name)
+    model = member(name)
     with pytest.raises(
         ValueError, match=r"would sample 'y', which the guide marks .* give the lab"
     ):
@@ -700,7 +690,7 @@ def test_program_of_ones_own() -> None:
     assert fit(vae, [x], steps=2, log_every=1, progress=False)["kl"][0] > 1e3
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", ONE_LATENT)
 def test_predictive(name: str) -> None:
     """Prior and posterior predictive draws, with and without the data held fixed."""
     model, batch = member(name), batch_for(name)
@@ -714,7 +704,7 @@ def test_predictive(name: str) -> None:
     assert held["z"].shape[-2:] == (6, Z_DIM)
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", ONE_LATENT)
 def test_render_model(name: str) -> None:
     pytest.importorskip("graphviz")
     model, batch = member(name), batch_for(name)

@@ -12,8 +12,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from small import batch_for, fixed, labels, member
 from torch import nn
+from zoo import batch_for, fixed, labels, member
 
 from vaezoo import Bound, Step, accuracy, crosscheck, evaluate, fit, plots, priors
 from vaezoo.diagnostics import mixture_diagnostics

@@ -8,9 +8,9 @@ from typing import Any
 import pyro.distributions as dist
 import pytest
 import torch
-from small import CLASSES, X_SHAPE, Z_DIM, labels, member
 from torch import Tensor
 from torch.nn.functional import softplus
+from zoo import CLASSES, X_SHAPE, Z_DIM, labels, member
 
 from vaezoo import IWELBO, Bound, evaluate, fit, models, plots
 from vaezoo.likelihoods import Likelihood

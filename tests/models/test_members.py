@@ -14,12 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import pyro
-import pyro.distributions as dist
 import pytest
 import torch
+import zoo
 from pyro import infer, poutine
-from small import CLASSES, X_SHAPE, images, labels
 from torch import Tensor, nn
+from zoo import (
+    CLASSES,
+    SEVERAL_LATENTS,
+    X_SHAPE,
+    images,
+    labels,
+    linear_hierarchy,
+    refused,
+    widen,
+    z_score,
+)
 
 from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, evaluate, fit, load, networks, save
 from vaezoo.components import Component
@@ -30,33 +40,17 @@ from vaezoo.posteriors import Classifier, DiagonalNormal, FullNormal, Posterior
 from vaezoo.priors import MixtureOfGaussians, StandardNormal, VampPrior
 from vaezoo.programs.run import run
 
-BUILD: dict[str, Callable[..., Any]] = {
-    "HierarchicalVAE": lambda **parts: HierarchicalVAE(
-        X_SHAPE, 4, 3, hidden=(8, 6), upper_hidden=(7, 5), **parts
-    ),
-    "M1M2": lambda **parts: M1M2(
-        X_SHAPE, 4, 3, classes=CLASSES, hidden=(8, 6), upper_hidden=(7,), **parts
-    ),
-    "ADGM": lambda **parts: ADGM(X_SHAPE, 3, 2, classes=CLASSES, hidden=(8, 6), **parts),
-}
-NAMES = tuple(BUILD)
+NAMES = SEVERAL_LATENTS
 LABELLED = NAMES[1:]
 
 
 def member(name: str, **parts: Any) -> Any:
     """A small member in float64, with weights wide enough for every term to matter."""
-    model = BUILD[name](**parts).double()
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.4)
-    return model
+    return widen(zoo.member(name, **parts).double())
 
 
 def doubles(n: int = 6) -> Tensor:
     return images(n, dtype=torch.float64)
-
-
-def z_score(draws: Tensor, expected: float = 0.0) -> float:
-    return ((draws.mean() - expected) / (draws.std() / len(draws) ** 0.5)).item()
 
 
 def normal(v: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
@@ -126,47 +120,6 @@ def test_hierarchical_elbo_by_hand() -> None:
         assert (terms.kl[0] - wrong).abs().min() > 1e-6
         by_hand = (rec - kl).reshape(particles, -1).mean(0)
         assert_same(ELBO(particles=particles).bound(terms), list(by_hand), vae)
-
-
-class Affine(Posterior):
-    """N(v @ gain + offset, diag scale²); an exact posterior, or p(z1|z2), of a linear model."""
-
-    def __init__(self, gain: Tensor, offset: Tensor, scale: Tensor) -> None:
-        super().__init__()
-        self.gain, self.offset, self.scale = map(nn.Parameter, (gain, offset, scale))
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Any:
-        flat = x.flatten(-3) if x.shape[-3:] == X_SHAPE else x
-        return dist.Normal(flat @ self.gain + self.offset, self.scale).to_event(1)
-
-
-def linear_hierarchy() -> tuple[HierarchicalVAE, Tensor, Tensor]:
-    """z1 = diag(a) z2 + b + noise, x = z1 W + c + noise, rows of W orthogonal; q exact, log p(x)."""
-    d = {"dtype": torch.float64}
-    a, b, c = torch.tensor([0.8, -1.5], **d), torch.tensor([0.5, -1.0], **d), torch.randn(16, **d)
-    w = torch.linalg.qr(torch.randn(16, 2, **d)).Q.T * torch.tensor([[2.0], [1.0]], **d)
-    v1, v = torch.tensor([0.3, 0.6], **d), 0.25  # 1/4 and its root are exact in float32 too
-    prior1 = a**2 + v1
-    post1 = 1 / (1 / prior1 + (w**2).sum(1) / v)
-    post2 = 1 / (1 + a**2 / v1)
-    decoder = nn.Sequential(nn.Linear(2, 16), nn.Unflatten(-1, X_SHAPE)).double()
-    with torch.no_grad():
-        decoder[0].weight.copy_(w.T)
-        decoder[0].bias.copy_(c)
-    gain1, gain2 = w.T / v * post1, torch.diag(a / v1 * post2)
-    vae = HierarchicalVAE(
-        X_SHAPE,
-        2,
-        2,
-        likelihood=Normal(2, X_SHAPE, network=decoder, variance=v),
-        conditional_prior=Affine(torch.diag(a), b.clone(), v1.sqrt()),
-        posterior=Affine(gain1, post1 * (b / prior1) - c @ gain1, post1.sqrt()),
-        upper_posterior=Affine(gain2, -b @ gain2, post2.sqrt()),
-    ).double()
-    x = torch.randn(4, 16, **d)
-    covariance = w.T @ torch.diag(prior1) @ w + v * torch.eye(16, **d)
-    log_p = torch.distributions.MultivariateNormal(c + b @ w, covariance).log_prob(x)
-    return vae, x.reshape(4, *X_SHAPE), log_p
 
 
 def test_closed_form_for_the_lower_latent_would_be_wrong() -> None:
@@ -417,7 +370,7 @@ def test_every_part_is_swapped(name: str, role: str, build: Any, tmp_path: Path)
     assert model.sample(5).shape == (5, *X_SHAPE)
     twin = load(save(model, tmp_path / "swapped.safetensors"))
     assert repr(twin) == repr(model)
-    assert repr(BUILD[name](**{role: build()})) == repr(model)
+    assert repr(zoo.member(name, **{role: build()})) == repr(model)
 
 
 @pytest.mark.parametrize(
@@ -581,7 +534,4 @@ def _pair(name: str) -> tuple[Any, Any]:
     return model.model, model.guide
 
 
-@pytest.mark.parametrize(("call", "error", "message"), CALLS, ids=range(len(CALLS)))
-def test_bad_input(call: Callable[[], Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        call()
+test_bad_input = refused(CALLS)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from small import X_SHAPE, Z_DIM, images, member
 from torch import Tensor, nn
+from zoo import X_SHAPE, Z_DIM, images, member
 
 from vaezoo import ELBO, fit, load, models, save
 from vaezoo.posteriors import DiagonalNormal, FullNormal

@@ -9,8 +9,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 import torch.nn.utils.prune
-from small import CLASSES, X_SHAPE, images, labels
 from torch import Tensor, nn
+from zoo import CLASSES, X_SHAPE, images, labels
 
 from vaezoo import ELBO, IWELBO, Bound, evaluate, fit, models, networks
 from vaezoo.likelihoods import Bernoulli, Likelihood

@@ -18,8 +18,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import infer
-from small import CLASSES, batch_for, images, labels, member
 from torch import Tensor, nn
+from zoo import CLASSES, batch_for, images, labels, member
 
 from vaezoo import data, fit, priors
 from vaezoo.likelihoods import Normal

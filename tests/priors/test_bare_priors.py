@@ -11,8 +11,8 @@ import pyro.distributions.transforms as transforms
 import pytest
 import torch
 import torch.distributions as plain
-from small import X_SHAPE, Z_DIM, images, member
 from torch import Tensor, nn
+from zoo import X_SHAPE, Z_DIM, images, member
 
 from vaezoo import IWELBO, evaluate, fit, load, models, save
 from vaezoo.posteriors import DiagonalNormal

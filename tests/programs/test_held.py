@@ -11,8 +11,8 @@ import pytest
 import torch
 from pyro.distributions.transforms import AffineAutoregressive
 from pyro.nn import AutoRegressiveNN
-from small import X_SHAPE, Z_DIM, images, member
 from torch import Tensor, nn
+from zoo import X_SHAPE, Z_DIM, images, member
 
 from vaezoo.objectives import IWELBO
 from vaezoo.posteriors import DiagonalNormal

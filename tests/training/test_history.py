@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from small import fixed, images, labels, member
 from torch import Tensor
+from zoo import fixed, images, labels, member
 
 from vaezoo import ELBO, NonFiniteLoss, SemiSupervised, data, fit, likelihoods
 from vaezoo.training.history import History

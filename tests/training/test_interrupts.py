@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import images, member
 from torch import Tensor
+from zoo import images, member
 
 from vaezoo import ELBO, fit
 from vaezoo.training.interrupts import stop_button

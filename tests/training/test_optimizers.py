@@ -11,7 +11,6 @@ import pyro
 import pytest
 import torch
 from pyro import infer
-from small import fixed, labels, member
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import (
@@ -25,6 +24,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from zoo import fixed, labels, member
 
 from vaezoo import ELBO, Bound, Renyi, data, fit
 from vaezoo.objectives import WarmUp

@@ -10,8 +10,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from small import Z_DIM, batch_for, images, labels, member
 from torch import Tensor, nn
+from zoo import Z_DIM, batch_for, images, labels, member
 
 from vaezoo import ELBO, Bound, NonFiniteLoss, SemiSupervised, fit, posteriors, priors
 from vaezoo.training.step import Step

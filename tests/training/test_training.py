@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from small import Z_DIM, images, labels, member
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from zoo import Z_DIM, images, labels, member
 
 from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, data, fit, priors
 from vaezoo.bound import default_objective

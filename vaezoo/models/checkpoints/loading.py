@@ -27,6 +27,11 @@ _LONGEST_HEADER, _LONGEST_DESCRIPTION = 2**22, 2**20
 _FLOATS = {
     "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64
 }  # fmt: skip
+_MOVED = {  # classes by the names that version 0.1.0 wrote
+    "vaezoo.posteriors.MLP": "vaezoo.networks.MLP",
+    "vaezoo.bare._Distribution": "vaezoo.priors.bare._Distribution",
+    "vaezoo.bare._Module": "vaezoo.priors.bare._Module",
+}
 
 
 def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:
@@ -91,9 +96,15 @@ def _parsed(header: dict[str, str], key: str) -> Any:
             f"is damaged: its {key} is {'missing' if text is None else 'too long'}"
         )
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=_named_as_today)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"is damaged: its {key} is no JSON ({error})") from error
+
+
+def _named_as_today(entry: dict[str, Any]) -> dict[str, Any]:
+    """An object of a description, with the name that its class has by now."""
+    moved = [new for old, new in _MOVED.items() if entry.get("class") == old]
+    return entry | {"class": moved[0]} if moved else entry
 
 
 def _built(header: dict[str, str], weights: dict[str, Any]) -> nn.Module:
