@@ -13,14 +13,9 @@ from torch import Tensor, nn
 
 from vaezoo import likelihoods, models, networks, posteriors, priors
 
-__all__ = ["class_name", "class_named", "describe", "name_today", "unstorable", "without_addresses"]
+__all__ = ["class_name", "class_named", "describe", "unstorable", "without_addresses"]
 
 HOMES = {home.__name__: home for home in (models, priors, posteriors, likelihoods, networks)}
-_NEW_NAMES = {  # by the name in older files
-    "vaezoo.posteriors.MLP": "vaezoo.networks.MLP",
-    "vaezoo.bare._Distribution": "vaezoo.priors.bare._Distribution",
-    "vaezoo.bare._Module": "vaezoo.priors.bare._Module",
-}
 
 
 def describe(value: Any) -> Any:
@@ -83,13 +78,8 @@ def class_named(name: str) -> Any:
         >>> class_named("vaezoo.networks.MLP"), class_named("os.system")
         (<class 'vaezoo.networks.mlp.MLP'>, None)
     """
-    home, _, leaf = name_today(name).rpartition(".")
+    home, _, leaf = name.rpartition(".")
     return getattr(HOMES[home], leaf, None) if home in HOMES else None
-
-
-def name_today(name: str) -> str:
-    """The name of a class that an older file may know by another."""
-    return _NEW_NAMES.get(name, name)
 
 
 def without_addresses(text: str) -> str:

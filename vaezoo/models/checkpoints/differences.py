@@ -9,7 +9,6 @@ from vaezoo.models.checkpoints.describing import (
     class_name,
     class_named,
     describe,
-    name_today,
     without_addresses,
 )
 
@@ -68,8 +67,6 @@ def _completed(description: Any) -> Any:
         return description
     kind = class_named(str(description.get("class")))
     completed = {key: _completed(value) for key, value in description.items()}
-    if isinstance(description.get("class"), str):
-        completed["class"] = name_today(description["class"])
     if isinstance(kind, type) and isinstance(completed.get("arguments"), dict):
         parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
         defaults = {p.name: describe(p.default) for p in parameters if p.default is not p.empty}
