@@ -69,7 +69,7 @@ def from_array(value: Any) -> Tensor:
     """
     array = value.__array__() if hasattr(value, "__array__") else value
     if not getattr(getattr(array, "flags", None), "writeable", True):
-        array = array.copy()  # a tensor could be written to
+        array = array.copy()  # torch warns of memory that may not be written
     return torch.as_tensor(array)
 
 

@@ -23,7 +23,7 @@ from vaezoo.data.patience import open_within
 
 __all__ = ["data_root", "fetched", "intact"]
 
-TIMEOUT = 30.0  # seconds without an answer, and until the rate below is asked for
+TIMEOUT = 30.0  # seconds without an answer, and after which the rate below is asked for
 _SLOWEST = 1000  # bytes a second, on average
 _LARGEST = 2**31  # bytes of one file; the largest of SVHN has 1.3e9
 _CHUNK = 2**16

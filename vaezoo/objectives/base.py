@@ -30,7 +30,7 @@ class Objective(infer.elbo.ELBO):
         super().__init__(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
 
     def bound(self, terms: Terms) -> Tensor:
-        """The bound of each image, shape (N,), as it is reported: without β and the like."""
+        """The bound of each image, shape (N,), as it is reported: β and free bits do not count."""
         raise NotImplementedError
 
     def loss_of(self, terms: Terms) -> Tensor:
@@ -72,7 +72,7 @@ class Objective(infer.elbo.ELBO):
             return self.differentiable_loss(model, guide, *batch).item()
 
     def loss_and_grads(self, model: Program, guide: Program, *batch: Any) -> float:
-        """The loss, after a backward pass: what `SVI.step` calls."""
+        """The loss in nats per image, a number, after a backward pass: what `SVI.step` calls."""
         loss = self.differentiable_loss(model, guide, *batch)
         if loss.requires_grad:
             loss.backward(retain_graph=self.retain_graph)

@@ -70,7 +70,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """An error on the way carries the history, in its attribute `history`."""
+        """Within it an error is given the history, as its attribute `history`."""
         try:
             yield
         except BaseException as error:

@@ -99,7 +99,7 @@ def _largest(func: Any, args: Any, kwargs: dict[str, Any]) -> float:
 
 
 def _on_meta(func: Any, args: Any, kwargs: dict[str, Any]) -> list[int]:
-    """Sizes of the results; none where they depend on values, of which there are no fewer."""
+    """Sizes of the results; none where these depend on values, and so are no larger than those."""
     args, kwargs = pytree.tree_map_only(Tensor, _as_meta, (args, kwargs))
     if any(argument.name == "device" for argument in func._schema.arguments):
         kwargs = {**kwargs, "device": torch.device("meta")}

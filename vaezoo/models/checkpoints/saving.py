@@ -67,7 +67,7 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Names and copies of weights: tied ones share memory, and what a file holds cannot."""
+    """Names and copies of weights; copies, because tied weights share memory and a file cannot."""
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
             raise TypeError(
@@ -112,7 +112,7 @@ def _write(path: Path, content: bytes) -> Path:
 
 
 def _mode(path: Path) -> int:
-    """The unfinished file's mode, less the umask: only its owner reads it beside an older file."""
+    """The mode of the unfinished file: its owner's alone, where an older one may be private."""
     return 0o600 if path.is_file() and not path.is_symlink() else 0o666
 
 
