@@ -12,7 +12,7 @@ from peaks import at_most
 
 from vaezoo.data import digits, svhn
 from vaezoo.data.idx import read_idx
-from vaezoo.data.mat import read_svhn
+from vaezoo.data.svhn import read_svhn
 
 
 def idx(*shape, values=None, kind=8):
