@@ -36,10 +36,10 @@ class History(dict[str, list[float]]):
 
     @classmethod
     def continuing(cls, before: Mapping[str, Sequence[float]] | None) -> History:
-        """A copy to go on from.
+        """A history to go on with, from a copy of an earlier one; an empty one from None.
 
         Raises:
-            ValueError, TypeError: it is no history of training.
+            ValueError, TypeError: `before` is no history of training.
 
         Example:
             >>> History.continuing({"loss": [9.0]})

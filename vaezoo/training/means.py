@@ -47,7 +47,7 @@ class Mean:
         return means
 
     def _sum(self, name: str) -> None:
-        """Add up what is kept of a term: as many numbers as there are steps would take memory."""
+        """Add up the values kept of a term, since one for each step would take memory."""
         if not self.values[name]:
             return
         weights = torch.tensor(self.weights.pop(name), dtype=torch.float64, device="cpu")

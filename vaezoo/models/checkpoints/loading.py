@@ -162,7 +162,7 @@ def _frozen(header: dict[str, str], model: nn.Module) -> list[nn.Parameter]:
 
 @contextlib.contextmanager
 def _all_or_none(model: nn.Module) -> Iterator[None]:
-    """Within it an error puts a model's weights back, be some of them loaded already."""
+    """Within it an error puts all of a model's weights back, also those loaded before it."""
     own = model.state_dict()
     before = {name: t.detach().clone() for name, t in own.items()}
     try:
