@@ -10,7 +10,7 @@ built by you and handed to `load`.
     describing     a model as its description
     loading        `load`: a file checked, and its weights put into a model
     building       a model from its description, within an `allowance` of memory
-    differences    what another model has that the file's has not
+    differences    where another model differs from the one in the file
     errors         `CheckpointError`
 
 Format "1", all in the header's `__metadata__`, each value a text:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vaezoo import likelihoods, models, networks, posteriors, priors
 
-__all__ = ["class_name", "class_named", "describe", "unstorable", "without_addresses"]
+__all__ = ["class_named", "describe", "unstorable", "without_addresses"]
 
 HOMES = {home.__name__: home for home in (models, priors, posteriors, likelihoods, networks)}
 
@@ -54,17 +54,12 @@ def _describe_part(part: nn.Module) -> dict[str, Any]:
         many = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         if not many and hasattr(part, name):
             arguments[name] = describe(getattr(part, name))
-    description: dict[str, Any] = {"class": class_name(type(part)), "arguments": arguments}
+    description: dict[str, Any] = {"class": _class_name(type(part)), "arguments": arguments}
     return description | {n: "a program" for n in ("model", "guide") if n in vars(part)}
 
 
-def class_name(kind: type) -> str:
-    """The name that a description gives a class.
-
-    Example:
-        >>> class_name(networks.MLP), class_name(nn.ELU)
-        ('vaezoo.networks.MLP', 'torch.nn.modules.activation.ELU')
-    """
+def _class_name(kind: type) -> str:
+    """The name of a class in a description: by its room if it is vaezoo's, else by its module."""
     for name, home in HOMES.items():
         if getattr(home, kind.__name__, None) is kind:
             return f"{name}.{kind.__name__}"

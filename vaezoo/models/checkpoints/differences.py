@@ -5,12 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from vaezoo.models.checkpoints.describing import (
-    class_name,
-    class_named,
-    describe,
-    without_addresses,
-)
+from vaezoo.models.checkpoints.describing import class_named, describe, without_addresses
 
 __all__ = ["difference"]
 
@@ -60,7 +55,7 @@ def _in_old_words(description: Any) -> Any:
 
 
 def _completed(description: Any) -> Any:
-    """A description with today's names of classes, and defaults of arguments made since."""
+    """A description with the defaults of arguments that there are since it was written."""
     if isinstance(description, list):
         return [_completed(v) for v in description]
     if not isinstance(description, dict):
@@ -70,5 +65,5 @@ def _completed(description: Any) -> Any:
     if isinstance(kind, type) and isinstance(completed.get("arguments"), dict):
         parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
         defaults = {p.name: describe(p.default) for p in parameters if p.default is not p.empty}
-        completed |= {"class": class_name(kind), "arguments": defaults | completed["arguments"]}
+        completed["arguments"] = defaults | completed["arguments"]
     return completed
