@@ -1,10 +1,11 @@
 """Blocks that put back what they change.
 
-in_mode                        a module in training or in evaluation mode
-own_generator, OwnGenerator    random numbers drawn apart from the global generators
-unchecked, checks_data         programs and data without checks
-one_thread, in_turn            one thread at a time: Pyro's handlers and its switches belong to
-                               the whole process
+    in_mode                        a module in training or in evaluation mode
+    own_generator, OwnGenerator    random numbers drawn apart from the global generators
+    unchecked, checks_data         programs and data without checks
+    one_thread, in_turn            one thread at a time
+
+Threads take turns because Pyro's handlers and its switches belong to the whole process.
 """
 
 from __future__ import annotations

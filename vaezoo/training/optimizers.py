@@ -1,8 +1,10 @@
 """Optimizers in the forms that people have at hand, or refused by name.
 
-fit(vae, data)                                           Adam at 1e-3
-fit(vae, data, optimizer=torch.optim.SGD, lr=0.1)        a class, or any function of parameters
-fit(vae, data, optimizer=Adam(vae.parameters(), 0.01))   one that is made already
+    fit(vae, data)                                           Adam at 1e-3
+    fit(vae, data, optimizer=torch.optim.SGD, lr=0.1)        a class, or any function of parameters
+    fit(vae, data, optimizer=Adam(vae.parameters(), 0.01))   one that is made already
+
+Whatever it is, it has to train every parameter.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Learning rates in the forms that people have at hand, or refused by name.
 
-fit(vae, data, lr=0.002)                             a number
-fit(vae, data, lr=lambda step: 1e-3 * 0.999**step)   a function of the step
-fit(vae, data, scheduler=lambda optimizer: …)        made for the optimizer that `fit` makes
+    fit(vae, data, lr=0.002)                             a number
+    fit(vae, data, lr=lambda step: 1e-3 * 0.999**step)   a function of the step
+    fit(vae, data, scheduler=lambda optimizer: …)        made for the optimizer that `fit` makes
+
+Torch schedules an optimizer, so that a function of the step becomes a `LambdaLR`.
 """
 
 from __future__ import annotations
