@@ -122,7 +122,7 @@ def _check(
 
 @contextlib.contextmanager
 def _undisturbed(seed: int) -> Iterator[None]:
-    """A generator of our own, gradients and validation on, and no word to Pyro's store."""
+    """Within it there are gradients, checks and numbers drawn apart; Pyro's store is left alone."""
     with (
         one_thread(),
         own_generator(seed),

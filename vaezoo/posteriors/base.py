@@ -1,4 +1,4 @@
-"""What every posterior is: q(z|x) or q(z|x, y), from what one network puts out."""
+"""What every posterior is, q(z|x) or q(z|x, y), and those of one network's outputs share."""
 
 from __future__ import annotations
 
