@@ -1,4 +1,4 @@
-"""What every posterior is, q(z|x) or q(z|x, y), and those of one network's outputs share."""
+"""What every posterior is, q(z|x) or q(z|x, y), and what those of one network have in common."""
 
 from __future__ import annotations
 
