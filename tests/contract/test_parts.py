@@ -67,6 +67,36 @@ def test_vamp_priors(name: str, size: int, classes: int) -> None:
     check_prior(prior)
 
 
+class Shifted(Prior):
+    """N(the mean code of an image of zeros, I); where it keeps the posterior is its own affair."""
+
+    def __init__(self, z_dim: int = 3) -> None:
+        super().__init__()
+        self.z_dim = z_dim
+        self.raw = nn.Parameter(torch.zeros(1, *X_SHAPE))
+        self.kept: dict[str, nn.Module] = {}
+
+    def follow(self, posterior: nn.Module) -> None:
+        self.kept["posterior"] = posterior
+
+    def follows(self) -> tuple[nn.Module, ...]:
+        return tuple(self.kept.values())
+
+    def forward(self) -> dist.TorchDistribution:
+        return dist.Normal(self.kept["posterior"](self.raw).mean[0], 1.0).to_event(1)
+
+    def __repr__(self) -> str:
+        return "Shifted()"
+
+
+def test_a_prior_says_what_it_follows() -> None:
+    """And is asked: nothing is searched for modules."""
+    prior = Shifted()
+    prior.follow(POSTERIORS["diagonal"](X_SHAPE, 3, 0))
+    check_prior(prior)
+    assert priors.StandardNormal(2).follows() == ()
+
+
 @pytest.mark.parametrize("classes", [0, CLASSES])
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_likelihoods(name: str, classes: int) -> None:

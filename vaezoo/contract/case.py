@@ -51,7 +51,7 @@ def refuse(clause: str, expected: str, got: object, mend: str) -> NoReturn:
 
 
 def converted(part: Component, dtype: torch.dtype = torch.float64) -> Component:
-    """The part and what it follows, in another dtype."""
+    """Put a part and what it follows into a dtype, in place."""
     for module in (part, *part.follows()):
         module.to(dtype)
     return part

@@ -32,7 +32,7 @@ __all__ = [
 
 
 def check_prior(prior: Prior, *, seed: int = 0) -> None:
-    """Hold a prior to the contract; one that follows a posterior has been given one by `follow`.
+    """Hold a prior to the contract; one that follows a posterior has been given it, and says so.
 
     Example:
         >>> from vaezoo.priors import StandardNormal
@@ -122,7 +122,7 @@ def _check(
 
 @contextlib.contextmanager
 def _undisturbed(seed: int) -> Iterator[None]:
-    """A generator of our own, gradients and validation on, and no word to Pyro's store."""
+    """Within it there are gradients, checks and numbers drawn apart; Pyro's store is left alone."""
     with (
         one_thread(),
         own_generator(seed),

@@ -45,7 +45,7 @@ def rebuilds(case: Case) -> None:
 
 
 def _through_a_file(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Saved and loaded as `vaezoo.save` and `load` do."""
+    """The state, saved and loaded as `vaezoo.save` and `load` do it."""
     # copies, because tied weights share memory, and a file cannot
     weights = {name: t.detach().clone().contiguous() for name, t in state.items()}
     with tempfile.TemporaryDirectory() as folder:

@@ -115,7 +115,7 @@ class Features:
 
 
 def _draws(at: Case, block: int) -> Tensor:
-    """(BLOCK, size), the same ones of each distribution."""
+    """Draws (BLOCK, size), of the same noise for every distribution."""
     with own_generator(NOISE + block):
         return at().rsample(torch.Size([BLOCK])).reshape(BLOCK, -1)
 
@@ -169,7 +169,7 @@ def _by_noise(at: Case, f: Features, directions: list[Direction], blocks: int) -
 
 
 def _by_autograd(at: Case, f: Features, directions: list[Direction], blocks: int) -> list[Tensor]:
-    """The same as autograd has it."""
+    """The same means by autograd."""
     places, slopes = [each.place for each in directions], []
     for b in range(blocks):
         of_f = [_gradients(mean, places) for mean in f(_draws(at, b)).mean(0)]
@@ -232,6 +232,6 @@ def _fits(slopes: Tensor, expected: Expected) -> Iterator[tuple[float, float, fl
 
 
 def _p_value(t: float, freedom: int) -> float:
-    """Of Student's t, both sides, by Wallace's approximation (1959, Annals of Math. Stat. 30)."""
+    """Two-sided, of Student's t, by Wallace's approximation (1959, Annals of Math. Stat. 30)."""
     z = math.sqrt(freedom * math.log1p(t * t / freedom)) * (8 * freedom + 1) / (8 * freedom + 3)
     return math.erfc(z / math.sqrt(2))

@@ -13,10 +13,13 @@ LARGE = 64.0  # from here on log Γ is expanded in a series
 
 
 class NegativeBinomial(dist.NegativeBinomial):
-    """torch's takes log Γ(x + r) and log Γ(r) apart: at r = 1e6 float32 is 0.1 nats off or more."""
+    """The negative binomial by its dispersion r, `total_count`, and logits log(μ/r).
+
+    torch's takes log Γ(x + r) and log Γ(r) apart: at r = 1e6 float32 is 0.1 nats off or more.
+    """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log P(x), r the `total_count` and μ/r the exponential of the logits."""
+        """log P(x) of counts x."""
         if self._validate_args:
             self._validate_sample(value)
         r, logits = self.total_count, self.logits

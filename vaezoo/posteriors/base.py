@@ -1,4 +1,4 @@
-"""What every posterior is: q(z|x) or q(z|x, y), from what one network puts out."""
+"""What every posterior is, q(z|x) or q(z|x, y), and what those of one network have in common."""
 
 from __future__ import annotations
 

@@ -104,7 +104,9 @@ class VampPrior(Prior):
             ValueError: no posterior to follow yet.
         """
         if not self._followed:
-            raise ValueError("a VampPrior needs a posterior: assign it to a member, or call follow")
+            raise ValueError(
+                "a VampPrior needs a posterior, got none: assign it to a member, or call follow"
+            )
         labels = [self.labels] if self.classes else []
         components = self._followed[0](self.pseudo_inputs(), *labels)
         weights = dist.Categorical(logits=self.raw.new_zeros(self.k))
