@@ -23,12 +23,11 @@ from torch import Tensor, nn
 from vaezoo.components import outside_param_store
 from vaezoo.data.batches import as_tensors
 from vaezoo.data.labels import integer_labels
-from vaezoo.data.semi_supervised import SemiSupervisedBatches
-from vaezoo.models import IWAE, VAE, LatentVariableModel
 from vaezoo.networks.precision import networks_lowered_to
-from vaezoo.objectives import ELBO, IWELBO, Objective, SemiSupervised
+from vaezoo.objectives import Objective, SemiSupervised
 from vaezoo.objectives.pyro_adapter import is_plain, stock_loss
-from vaezoo.programs.pair import required_arguments
+from vaezoo.objectives.usual import usual_objective
+from vaezoo.programs.pair import check_pair, described, is_member, required_arguments
 from vaezoo.scopes import one_thread
 
 if TYPE_CHECKING:
@@ -41,22 +40,20 @@ PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
 
 
 def default_objective(model: nn.Module, data: Any = None) -> Objective:
-    """The objective a member is trained with unless you name one.
+    """The objective a model is trained with unless you name one.
 
-    For a member that classifies, the labelled fraction is that of `data`, where they are
-    semi-supervised batches.
+    A member says it itself; any other pair gets `SemiSupervised` where it can `classify`, with the
+    labelled fraction of `data` that are semi-supervised batches, and `ELBO` where it cannot.
 
     Example:
+        >>> from vaezoo.models import IWAE, VAE
         >>> default_objective(IWAE(particles=50)), default_objective(VAE(beta=4))
         (IWELBO(particles=50), ELBO(beta=4, particles=1))
     """
-    if isinstance(model, IWAE):
-        return IWELBO(model.particles)
-    if hasattr(model, "classify"):
-        if isinstance(data, SemiSupervisedBatches):
-            return SemiSupervised(labelled_fraction=data.labelled_fraction)
-        return SemiSupervised()
-    return ELBO(model.beta) if isinstance(model, VAE) else ELBO()
+    if is_member(model):
+        objective: Objective = model.objective(data)
+        return objective
+    return usual_objective(model, data)
 
 
 class Bound(nn.Module):
@@ -72,6 +69,7 @@ class Bound(nn.Module):
             `autocast` around the call is taken as one around the networks.
 
     Example:
+        >>> from vaezoo.models import VAE
         >>> bound = Bound(VAE())
         >>> sorted(bound(torch.zeros(7, 1, 28, 28)))
         ['bound', 'kl', 'loss', 'rec']
@@ -94,7 +92,7 @@ class Bound(nn.Module):
         if not isinstance(objective, infer.elbo.ELBO):
             raise TypeError(
                 "objective must be one of vaezoo.objectives or a pyro.infer ELBO, got "
-                f"{_kind(objective)}"
+                f"{described(objective)}"
             )
         self.model, self.objective, self.precision = model, objective, precision
         self._graphs: Graphs | None = None
@@ -165,6 +163,7 @@ class Bound(nn.Module):
             gradients: False compiles calls under `no_grad`, and leaves the others eager.
 
         Example:
+            >>> from vaezoo.models import VAE
             >>> bound, x = Bound(VAE()).compile("eager"), torch.zeros(7, 1, 28, 28)
             >>> for _ in range(3):
             ...     bound(x)["loss"].backward()
@@ -190,7 +189,7 @@ class Bound(nn.Module):
 
     def check(self, batch: list[Tensor]) -> None:
         """Raise ValueError if images or labels of a batch are not what the model takes."""
-        if isinstance(self.model, LatentVariableModel):
+        if is_member(self.model):
             parts = [batch[:1], batch[1:]] if len(batch) == 3 else [batch[:2]]
             for part in parts:
                 self.model.check(*part)
@@ -208,6 +207,7 @@ def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[T
         ValueError: as `Bound.arguments`.
 
     Example:
+        >>> from vaezoo.models import VAE
         >>> x, y = arguments(VAE(), ([[0.5]], [3]))
         >>> x.dtype, y.dtype
         (torch.float32, torch.int64)
@@ -218,7 +218,7 @@ def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[T
             f"{type(model).__name__} is given {wanted} tensors, such as (x, y), and the batch "
             f"holds {len(tensors)}: let the loader yield labels too"
         )
-    if isinstance(model, LatentVariableModel) and model.classes and len(tensors) in (2, 3):
+    if len(tensors) in (2, 3) and is_member(model) and model.classes:
         *images, y = tensors
         n = len(images[-1]) if images[-1].dim() else 0
         return [*images, integer_labels(y, n)]
@@ -229,6 +229,7 @@ def dtype_of(model: nn.Module) -> torch.dtype | None:
     """What the parameters of a model are of; None where there are none.
 
     Example:
+        >>> from vaezoo.models import VAE
         >>> dtype_of(VAE().double())
         torch.float64
     """
@@ -238,32 +239,3 @@ def dtype_of(model: nn.Module) -> torch.dtype | None:
 
 def _like(model: nn.Module) -> Tensor | None:
     return next((p for p in model.parameters() if p.is_floating_point()), None)
-
-
-def check_pair(model: Any) -> None:
-    """Refuse what is no module with programs `model` and `guide`.
-
-    Raises:
-        TypeError: it is none.
-
-    Example:
-        >>> check_pair(VAE)
-        Traceback (most recent call last):
-        ...
-        TypeError: model must be a member of the zoo or another module, got the class VAE: make an \
-instance, VAE(…)
-    """
-    if isinstance(model, type) or not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a member of the zoo or another module, got {_kind(model)}")
-    missing = [n for n in ("model", "guide") if not callable(getattr(model, n, None))]
-    if missing:
-        raise TypeError(
-            f"a {type(model).__name__} has no program {' and no '.join(missing)}: a pair is a "
-            "module with Pyro programs model and guide"
-        )
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, type):
-        return f"the class {value.__name__}: make an instance, {value.__name__}(…)"
-    return f"a {type(value).__name__}"

@@ -116,7 +116,7 @@ def _size(model: Any, batch: list[Tensor]) -> tuple[int, int]:
     as there are levels.
     """
     terms: Terms = run(model.model, model.guide, *batch)
-    observed = [site["fn"] for site in terms._model.values() if site["is_observed"]]
+    observed = [terms.distribution(name, of="model") for name in terms.observed]
     outputs = [_largest(fn) / math.prod(fn.batch_shape + fn.event_shape) for fn in observed]
     return terms.log_qy.shape[0], max(1, round(max(outputs, default=1)))
 

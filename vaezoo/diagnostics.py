@@ -152,7 +152,7 @@ def mixture_diagnostics(
     with one_thread(), in_mode(model, False):
         prior = model.prior()
     _check(prior)
-    codes = model._encode(model.parts["prior"].of, x, y)
+    codes = model.encode(x, y, latent=model.parts["prior"].of)
     usage = responsibilities(prior, codes).mean(0)
     overlaps = _overlaps(prior.component_distribution)
     dead = (usage < dead_below / len(usage)).nonzero().flatten().tolist()
@@ -200,7 +200,7 @@ def component_samples(
     if not components or min(components) < 0 or max(components) >= k:
         raise ValueError(f"expected components of 0..{k - 1}, got {components}")
     z = prior.component_distribution.sample((n,))[:, components].transpose(0, 1).flatten(0, 1)
-    return model._draw(None, y, {model.parts["prior"].of: z}, mean=True)
+    return model.sample(y=y, **{model.parts["prior"].of: z})
 
 
 def _overlaps(components: Distribution) -> Tensor | None:

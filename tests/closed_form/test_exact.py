@@ -60,7 +60,7 @@ def test_unlabelled_bound_is_the_brute_force_sum_over_labels() -> None:
     for parameter in ssvae.parameters():
         nn.init.normal_(parameter, std=0.5)
     terms = run(ssvae.model, ssvae.guide, x, particles=particles)
-    z = terms._guide["z"]["value"]
+    z = terms.value("z")
     elbo, iwelbo = [], []
     for i in range(2):
         log_q = ssvae.classifier(x[i : i + 1]).logits.log_softmax(-1)[0]

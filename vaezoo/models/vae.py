@@ -27,6 +27,8 @@ from torch import Tensor
 from vaezoo import arguments
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
+from vaezoo.objectives import Objective
+from vaezoo.objectives.usual import usual_objective
 from vaezoo.posteriors import DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
 
@@ -77,6 +79,10 @@ class VAE(LatentVariableModel):
 
     def _settings(self) -> list[str]:
         return [] if self.beta == 1 else [f"β = {self.beta}"]
+
+    def objective(self, data: Any = None) -> Objective:
+        """`ELBO(beta)`."""
+        return usual_objective(self, data, beta=self.beta)
 
     def model(self, x: Tensor) -> Tensor:
         """z ~ p(z), x ~ p(x|z), for images x (N, *x_shape)."""
