@@ -106,7 +106,7 @@ class Bound(nn.Module):
             return self.eager(*batch) if self._graphs is None else self._graphs(self, batch)
 
     def eager(self, *batch: Tensor) -> dict[str, Tensor]:
-        """The same, never compiled."""
+        """The same scalars, never compiled."""
         with one_thread(), self._networks_lowered(batch):
             if isinstance(self.objective, Objective):
                 with outside_param_store():
@@ -139,23 +139,23 @@ class Bound(nn.Module):
         tens of seconds, or a few where the same graph was compiled before (Inductor keeps it in its
         directory on disk). Four shapes are kept; others run eagerly, and so do calls under
         `no_grad`. Swaps of parts, changes of the objective, of dtype, of mode or of what is frozen
-        make a new graph; schedules do not. The same seed gives the same noise as without, but for
-        programs that draw what they do not use (on torch 2.9 also for an ADGM, whose draws Inductor
-        makes in another order there).
+        make a new graph; schedules do not. The same seed gives the same noise as eager, unless a
+        program draws samples that it never uses (on torch 2.9 also unless it is an ADGM's, whose
+        draws Inductor makes in another order there).
 
-        A program that a graph would not repeat runs eagerly after one warning: one that looks at
-        the values of tensors (`.item()`, `.numpy()`), draws random numbers that are not torch's,
-        changes attributes, containers, closures or globals as it runs, or has hooks that return
-        nothing; and so does one of Pyro's objectives, and what the compiler fails on. Before a
-        graph is used, it is held against the program on other batches, and nothing is left of that.
+        A program that a graph would not repeat runs eagerly after one warning: one that reads the
+        values of tensors in Python (`.item()`, `.numpy()`), draws random numbers that are not
+        torch's, changes attributes, containers, closures or globals as it runs, or has hooks that
+        return nothing. So does one of Pyro's objectives, and what the compiler fails on. Before a
+        graph is used, it is compared with the program on other batches, which leaves no trace.
         Under an `autocast` from outside calls run eagerly too.
 
         What the programs' own code names is watched, and makes a new graph when it is changed
         from outside: attributes, globals, closures, lists and dictionaries of up to 1,000
-        elements, arrays of up to 64 MiB. Not seen is what another library or an extension keeps,
-        nor the place of an iterator; what a program prints or writes to a file, and a look that it
-        takes at some later step for a reason of that kind, stop with the graph. Use a
-        `objectives.Schedule` for a number that changes at each step.
+        elements, arrays of up to 64 MiB. What another library or an extension keeps is not seen,
+        nor the place of an iterator. A compiled program no longer prints or writes files, nor does
+        it read values at some later step because of what is not seen. Use an `objectives.Schedule`
+        for a number that changes at each step.
 
         Args:
             backend: any that `torch.compile` takes.
@@ -226,7 +226,7 @@ def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[T
 
 
 def dtype_of(model: nn.Module) -> torch.dtype | None:
-    """What the parameters of a model are of; None where there are none.
+    """The dtype of a model's parameters; None where there are none.
 
     Example:
         >>> from vaezoo.models import VAE

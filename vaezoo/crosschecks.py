@@ -35,9 +35,10 @@ Draw = Callable[[], float]
 
 
 class Row(NamedTuple):
-    """One estimate in nats per image: Pyro's, the closed form's, their difference, its z-score.
+    """A quantity in nats per image: Pyro's estimate, the closed form's, their difference.
 
-    For rows on the same noise `difference` is the largest over images, and z is None.
+    z is the difference in standard errors. On the same noise it is None, and `difference` is the
+    largest over images.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What every member of the zoo shares: the plate over images, swapping of parts, drawing."""
+"""What every member of the zoo shares: a pair of programs over parts that can be swapped."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class LatentVariableModel(nn.Module):
     Optimizers made before a swap do not know the new parameters: make a new one, or let
     `training.fit` do so.
 
-    A member with other parts or latents says so in `parts`, and in `code` which of its latents
-    `encode` returns and `sample(z=…)` takes. Each latent's size is the attribute `<latent>_dim`.
+    A member with other parts or latents says so in `parts`, and in `code` which of its latents is
+    the z of `encode` and `sample`. Each latent's size is the attribute `<latent>_dim`.
 
     Args:
         x_shape: shape of one image.
@@ -146,6 +146,7 @@ class LatentVariableModel(nn.Module):
         return (getattr(self, f"{variable}_dim"),)
 
     def _latents(self) -> list[str]:
+        """The names of its latents, in alphabetical order."""
         return sorted({part.of for part in self.parts.values()} - {"x", "y"})
 
     @property
@@ -185,8 +186,8 @@ class LatentVariableModel(nn.Module):
             Images, shape (n, *x_shape).
 
         Raises:
-            ValueError: the member has no labels and some are given, or it needs them and there
-                are none; or labels, codes and n do not have the shapes above.
+            ValueError: labels, codes or n have other shapes than these; labels are given to a
+                member that has none, or missing for one that needs them.
             TypeError: codes are no numbers, or those of a latent that there is not.
         """
         code = {} if z is None else {self.code: z}
@@ -198,12 +199,8 @@ class LatentVariableModel(nn.Module):
         Where the posterior has no known mean, as a `posteriors.Flow` has none, one draw from it;
         `posterior(x).sample((n,)).mean(0)` estimates that mean from n. Latents that the guide draws
         before z take their means too. A label that can be inferred is the most probable one,
-        unless it is given. The model is in evaluation mode.
-
-        Args:
-            x: images.
-            y: labels (N,).
-            latent: another one than z, by name, in a member with several.
+        unless it is given. The model is in evaluation mode. In a member with several latents
+        `latent` names another one than z.
 
         Raises:
             ValueError: x or y are no such images or labels, or there is no such latent.

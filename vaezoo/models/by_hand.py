@@ -1,4 +1,4 @@
-"""The closed-form path of a model: its parts, read as functions of tensors.
+"""The closed-form path of a member: its parts, read as the functions that `closed_form` takes.
 
 Parts are called as the member calls them, and their distributions read through public attributes:
 mean and variance of a Normal, logits of a Bernoulli or a Categorical. Any other distribution has no
@@ -83,7 +83,7 @@ class ByHand:
 
 
 def _path(model: LatentVariableModel) -> tuple[tuple[str, ...], Function]:
-    """The latents of a kind of member in the order of its guide, and its path."""
+    """The latents of a member in the order of its guide, and what makes its path."""
     paths: dict[type[LatentVariableModel], tuple[tuple[str, ...], Function]] = {
         HierarchicalVAE: (("z1", "z2"), _hierarchical_vae),
         M1M2: (("z1", "z2"), _m1m2),

@@ -65,15 +65,14 @@ class FSVAE(LatentVariableModel):
         x_shape, z_dim = arguments.shape_first(type(self).__name__, names, x_shape, z_dim)
         hidden = arguments.shape("hidden", hidden)
         classes = arguments.size("classes", classes, least=2)
-        log1p = getattr(likelihood, "counts", False)
-        encoder: dict[str, Any] = {"hidden": hidden, "classes": classes, "log1p": log1p}
+        encoder: dict[str, Any] = {"hidden": hidden, "log1p": getattr(likelihood, "counts", False)}
         super().__init__(
             x_shape,
             z_dim,
             classes=classes,
             prior=prior or StandardNormal(z_dim),
             likelihood=likelihood or _normal(z_dim, x_shape, hidden[::-1], classes),
-            posterior=posterior or DiagonalNormal(x_shape, z_dim, **encoder),
+            posterior=posterior or DiagonalNormal(x_shape, z_dim, classes=classes, **encoder),
         )
         self.hidden = hidden
 

@@ -72,7 +72,7 @@ class IWAE(VAE):
         return super()._checked(name, value)
 
     def objective(self, data: Any = None) -> Objective:
-        """`IWELBO(particles)`."""
+        """The importance-weighted bound of m particles."""
         return IWELBO(self.particles)
 
     def _settings(self) -> list[str]:

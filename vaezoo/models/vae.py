@@ -8,7 +8,7 @@
 
 At β = 1 this is a lower bound on log p(x); the KL has a closed form, and one sample of z estimates
 the rest. β > 1 presses the posterior towards the prior (β-VAE) and is no bound; what vaezoo
-reports is always the plain bound.
+reports is always the bound at β = 1.
 
 References:
     Kingma, Welling. Auto-Encoding Variational Bayes. 2014. arXiv:1312.6114, equations 3 and 10.
@@ -81,7 +81,7 @@ class VAE(LatentVariableModel):
         return [] if self.beta == 1 else [f"β = {self.beta}"]
 
     def objective(self, data: Any = None) -> Objective:
-        """`ELBO(beta)`."""
+        """The ELBO, its KL weighted by β."""
         return usual_objective(self, data, beta=self.beta)
 
     def model(self, x: Tensor) -> Tensor:
