@@ -27,7 +27,7 @@ from vaezoo.networks.precision import networks_lowered_to
 from vaezoo.objectives import Objective, SemiSupervised
 from vaezoo.objectives.pyro_adapter import is_plain, stock_loss
 from vaezoo.objectives.usual import usual_objective
-from vaezoo.programs.pair import check_pair, described, is_member, required_arguments
+from vaezoo.programs.pair import Member, check_pair, described, required_arguments
 from vaezoo.scopes import one_thread
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def default_objective(model: nn.Module, data: Any = None) -> Objective:
         >>> default_objective(IWAE(particles=50)), default_objective(VAE(beta=4))
         (IWELBO(particles=50), ELBO(beta=4, particles=1))
     """
-    if is_member(model):
+    if isinstance(model, Member):
         objective: Objective = model.objective(data)
         return objective
     return usual_objective(model, data)
@@ -189,7 +189,7 @@ class Bound(nn.Module):
 
     def check(self, batch: list[Tensor]) -> None:
         """Raise ValueError if images or labels of a batch are not what the model takes."""
-        if is_member(self.model):
+        if isinstance(self.model, Member):
             parts = [batch[:1], batch[1:]] if len(batch) == 3 else [batch[:2]]
             for part in parts:
                 self.model.check(*part)
@@ -218,7 +218,7 @@ def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[T
             f"{type(model).__name__} is given {wanted} tensors, such as (x, y), and the batch "
             f"holds {len(tensors)}: let the loader yield labels too"
         )
-    if len(tensors) in (2, 3) and is_member(model) and model.classes:
+    if isinstance(model, Member) and model.classes and len(tensors) in (2, 3):
         *images, y = tensors
         n = len(images[-1]) if images[-1].dim() else 0
         return [*images, integer_labels(y, n)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pyro
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaezoo import arguments, tables
 from vaezoo.components import Component
@@ -16,18 +16,19 @@ from vaezoo.models import drawing
 from vaezoo.models.batches import as_batch, check_batch
 from vaezoo.models.naming import check_name, name_of
 from vaezoo.models.parts import Part
-from vaezoo.models.replacing import PROGRAMS, replace_program, restore_program
+from vaezoo.models.replacing import replace_program, restore_program
 from vaezoo.models.swapping import as_part, check_part, claim
 from vaezoo.objectives import Objective
 from vaezoo.objectives.usual import usual_objective
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
+from vaezoo.programs.pair import PROGRAMS, Member
 from vaezoo.scopes import checks_data
 
 __all__ = ["LatentVariableModel"]
 
 
-class LatentVariableModel(nn.Module):
+class LatentVariableModel(Member):
     """A Pyro pair, `model` and `guide`, over three parts that can be swapped by assignment.
 
     `vae.prior = …`, `vae.likelihood = …`, `vae.posterior = …` are checked at once against the
@@ -148,11 +149,6 @@ class LatentVariableModel(nn.Module):
     def _latents(self) -> list[str]:
         """The names of its latents, in alphabetical order."""
         return sorted({part.of for part in self.parts.values()} - {"x", "y"})
-
-    @property
-    def replaced_programs(self) -> tuple[str, ...]:
-        """Which of "model" and "guide" were replaced by programs of your own."""
-        return tuple(name for name in PROGRAMS if name in vars(self))
 
     def objective(self, data: Any = None) -> Objective:
         """The objective that `fit` and `Bound` take unless you name one.

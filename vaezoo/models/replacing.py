@@ -13,9 +13,7 @@ from vaezoo.posteriors import Posterior
 if TYPE_CHECKING:
     from vaezoo.models.base import LatentVariableModel
 
-__all__ = ["PROGRAMS", "replace_program", "restore_program"]
-
-PROGRAMS = ("model", "guide")
+__all__ = ["replace_program", "restore_program"]
 
 
 def replace_program(model: LatentVariableModel, name: str, value: Any) -> None:

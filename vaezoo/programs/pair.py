@@ -5,19 +5,21 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 __all__ = [
+    "PROGRAMS",
     "Member",
     "Pair",
     "Program",
     "check_pair",
     "described",
-    "is_member",
     "required_arguments",
 ]
+
+PROGRAMS = ("model", "guide")
 
 Program = Callable[..., Any]
 
@@ -29,31 +31,29 @@ class Pair(Protocol):
     guide: Program
 
 
-class Member(Pair, Protocol):
-    """A pair that says what its batches are and what trains it, as the members of the zoo do."""
+class Member(nn.Module):
+    """A pair that says what its batches are and what trains it: the base of the zoo's members.
+
+    It is all that bounds, training and evaluation know of members.
+
+    Attributes:
+        classes: number of classes of the label, 0 where its programs take none.
+    """
 
     classes: int
 
     @property
     def replaced_programs(self) -> tuple[str, ...]:
-        """Which of "model" and "guide" are not those that its class writes."""
+        """Which of "model" and "guide" were replaced by programs of your own."""
+        return tuple(name for name in PROGRAMS if name in vars(self))
 
     def check(self, x: Tensor, y: Tensor | None = None) -> None:
         """Raise ValueError for images or labels that the programs do not take."""
+        raise NotImplementedError
 
     def objective(self, data: Any = None) -> Any:
-        """The objective that it is trained with unless another is named."""
-
-
-def is_member(pair: object) -> TypeGuard[Member]:
-    """Whether a pair is one of the zoo's members.
-
-    Example:
-        >>> from vaezoo.models import VAE
-        >>> is_member(VAE()), is_member(nn.Linear(1, 1))
-        (True, False)
-    """
-    return hasattr(type(pair), "replaced_programs")
+        """Return the objective that it is trained with, on such data, unless another is named."""
+        raise NotImplementedError
 
 
 def check_pair(model: Any) -> None:
@@ -74,7 +74,7 @@ instance, VAE(…)
         raise TypeError(
             f"model must be a member of the zoo or another module, got {described(model)}"
         )
-    missing = [n for n in ("model", "guide") if not callable(getattr(model, n, None))]
+    missing = [n for n in PROGRAMS if not callable(getattr(model, n, None))]
     if missing:
         raise TypeError(
             f"a {type(model).__name__} has no program {' and no '.join(missing)}: a pair is a "

@@ -26,7 +26,7 @@ from vaezoo.data.labels import check_classes
 from vaezoo.data.passes import Data, passes
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives import SemiSupervised
-from vaezoo.programs.pair import is_member, required_arguments
+from vaezoo.programs.pair import Member, required_arguments
 from vaezoo.scopes import checks_data, in_mode, in_turn, one_thread, own_generator, unchecked
 from vaezoo.training.errors import NonFiniteLoss
 from vaezoo.training.history import History
@@ -185,7 +185,7 @@ def _trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
     loss are trained too.
     """
     loss_leaves: list[Tensor] = []
-    if not is_member(bound.model) or bound.model.replaced_programs:
+    if not isinstance(bound.model, Member) or bound.model.replaced_programs:
         with one_thread(), in_mode(bound.model, False), own_generator():
             loss_leaves = leaves(bound(*bound.arguments(batch))["loss"])
     named = {n: p for n, p in bound.model.named_parameters() if p.requires_grad}
