@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from zoo import batch_for, fixed, images, labels, member
 
 from vaezoo import accuracy, compare, data, evaluate, fit, likelihoods, models
-from vaezoo.chunks import _size
+from vaezoo.chunks import Draws
 from vaezoo.estimates import Estimate
 from vaezoo.programs.pair import required_arguments
 
@@ -186,10 +186,10 @@ def test_a_loader_draws_from_the_global_generator_and_evaluation_from_its_own() 
 def test_decodes_count_outputs() -> None:
     """Each label that is summed out is one more decode, and so is each level of a categorical."""
     levels = likelihoods.Categorical(3, (1, 4, 4), hidden=(8,), levels=16)
-    assert _size(member("VAE"), [X]) == (1, 1)
-    assert _size(member("SSVAE"), [X]) == (3, 1)
-    assert _size(member("FSVAE"), list(batch_for("FSVAE"))) == (1, 1)
-    assert _size(member("VAE", likelihood=levels), [X]) == (1, 16)
+    assert Draws(member("VAE"), None).size_of([X]) == (1, 1)
+    assert Draws(member("SSVAE"), None).size_of([X]) == (3, 1)
+    assert Draws(member("FSVAE"), None).size_of(list(batch_for("FSVAE"))) == (1, 1)
+    assert Draws(member("VAE", likelihood=levels), None).size_of([X]) == (1, 16)
     found = evaluated(member("VAE", likelihood=levels), [X], particles=8, max_decodes=64)
     assert found["nelbo"].n == N
 

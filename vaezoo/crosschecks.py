@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from pyro import infer, poutine
+from pyro import infer
 from torch import Tensor
 
 from vaezoo.bound import arguments
@@ -32,13 +32,13 @@ from vaezoo.tables import table
 __all__ = ["Crosscheck", "Row", "crosscheck"]
 
 Draw = Callable[[], float]
-Pair = tuple[str, Draw, Draw]
 
 
 class Row(NamedTuple):
-    """One estimate in nats per image: Pyro's, the closed form's, their difference, its z-score.
+    """A quantity in nats per image: Pyro's estimate, the closed form's, their difference.
 
-    For rows on the same noise `difference` is the largest over images, and z is None.
+    z is the difference in standard errors. On the same noise it is None, and `difference` is the
+    largest over images.
     """
 
     name: str
@@ -117,7 +117,7 @@ def crosscheck(
     batch = arguments(judged, [x] if y is None else [x, y])
     batch[0] = batch[0].double()
     judged.check(*batch)
-    with _looking(model, judged), own_generator(seed):
+    with _judging(model, judged), own_generator(seed):
         hand = ByHand(judged, batch)
         rows = Crosscheck(_same_noise(judged, batch, hand))
         for name, estimate, closed in _in_expectation(judged, batch, hand, particles):
@@ -126,7 +126,7 @@ def crosscheck(
 
 
 @contextlib.contextmanager
-def _looking(*models: LatentVariableModel) -> Iterator[None]:
+def _judging(*models: LatentVariableModel) -> Iterator[None]:
     """Evaluation mode, also of the model that a program of its own refers to; no gradients."""
     with one_thread(), torch.no_grad(), outside_param_store(), contextlib.ExitStack() as stack:
         for model in models:
@@ -135,9 +135,8 @@ def _looking(*models: LatentVariableModel) -> Iterator[None]:
 
 
 def _same_noise(model: LatentVariableModel, batch: list[Tensor], hand: ByHand) -> list[Row]:
-    guide = poutine.trace(model.guide)
-    terms = run(model.model, guide, *batch)
-    closed = hand.member(*batch, noise=hand.noise(guide.trace.nodes))
+    terms = run(model.model, model.guide, *batch)
+    closed = hand.member(*batch, noise=hand.noise(terms))
     rec = terms.expect(terms.rec)[0]
     kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)[0] + hand.log_py
     log_w = (terms.log_w + terms.log_py).logsumexp((0, 1)) - hand.log_py
@@ -155,7 +154,7 @@ def _same_noise(model: LatentVariableModel, batch: list[Tensor], hand: ByHand) -
 
 def _in_expectation(
     model: LatentVariableModel, batch: list[Tensor], hand: ByHand, particles: int
-) -> list[Pair]:
+) -> list[tuple[str, Draw, Draw]]:
     """Name, Pyro's estimate and the closed form's, of each row with a z-score."""
     weighted = functools.partial(hand.importance_weighted, particles)
     pyros = infer.TraceEnum_ELBO(max_plate_nesting=1) if hand.sums_out else infer.Trace_ELBO()
@@ -171,7 +170,7 @@ def _in_expectation(
             alpha=0, num_particles=particles, vectorize_particles=True, max_plate_nesting=1
         )
         rows.append((f"RenyiELBO(0, {particles}) (Pyro's)", renyi, weighted))
-    pairs: list[Pair] = [
+    pairs: list[tuple[str, Draw, Draw]] = [
         (name, functools.partial(_bound, o, model, batch), by) for name, o, by in rows
     ]
     if hand.sums_out:

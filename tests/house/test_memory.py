@@ -11,7 +11,8 @@ import torch
 from zoo import images, member
 
 from vaezoo import priors
-from vaezoo.diagnostics import NUMBERS, mixture_diagnostics, responsibilities
+from vaezoo.diagnostics import mixture_diagnostics, responsibilities
+from vaezoo.distributions.overlaps import NUMBERS
 
 # in a process of its own, whose largest size so far the system keeps; from small to large
 PEAKS = """

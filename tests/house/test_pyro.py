@@ -487,7 +487,7 @@ def test_conv_under_particles_and_enumeration(particles: int) -> None:
     }
     ssvae, x = member("SSVAE", **conv).double(), images(dtype=torch.float64)
     terms = run(ssvae.model, ssvae.guide, x, particles=particles)
-    z = terms._guide["z"]["value"].reshape(CLASSES, particles, 6, Z_DIM)
+    z = terms.value("z").reshape(CLASSES, particles, 6, Z_DIM)
     for y in range(CLASSES):
         for k in range(particles):
             code, label = z[y, k], torch.full((6,), y)

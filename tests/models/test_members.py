@@ -34,7 +34,17 @@ from zoo import (
 from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, evaluate, fit, load, networks, save
 from vaezoo.components import Component
 from vaezoo.likelihoods import Bernoulli, Normal
-from vaezoo.models import ADGM, M1M2, VAE, HierarchicalVAE, LatentVariableModel
+from vaezoo.models import (
+    ADGM,
+    FSVAE,
+    GMVAE,
+    IWAE,
+    M1M2,
+    SSVAE,
+    VAE,
+    HierarchicalVAE,
+    LatentVariableModel,
+)
 from vaezoo.networks import PairMLP
 from vaezoo.posteriors import Classifier, DiagonalNormal, FullNormal, Posterior
 from vaezoo.priors import MixtureOfGaussians, StandardNormal, VampPrior
@@ -88,7 +98,7 @@ def tanh_normal(part: Any, v: Tensor) -> tuple[Tensor, Tensor]:
 def hierarchical_terms(vae: Any, x: Tensor, particles: int) -> tuple[Any, Tensor, Tensor, Tensor]:
     """Our terms, and by hand on their noise: rec, KL, and KL with a closed form for z1 too."""
     terms = run(vae.model, vae.guide, x, particles=particles)
-    z1, z2 = (terms._guide[n]["value"] for n in ("z1", "z2"))
+    z1, z2 = map(terms.value, ("z1", "z2"))
     loc1, scale1 = tanh_normal(vae.posterior, x.flatten(1))
     loc2, scale2 = tanh_normal(vae.upper_posterior, z1)
     loc, scale = tanh_normal(vae.conditional_prior, z2)
@@ -126,8 +136,8 @@ def test_closed_form_for_the_lower_latent_would_be_wrong() -> None:
     """It would miss log p(x) by Σ a Cov_q(z1, z2) / Var(z1|z2); ours is log p(x). n = 20,000."""
     vae, x, log_p = linear_hierarchy()
     terms = run(vae.model, vae.guide, x, particles=20_000)
-    q1, p1 = terms._guide["z1"]["fn"], terms._model["z1"]["fn"]
-    wrong = torch.distributions.kl_divergence(q1, p1) + terms._kl("z2")
+    q1, p1 = terms.distribution("z1"), terms.distribution("z1", of="model")
+    wrong = torch.distributions.kl_divergence(q1, p1) + terms.kls["z2"]
     a, scale1 = vae.conditional_prior.gain.diagonal(), vae.conditional_prior.scale
     covariance = vae.upper_posterior.gain.diagonal() * vae.posterior.scale**2
     missing = (a * covariance / scale1**2).sum().item()
@@ -187,11 +197,7 @@ def test_unlabelled_elbo_is_the_brute_force_sum(name: str, summand: Any, particl
     """Image by image, draw by draw, label by label."""
     model, x = member(name), doubles(3)
     terms = run(model.model, model.guide, x, particles=particles)
-    full = {
-        n: terms._guide[n]["value"].expand(CLASSES, particles, 3, -1)
-        for n in terms._guide
-        if n != "y"
-    }
+    full = {n: terms.value(n).expand(CLASSES, particles, 3, -1) for n in model._latents()}
     expected = [torch.zeros((), dtype=torch.float64)] * 3
     for i, k, y in itertools.product(range(3), range(particles), range(CLASSES)):
         sites = {n: value[y, k, i][None] for n, value in full.items()}
@@ -493,6 +499,56 @@ def test_pyro_tools(name: str) -> None:
     assert source.count(" -> ") == len(edges[name])
 
 
+EQUATIONS = {
+    VAE: "p(z) = StandardNormal(10)   p(x|z) = Bernoulli(1×28×28)   q(z|x) = DiagonalNormal(10)",
+    GMVAE: "p(z) = MixtureOfGaussians(10, k=500)   p(x|z) = Bernoulli(1×28×28)   "
+    "q(z|x) = DiagonalNormal(10)",
+    IWAE: "p(z) = StandardNormal(10)   p(x|z) = Bernoulli(1×28×28)   q(z|x) = DiagonalNormal(10)",
+    SSVAE: "p(y) = Categorical(10), uniform   p(z) = StandardNormal(64)   "
+    "p(x|z, y) = Bernoulli(1×28×28)   q(y|x) = Classifier(10)   q(z|x, y) = DiagonalNormal(64)",
+    FSVAE: "p(z) = StandardNormal(10)   p(x|z, y) = Normal(3×32×32, variance=0.1)   "
+    "q(z|x, y) = DiagonalNormal(10)",
+    HierarchicalVAE: "p(z2) = StandardNormal(50)   p(z1|z2) = DiagonalNormal(100)   "
+    "p(x|z1) = Bernoulli(1×28×28)   q(z1|x) = DiagonalNormal(100)   q(z2|z1) = DiagonalNormal(50)",
+    M1M2: "p(y) = Categorical(10), uniform   p(z2) = StandardNormal(50)   "
+    "p(z1|z2, y) = DiagonalNormal(50)   p(x|z1) = Bernoulli(1×28×28)   "
+    "q(z1|x) = DiagonalNormal(50)   q(y|z1) = Classifier(10)   q(z2|z1, y) = DiagonalNormal(50)",
+    ADGM: "p(y) = Categorical(10), uniform   p(z) = StandardNormal(100)   "
+    "p(x|z, y) = Bernoulli(1×28×28)   p(a|x, z, y) = DiagonalNormal(100)   "
+    "q(a|x) = DiagonalNormal(100)   q(y|x, a) = Classifier(10)   q(z|x, a, y) = DiagonalNormal(100)",
+}
+
+
+@pytest.mark.parametrize("kind", EQUATIONS, ids=lambda kind: kind.__name__)
+def test_equations_follow_from_the_parts(kind: Any) -> None:
+    assert kind().equations() == EQUATIONS[kind].split("   ")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_latents_by_name(name: str) -> None:
+    """z is the latent that `code` names; the others go by their own names."""
+    model, x = member(name), doubles(4)
+    codes = torch.ones(3, model.z_dim, dtype=torch.float64)
+    drawn = []
+    for latent in ("z", model.code):
+        torch.manual_seed(0)
+        drawn.append(model.sample(**{latent: codes}))
+    assert torch.equal(*drawn)
+    for latent in model.parts["posterior"].of, model.parts["prior"].of:
+        assert model.encode(x, latent=latent).shape == (4, getattr(model, f"{latent}_dim"))
+    assert torch.equal(model.encode(x), model.encode(x, latent=model.code))
+
+
+def test_replaced_programs_are_named() -> None:
+    model: Any = VAE(X_SHAPE, 2)
+    assert model.replaced_programs == ()
+    written = model.guide
+    model.guide = lambda x: written(x)
+    assert model.replaced_programs == ("guide",)
+    del model.guide
+    assert model.replaced_programs == ()
+
+
 def assign(name: str, role: str, part: Any) -> None:
     setattr(member(name), role, part)
 
@@ -510,6 +566,9 @@ CALLS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: assign("HierarchicalVAE", "prior", VampPrior(X_SHAPE, 3)), ValueError, "does not fit"),
     (lambda: run(*_pair("HierarchicalVAE"), doubles(), labels()), TypeError, "positional"),
     (lambda: member("HierarchicalVAE").sample(y=1), ValueError, "HierarchicalVAE has no labels: leave y out"),
+    (lambda: member("HierarchicalVAE").sample(z3=torch.zeros(1, 3)), TypeError, "takes n, y, z, mean, and the latents z1, z2, got 'z3'"),
+    (lambda: member("HierarchicalVAE").sample(z=doubles(), z1=doubles()), TypeError, "multiple values"),
+    (lambda: member("HierarchicalVAE").encode(doubles(), latent="z"), ValueError, "HierarchicalVAE has the latents z1, z2, got 'z'"),
     (lambda: assign("M1M2", "upper_posterior", DiagonalNormal((4,), 3)), ValueError, "takes no labels"),
     (lambda: assign("M1M2", "conditional_prior", DiagonalNormal((3,), 4)), ValueError, "takes no labels"),
     (lambda: assign("M1M2", "classifier", Classifier((4,), CLASSES, network=nn.Linear(5, 3))), ValueError, r"classifier .*does not fit M1M2\(.*classes=3\)"),

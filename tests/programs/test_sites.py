@@ -110,7 +110,7 @@ def test_a_closed_form_kl_keeps_the_factor(name: str, x: Tensor) -> None:
     torch.manual_seed(1)
     terms = run(*PAIRS[name], x)
     sampled = terms.rec - terms.log_w
-    z = terms._guide["z"]["value"]
+    z = terms.value("z")
     q, p = normal(0.4 * x, 0.8), normal(torch.zeros(2), 1.0)
     difference = torch.zeros(N, dtype=torch.float64)
     if name != "Jacobian":
@@ -170,7 +170,7 @@ def test_masks_of_one_program_count(of_model: Any, of_guide: Any, inside: bool, 
     torch.manual_seed(1)
     terms = run(*pair, x)
     on_p, on_q = (torch.as_tensor(m).expand(N) for m in (of_model, of_guide))
-    q, p, z = normal(0.4 * x, 0.8), normal(torch.zeros(2), 1.0), terms._guide["z"]["value"]
+    q, p, z = normal(0.4 * x, 0.8), normal(torch.zeros(2), 1.0), terms.value("z")
     ratio = on_q * q.log_prob(z) - on_p * p.log_prob(z)
     closed = torch.distributions.kl_divergence(q, p.expand([N]))
     expected = torch.where(on_p & on_q, closed, ratio)

@@ -152,6 +152,24 @@ def test_default_objectives() -> None:
     objective = default_objective(member("SSVAE"), batches)
     assert isinstance(objective, SemiSupervised)
     assert objective.labelled_fraction == pytest.approx(0.2)
+    assert repr(member("SSVAE").objective(batches)) == repr(objective)
+
+
+def test_default_objective_of_a_pair_of_ones_own() -> None:
+    """One that classifies is trained on labels too; what else it calls its objective is its own."""
+
+    class Own(torch.nn.Module):
+        objective = "to reach the top"
+
+    class Classifies(Own):
+        def classify(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    batches = data.semi_supervised(data.digits()[:80], data.digits().labelled(20))
+    assert repr(default_objective(Own(), batches)) == repr(ELBO())
+    objective = default_objective(Classifies(), batches)
+    assert isinstance(objective, SemiSupervised)
+    assert objective.labelled_fraction == pytest.approx(0.2)
 
 
 def test_semi_supervised_on_digits_learns_labels() -> None:

@@ -1,4 +1,4 @@
-"""The closed-form path of a model: its parts, read as functions of plain tensors.
+"""The closed-form path of a member: its parts, read as the functions that `closed_form` takes.
 
 Parts are called as the member calls them, and their distributions read through public attributes:
 mean and variance of a Normal, logits of a Bernoulli or a Categorical. Any other distribution has no
@@ -19,6 +19,7 @@ from torch.distributions import Bernoulli, Independent, MixtureSameFamily, Norma
 from vaezoo import closed_form
 from vaezoo.closed_form import Terms
 from vaezoo.models import ADGM, M1M2, SSVAE, HierarchicalVAE, LatentVariableModel
+from vaezoo.programs.terms import Terms as ProgramTerms
 from vaezoo.scopes import own_generator
 
 __all__ = ["ByHand"]
@@ -55,9 +56,9 @@ class ByHand:
         with own_generator():  # a part without a path is found here
             self.member(*batch)
 
-    def noise(self, sites: Any) -> Any:
-        """ε of the latents that a guide drew, as the member takes it."""
-        each = [_standardised(sites[name]) for name in self.latents]
+    def noise(self, run: ProgramTerms) -> Any:
+        """ε of the latents that a guide drew, as `member` takes it."""
+        each = [_standardised(name, run) for name in self.latents]
         return each[0] if len(each) == 1 else tuple(each)
 
     def elbo(self) -> float:
@@ -65,7 +66,7 @@ class ByHand:
         return -self.member(*self.batch).nelbo.mean().item() + self.log_py
 
     def importance_weighted(self, particles: int) -> float:
-        """One of its mean importance-weighted bound; a label that is summed out comes first."""
+        """An estimate of its mean importance-weighted bound; a summed-out label comes first."""
         if self.sums_out:
             parts = self.member.keywords  # type: ignore[attr-defined]
             bound = closed_form.ssvae_importance_weighted(
@@ -76,13 +77,13 @@ class ByHand:
         return bound.mean().item() + self.log_py
 
     def evidence(self, particles: int) -> float:
-        """One of log p(x), a label summed out within each draw."""
-        found = closed_form.importance_weighted(self.member, *self.batch, particles=particles)
-        return found.mean().item() + self.log_py
+        """An estimate of log p(x), a label summed out within each draw."""
+        bound = closed_form.importance_weighted(self.member, *self.batch, particles=particles)
+        return bound.mean().item() + self.log_py
 
 
 def _path(model: LatentVariableModel) -> tuple[tuple[str, ...], Function]:
-    """The latents of a kind of member in the order of its guide, and its path."""
+    """The latents of a member in the order of its guide, and what makes its path."""
     paths: dict[type[LatentVariableModel], tuple[tuple[str, ...], Function]] = {
         HierarchicalVAE: (("z1", "z2"), _hierarchical_vae),
         M1M2: (("z1", "z2"), _m1m2),
@@ -149,10 +150,10 @@ def _moments(part: Any) -> Function:
     """Mean and variance of the Normal that a part returns."""
 
     def read(*given: Any) -> tuple[Tensor, Tensor]:
-        found = part(*given)
-        if not _is(found, Normal):
+        normal = part(*given)
+        if not _is(normal, Normal):
             raise ValueError(f"no closed form for {part!r}: it needs Normals, diagonal ones")
-        return found.mean, found.variance
+        return normal.mean, normal.variance
 
     return read
 
@@ -166,18 +167,18 @@ def _likelihood(model: Any) -> dict[str, Any]:
     part, of = model.likelihood, model.parts["likelihood"].given
     z = torch.zeros(1, getattr(model, f"{of[0]}_dim"), dtype=torch.double)
     z = z.to(next(model.parameters()).device)
-    found = part(z, *[z.new_zeros(1).long()] * ("y" in of and model.classes > 0))
-    if _is(found, Bernoulli):
+    distribution = part(z, *[z.new_zeros(1).long()] * ("y" in of and model.classes > 0))
+    if _is(distribution, Bernoulli):
         return {"decode": lambda *given: part(*given).base_dist.logits}
-    if _is(found, Normal):
+    if _is(distribution, Normal):
         return {"decode": _mean_and_variance(part), "log_likelihood": _log_normal}
     raise ValueError(f"no closed form for {part!r}: it needs a Bernoulli or Normal likelihood")
 
 
 def _mean_and_variance(part: Any) -> Function:
     def decode(*given: Tensor) -> Tensor:
-        found = part(*given)
-        return torch.stack([found.mean, found.variance], 1)
+        normal = part(*given)
+        return torch.stack([normal.mean, normal.variance], 1)
 
     return decode
 
@@ -201,16 +202,15 @@ def _check_standard(model: Any) -> None:
         raise ValueError(f"no closed form for {model.prior!r}: it needs StandardNormal, or {where}")
 
 
-def _is(found: Any, kind: type) -> bool:
+def _is(distribution: Any, kind: type) -> bool:
     """Whether a distribution is of independent numbers of a kind."""
-    return isinstance(found, Independent) and isinstance(found.base_dist, kind)
+    return isinstance(distribution, Independent) and isinstance(distribution.base_dist, kind)
 
 
-def _standardised(site: Any) -> Tensor:
+def _standardised(name: str, run: ProgramTerms) -> Tensor:
     """ε of what was drawn at a site, shape (copies · N, size)."""
-    if not _is(site["fn"], Normal):
-        raise ValueError(
-            f"no closed form for a guide that draws {site['name']!r} from {site['fn']}"
-        )
-    noise = (site["value"] - site["fn"].mean) / site["fn"].stddev
+    normal = run.distribution(name)
+    if not _is(normal, Normal):
+        raise ValueError(f"no closed form for a guide that draws {name!r} from {normal}")
+    noise: Tensor = (run.value(name) - normal.mean) / normal.stddev
     return noise.reshape(-1, noise.shape[-1])

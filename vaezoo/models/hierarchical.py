@@ -47,7 +47,7 @@ __all__ = ["HierarchicalVAE"]
 class HierarchicalVAE(LatentVariableModel):
     """A VAE with two stochastic layers; `z1` is the one beside the image, `z2` the one above.
 
-    `encode` gives E_q[z1|x]; that is the z of `sample`.
+    `encode` gives E_q[z1|x]; that is the z of `sample`, which takes z2 too.
 
     Args:
         x_shape: shape of one image.
@@ -59,7 +59,7 @@ class HierarchicalVAE(LatentVariableModel):
             p(x|z1), q(z1|x) and q(z2|z1) in place of the default ones.
 
     Example:
-        >>> print(*HierarchicalVAE()._story(), sep=chr(10))
+        >>> print(*HierarchicalVAE().equations(), sep=chr(10))
         p(z2) = StandardNormal(50)
         p(z1|z2) = DiagonalNormal(100)
         p(x|z1) = Bernoulli(1×28×28)
@@ -122,27 +122,6 @@ class HierarchicalVAE(LatentVariableModel):
         with self.images(x):
             z1 = pyro.sample("z1", self.posterior(x))
             return pyro.sample("z2", self.upper_posterior(z1))
-
-    def sample(
-        self,
-        n: int | None = None,
-        *,
-        y: Tensor | Sequence[int] | int | None = None,
-        z: Tensor | None = None,
-        mean: bool = True,
-        z2: Tensor | None = None,
-    ) -> Tensor:
-        """Draw images, as `LatentVariableModel.sample` does; z is z1, and z2 can be given too."""
-        return self._draw(n, y, {"z1": z, "z2": z2}, mean)
-
-    def _story(self) -> list[str]:
-        return [
-            f"p(z2) = {self.prior!r}",
-            f"p(z1|z2) = {self.conditional_prior!r}",
-            f"p(x|z1) = {self.likelihood!r}",
-            f"q(z1|x) = {self.posterior!r}",
-            f"q(z2|z1) = {self.upper_posterior!r}",
-        ]
 
 
 def _normal(

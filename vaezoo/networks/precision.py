@@ -42,7 +42,7 @@ def networks_lowered_to(model: nn.Module, dtype: torch.dtype | None) -> Iterator
 
 
 def _networks(model: nn.Module) -> Iterator[nn.Module]:
-    programs = [vars(model).get(name) for name in ("model", "guide")]
+    programs = [getattr(model, name) for name in getattr(model, "replaced_programs", ())]
     for child in model.children():
         holds = any(isinstance(m, Component) for m in child.modules())
         called = type(child).forward is not nn.Module.forward

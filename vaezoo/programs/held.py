@@ -78,7 +78,7 @@ def _hold_tensor(tensor: Tensor, earlier: Sequence[Latent]) -> Tensor:
 class _ToLatents(torch.autograd.Function):
     """A tensor whose gradient reaches the latents that it was computed from, and no parameter.
 
-    The tensor is an argument, though it gets no gradient, so that its own graph is still there.
+    The tensor is an argument, though it gets no gradient, lest what it was computed from be freed.
     """
 
     @staticmethod
@@ -89,7 +89,7 @@ class _ToLatents(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
         ends, weights = [ctx.tensor], [outer]
-        found: list[Tensor | None] = []
+        gradients: list[Tensor | None] = []
         # from the last drawn on, and without what passes through those drawn later
         for source in reversed(ctx.sources):
             (each,) = torch.autograd.grad(
@@ -100,8 +100,8 @@ class _ToLatents(torch.autograd.Function):
                 create_graph=torch.is_grad_enabled(),
                 allow_unused=True,
             )
-            found.append(each)
+            gradients.append(each)
             if each is not None:
                 ends.append(source)
                 weights.append(-each)
-        return None, None, *reversed(found)
+        return None, None, *reversed(gradients)

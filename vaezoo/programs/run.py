@@ -1,4 +1,4 @@
-"""One run of a model/guide pair."""
+"""Running a pair once: the guide, and the model replayed against what the guide drew."""
 
 from __future__ import annotations
 
@@ -11,13 +11,8 @@ from pyro import poutine
 from torch import Tensor
 
 from vaezoo.programs.held import hold
-from vaezoo.programs.sites import (
-    Site,
-    is_factor,
-    is_label,
-    log_prob,
-    sample_sites,
-)
+from vaezoo.programs.pair import Program
+from vaezoo.programs.sites import Site, is_factor, is_label, log_prob, sample_sites
 from vaezoo.programs.terms import Terms
 from vaezoo.scopes import checks_data
 
@@ -25,8 +20,8 @@ __all__ = ["run"]
 
 
 def run(
-    model: Callable[..., Any],
-    guide: Callable[..., Any],
+    model: Program,
+    guide: Program,
     *batch: Any,
     particles: int = 1,
     hold_guide: bool = False,
@@ -46,6 +41,7 @@ def run(
             sites, a guide that cannot be held.
 
     Example:
+        >>> import torch
         >>> from vaezoo.models import SSVAE
         >>> ssvae, x = SSVAE(), torch.zeros(7, 1, 28, 28)
         >>> terms = run(ssvae.model, ssvae.guide, x, particles=3)
@@ -76,7 +72,7 @@ def _revalued(trace: poutine.Trace, function: Callable[[Tensor], Tensor]) -> pou
 
 
 def _branch(value: Tensor) -> Tensor:
-    """The same tensor as a graph node of its own.
+    """The same tensor as a step of its own in the computation.
 
     What is computed from it can have its gradient scaled on the way to the guide, while latents
     that the guide drew from one another stay connected as they were.

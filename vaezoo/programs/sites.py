@@ -63,8 +63,8 @@ def drawn_before(name: str, sites: dict[str, Site]) -> set[str]:
 
 def log_prob(site: Site) -> Tensor:
     """The log-density of a site's value, 0 where it is masked."""
-    found = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-    masked: Tensor = dist.util.scale_and_mask(found, mask=site["mask"])
+    density = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    masked: Tensor = dist.util.scale_and_mask(density, mask=site["mask"])
     return masked
 
 

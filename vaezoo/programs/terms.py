@@ -65,6 +65,29 @@ class Terms:
         self._summed = [n for n in self._latent if is_label(guide_sites[n])]
         check_sites(model_sites, guide_sites, particles)
 
+    @property
+    def observed(self) -> list[str]:
+        """The names of the sites that the model observes, such as x."""
+        return [name for name, site in self._model.items() if site["is_observed"]]
+
+    def value(self, name: str) -> Tensor:
+        """The value at a site, the same in both programs."""
+        value: Tensor = (self._guide if name in self._guide else self._model)[name]["value"]
+        return value
+
+    def distribution(self, name: str, of: str = "guide") -> Any:
+        """The distribution of a site in the guide, or in the "model".
+
+        Example:
+            >>> from vaezoo.models import VAE
+            >>> from vaezoo.programs import run
+            >>> vae = VAE()
+            >>> terms = run(vae.model, vae.guide, torch.zeros(7, 1, 28, 28))
+            >>> terms.distribution("z"), terms.distribution("x", of="model").event_shape
+            (Independent(DiagonalNormal(loc: torch.Size([7, 10]), ...
+        """
+        return {"guide": self._guide, "model": self._model}[of][name]["fn"]
+
     @functools.cached_property
     def rec(self) -> Tensor:
         """log p of the observed sites, labels apart."""
@@ -196,15 +219,15 @@ class Terms:
 
 def _unmasked(site: Site) -> tuple[Any, Any]:
     """A site's distribution without the masks around it, and all of its masks in one."""
-    found, mask = site["fn"], site["mask"]
-    while isinstance(found, MaskedDistribution):
-        mask = found._mask if mask is None else mask & found._mask
-        found = found.base_dist
-    return found, mask
+    distribution, mask = site["fn"], site["mask"]
+    while isinstance(distribution, MaskedDistribution):
+        mask = distribution._mask if mask is None else mask & distribution._mask
+        distribution = distribution.base_dist
+    return distribution, mask
 
 
-def _holds(found: Any, kind: type) -> bool:
+def _holds(distribution: Any, kind: type) -> bool:
     """Whether a distribution is of a kind, or made from one that is."""
-    while not isinstance(found, kind) and hasattr(found, "base_dist"):
-        found = found.base_dist
-    return isinstance(found, kind)
+    while not isinstance(distribution, kind) and hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+    return isinstance(distribution, kind)

@@ -25,9 +25,8 @@ from vaezoo.data.counts import as_count
 from vaezoo.data.labels import check_classes
 from vaezoo.data.passes import Data, passes
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
-from vaezoo.models import LatentVariableModel
 from vaezoo.objectives import SemiSupervised
-from vaezoo.programs.pair import required_arguments
+from vaezoo.programs.pair import Member, required_arguments
 from vaezoo.scopes import checks_data, in_mode, in_turn, one_thread, own_generator, unchecked
 from vaezoo.training.errors import NonFiniteLoss
 from vaezoo.training.history import History
@@ -185,15 +184,13 @@ def _trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
     makes its parameters when it is first called. Such a bound is run once, and the leaves of its
     loss are trained too.
     """
-    written = isinstance(bound.model, LatentVariableModel)
-    if not written or {"model", "guide"} & vars(bound.model).keys():
+    loss_leaves: list[Tensor] = []
+    if not isinstance(bound.model, Member) or bound.model.replaced_programs:
         with one_thread(), in_mode(bound.model, False), own_generator():
-            found = leaves(bound(*bound.arguments(batch))["loss"])
-    else:
-        found = []
+            loss_leaves = leaves(bound(*bound.arguments(batch))["loss"])
     named = {n: p for n, p in bound.model.named_parameters() if p.requires_grad}
     known = {id(p) for p in named.values()}
-    others = (p for p in found if id(p) not in known)
+    others = (p for p in loss_leaves if id(p) not in known)
     return named | {f"parameter {i} {tuple(p.shape)} of a program": p for i, p in enumerate(others)}
 
 
