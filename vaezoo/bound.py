@@ -27,12 +27,12 @@ from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.models import IWAE, VAE, LatentVariableModel
 from vaezoo.networks.precision import networks_lowered_to
 from vaezoo.objectives import ELBO, IWELBO, Objective, SemiSupervised
-from vaezoo.objectives.pyro_adapter import is_plain, stock_loss
+from vaezoo.objectives.pyro_adapter import adapted_loss, reports_the_bound
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import one_thread
 
 if TYPE_CHECKING:
-    from vaezoo.compiler.cache import Graphs
+    from vaezoo.compiler.cache import StepCache
     from vaezoo.compiler.tracing import Backend
 
 __all__ = ["Bound", "arguments", "check_pair", "default_objective", "dtype_of"]
@@ -97,7 +97,7 @@ class Bound(nn.Module):
                 f"{_kind(objective)}"
             )
         self.model, self.objective, self.precision = model, objective, precision
-        self._graphs: Graphs | None = None
+        self.compiled: StepCache | None = None
 
     def forward(self, *batch: Tensor) -> dict[str, Tensor]:
         """Scalars in nats per image: loss, to differentiate; bound, and rec and kl where known.
@@ -105,7 +105,7 @@ class Bound(nn.Module):
         Pyro's RenyiELBO reports no bound unless its α is 0: its loss is minus another one.
         """
         with one_thread():
-            return self.eager(*batch) if self._graphs is None else self._graphs(self, batch)
+            return self.eager(*batch) if self.compiled is None else self.compiled(self, batch)
 
     def eager(self, *batch: Tensor) -> dict[str, Tensor]:
         """The same, never compiled."""
@@ -113,8 +113,8 @@ class Bound(nn.Module):
             if isinstance(self.objective, Objective):
                 with outside_param_store():
                     return self.objective.estimate(self.model.model, self.model.guide, *batch)
-            loss = stock_loss(self.objective, self.model, *batch)
-            bound = {"bound": -loss.detach()} if is_plain(self.objective) else {}
+            loss = adapted_loss(self.objective, self.model, *batch)
+            bound = {"bound": -loss.detach()} if reports_the_bound(self.objective) else {}
             return {"loss": loss, **bound}
 
     @contextlib.contextmanager
@@ -132,7 +132,7 @@ class Bound(nn.Module):
         self,
         backend: str | Backend = "inductor",
         *,
-        announce: Callable[[str], object] = str,
+        announce: Callable[[str], object] | None = None,
         gradients: bool = True,
     ) -> Bound:
         """Compile training steps from now on, one graph for each shape of batch; returns self.
@@ -169,9 +169,9 @@ class Bound(nn.Module):
             >>> for _ in range(3):
             ...     bound(x)["loss"].backward()
         """
-        from vaezoo.compiler.cache import Graphs
+        from vaezoo.compiler.cache import StepCache
 
-        self._graphs = Graphs(backend, announce, gradients=gradients)
+        self.compiled = StepCache(backend, announce, gradients=gradients)
         return self
 
     def arguments(self, batch: Any) -> list[Tensor]:

@@ -24,7 +24,7 @@ __all__ = [
 
 HUGE = 2**26  # bytes
 
-_PLAIN = (bool, int, float, complex, str, bytes, frozenset, np.generic)
+_COMPARED = (bool, int, float, complex, str, bytes, frozenset, np.generic)
 _ABSENT = object()
 
 
@@ -68,20 +68,20 @@ class Entries:
 
 
 class Attributes:
-    """What an object keeps in slots, or a cell as its contents."""
+    """What an object holds in its slots, or a cell as its contents."""
 
     def __init__(self, owner: Any, labels: Mapping[str, str]) -> None:
         self._owner, self._labels = owner, labels
 
     def read(self) -> dict[str, Any]:
         """What it holds now, by label."""
-        found = {}
+        values = {}
         for name, label in self._labels.items():
             try:
-                found[label] = getattr(self._owner, name)
+                values[label] = getattr(self._owner, name)
             except (AttributeError, ValueError):  # an empty slot, an empty cell
                 continue
-        return found
+        return values
 
     def write(self, values: dict[str, Any]) -> None:
         """Let it hold these again."""
@@ -93,7 +93,7 @@ class Attributes:
 
 
 class ClassAttributes:
-    """What a class keeps, but for what Python keeps there."""
+    """The attributes of a class, without those that Python itself sets."""
 
     def __init__(self, owner: type, names: frozenset[str] | None = None) -> None:
         self._owner, self._names = owner, names
@@ -133,7 +133,7 @@ class Contents:
 
     @classmethod
     def of(cls, name: str, owner: Any) -> Contents | None:
-        """The contents of an object, if it is of a kind that is known, and no huge array."""
+        """The contents of an object; None if its kind is not known, or it is a huge array."""
         if isinstance(owner, np.ndarray) and owner.nbytes > HUGE:
             return None
         known = ((read, write) for kind, read, write in _KINDS if isinstance(owner, kind))
@@ -160,7 +160,7 @@ def generators() -> list[Contents]:
 
 
 def differing(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> list[str]:
-    """The names whose values are neither identical nor, if they are plain data, equal.
+    """The names whose values are neither the same object nor equal numbers, strings or arrays.
 
     Example:
         >>> differing({"a": 1.5, "b": [], "c": 0}, {"a": 1.5, "b": [2]})
@@ -175,7 +175,7 @@ def _same(a: Any, b: Any) -> bool:
         return True
     if type(a) is not type(b):
         return False
-    if isinstance(a, _PLAIN):
+    if isinstance(a, _COMPARED):
         return bool(a == b or (a != a and b != b))
     if isinstance(a, tuple | list):
         return len(a) == len(b) and all(map(_same, a, b))
@@ -183,7 +183,7 @@ def _same(a: Any, b: Any) -> bool:
         return a.keys() == b.keys() and all(_same(v, b[k]) for k, v in a.items())
     if isinstance(a, np.ndarray):
         return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
-    return isinstance(a, Messenger)  # a guide of Pyro's makes its plates anew at each call
+    return isinstance(a, Messenger)  # equal ones may be rebuilt at each call: an autoguide's plates
 
 
 def _refill(owner: Any, values: Any) -> None:
