@@ -141,22 +141,22 @@ class Bound(nn.Module):
         tens of seconds, or a few where the same graph was compiled before (Inductor keeps it in its
         directory on disk). Four shapes are kept; others run eagerly, and so do calls under
         `no_grad`. Swaps of parts, changes of the objective, of dtype, of mode or of what is frozen
-        make a new graph; schedules do not. The same seed gives the same noise as without, but for
-        programs that draw what they do not use (on torch 2.9 also for an ADGM, whose draws Inductor
+        make a new graph; schedules do not. The same seed gives the same noise as eagerly, unless a
+        program draws samples it never uses (on torch 2.9 also for an ADGM, whose draws Inductor
         makes in another order there).
 
-        A program that a graph would not repeat runs eagerly after one warning: one that looks at
-        the values of tensors (`.item()`, `.numpy()`), draws random numbers that are not torch's,
-        changes attributes, containers, closures or globals as it runs, or has hooks that return
-        nothing; and so does one of Pyro's objectives, and what the compiler fails on. Before a
-        graph is used, it is held against the program on other batches, and nothing is left of that.
-        Under an `autocast` from outside calls run eagerly too.
+        A program that a graph would not repeat runs eagerly after one warning: one that reads the
+        values of tensors in Python (`.item()`, `.numpy()`), draws random numbers that are not
+        torch's, changes attributes, containers, closures or globals as it runs, or has hooks that
+        return nothing; and so does one of Pyro's objectives, and what the compiler fails on. Before
+        a graph is used, it is compared with the program on other batches, and nothing is left of
+        that. Under an `autocast` from outside calls run eagerly too.
 
         What the programs' own code names is watched, and makes a new graph when it is changed
         from outside: attributes, globals, closures, lists and dictionaries of up to 1,000
         elements, arrays of up to 64 MiB. Not seen is what another library or an extension keeps,
-        nor the place of an iterator; what a program prints or writes to a file, and a look that it
-        takes at some later step for a reason of that kind, stop with the graph. Use a
+        nor the place of an iterator; what a program prints or writes to a file, and a value that it
+        reads at some later step for a reason of that kind, stop with the graph. Use a
         `objectives.Schedule` for a number that changes at each step.
 
         Args:

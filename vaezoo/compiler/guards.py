@@ -10,9 +10,9 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from vaezoo.compiler.places import hook_tables
 from vaezoo.compiler.state import State
 from vaezoo.compiler.tracing import Traceable, TracedStep
-from vaezoo.compiler.trials import hooks
 from vaezoo.objectives.schedules import objectives_in
 
 __all__ = ["Guards", "batch_key", "modes_of"]
@@ -83,7 +83,7 @@ def _dictionaries(
     for m in modules:
         yield vars(m)
         yield from (m._parameters, m._buffers, m._modules)
-    yield from hooks(modules)
+    yield from hook_tables(modules)
     yield from map(vars, objectives_in(bound.objective))
     store = pyro.get_param_store()
     if {id(p) for p in store._params.values()} & {id(p) for p in leaves}:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.fx import GraphModule
+from torch.utils._pytree import tree_leaves
 
 from vaezoo.compiler import onednn, passes
 from vaezoo.compiler.noise import NoiseInOrder
 from vaezoo.compiler.tracing import Backend
-from vaezoo.compiler.writes import tensors_in
 
 __all__ = ["Rewrites", "compiled"]
 
@@ -46,9 +46,9 @@ class Rewrites(CustomGraphPass):
 
 
 def _device_of(graph: fx.Graph) -> str:
-    """Where a graph's tensors are, apart from single numbers; nothing if on several devices."""
-    tensors = tensors_in([node.meta.get("val") for node in graph.nodes])
-    devices = {t.device.type for t in tensors if t.dim()}
+    """The device of a graph's tensors, apart from single numbers; "" if they are on several."""
+    values = tree_leaves([node.meta.get("val") for node in graph.nodes])
+    devices = {v.device.type for v in values if isinstance(v, Tensor) and v.dim()}
     return devices.pop() if len(devices) == 1 else ""
 
 

@@ -1,16 +1,17 @@
-"""Where Python code keeps things: what `compiler.state` walks over, read and written in one way."""
+"""Where Python code keeps things: the places that `state` reads and writes, all in one way."""
 
 from __future__ import annotations
 
 import functools
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from pyro.poutine.messenger import Messenger
+from torch import nn
 
 __all__ = [
     "Attributes",
@@ -20,6 +21,7 @@ __all__ = [
     "Place",
     "differing",
     "generators",
+    "hook_tables",
 ]
 
 HUGE = 2**26  # bytes
@@ -35,7 +37,7 @@ class Place(Protocol):
         """What it holds now, copied."""
 
     def write(self, values: dict[Any, Any]) -> None:
-        """Let it hold these again."""
+        """Put these values back."""
 
 
 class Entries:
@@ -61,7 +63,7 @@ class Entries:
         return {n: self._owner[n] for n in self._names if n in self._owner}
 
     def write(self, values: dict[Any, Any]) -> None:
-        """Let it hold these again."""
+        """Put these values back."""
         for name in self.read().keys() - values.keys():
             del self._owner[name]
         self._owner.update(values)
@@ -84,7 +86,7 @@ class Attributes:
         return values
 
     def write(self, values: dict[str, Any]) -> None:
-        """Let it hold these again."""
+        """Put these values back."""
         for name, label in self._labels.items():
             if label in values:
                 setattr(self._owner, name, values[label])
@@ -104,7 +106,7 @@ class ClassAttributes:
         return own if self._names is None else {n: own[n] for n in self._names if n in own}
 
     def write(self, values: dict[str, Any]) -> None:
-        """Let it hold these again."""
+        """Put these values back."""
         now = self.read()
         for name in now.keys() - values.keys():
             delattr(self._owner, name)
@@ -147,7 +149,7 @@ class Contents:
         return {self._name: self._read()}
 
     def write(self, values: dict[str, Any]) -> None:
-        """Let it hold these again."""
+        """Put these values back."""
         self._write(values[self._name])
 
 
@@ -157,6 +159,21 @@ def generators() -> list[Contents]:
         Contents("Python's random numbers", random.getstate, random.setstate),
         Contents("NumPy's random numbers", np.random.get_state, np.random.set_state),
     ]
+
+
+def hook_tables(modules: Iterable[nn.Module]) -> list[dict[Any, Any]]:
+    """Where torch keeps the hooks that run with these modules, and those that run with any."""
+    everywhere = nn.modules.module
+    tables = [
+        everywhere._global_forward_hooks,
+        everywhere._global_forward_pre_hooks,
+        everywhere._global_backward_hooks,
+        everywhere._global_backward_pre_hooks,
+    ]
+    for m in modules:
+        tables += [m._forward_hooks, m._forward_pre_hooks]
+        tables += [m._backward_hooks, m._backward_pre_hooks]
+    return tables
 
 
 def differing(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> list[str]:

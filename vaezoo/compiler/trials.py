@@ -19,14 +19,15 @@ from typing import Any, NamedTuple
 
 import pyro
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vaezoo.compiler.places import hook_tables
 from vaezoo.compiler.state import State, is_in_a_library, names_in
 from vaezoo.compiler.tracing import Traceable, TracedStep, gradients
 from vaezoo.compiler.writes import Writes
 from vaezoo.scopes import own_generator
 
-__all__ = ["altered", "hooks", "tried"]
+__all__ = ["altered", "tried"]
 
 SEED = 1_812_433  # of the noise of a trial: not one that a program is likely to set itself
 # of the largest gradient: one smaller than that may differ by more, relative to itself
@@ -184,25 +185,10 @@ def _own_code() -> Iterator[set[types.CodeType]]:
         codes -= set(filter(is_in_a_library, codes))
 
 
-def hooks(modules: Iterable[nn.Module]) -> list[dict[Any, Any]]:
-    """Where torch keeps the hooks that run with modules, and those that run with any."""
-    tables = torch.nn.modules.module
-    places = [
-        tables._global_forward_hooks,
-        tables._global_forward_pre_hooks,
-        tables._global_backward_hooks,
-        tables._global_backward_pre_hooks,
-    ]
-    for m in modules:
-        places += [m._forward_hooks, m._forward_pre_hooks]
-        places += [m._backward_hooks, m._backward_pre_hooks]
-    return places
-
-
 @contextlib.contextmanager
 def _effects_refused(bound: Traceable) -> Iterator[None]:
     """Within it a hook that returns nothing raises: it is there for something else."""
-    before = [(table, dict(table)) for table in hooks(bound.modules()) if table]
+    before = [(table, dict(table)) for table in hook_tables(bound.modules()) if table]
     for table, entries in before:
         table.update({key: functools.partial(_call, hook) for key, hook in entries.items()})
     try:

@@ -121,7 +121,7 @@ class Step:
         return terms
 
     def _follow(self) -> None:
-        """Compile anew, or take up, what was set since."""
+        """Follow what was set since the last step, and compile anew where that needs it."""
         if self._untrained.module is not self.bound:
             self._untrained = Untrained(self.bound)
         if self._asked is None:
