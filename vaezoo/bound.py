@@ -142,8 +142,7 @@ class Bound(nn.Module):
         directory on disk). Four shapes are kept; others run eagerly, and so do calls under
         `no_grad`. Swaps of parts, changes of the objective, of dtype, of mode or of what is frozen
         make a new graph; schedules do not. The same seed gives the same noise as eagerly, unless a
-        program draws samples it never uses (on torch 2.9 also for an ADGM, whose draws Inductor
-        makes in another order there).
+        program draws samples it never uses.
 
         A program that a graph would not repeat runs eagerly after one warning: one that reads the
         values of tensors in Python (`.item()`, `.numpy()`), draws random numbers that are not

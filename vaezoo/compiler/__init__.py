@@ -6,11 +6,12 @@
    Python, at the `places` where Python keeps things, with that from before.
 4. `guards` note what the step was made from; before each later step `cache` asks if they hold.
 5. `compiled_step` puts the update of `adam` behind the gradients, or hands the gradients out.
-6. `inductor` rewrites the graph by `passes`, whose products may be `onednn`'s, and compiles it.
+6. `inductor` rewrites the graph by `passes`, whose products may be `onednn`'s, and compiles it,
+   draws kept in order by `noise`.
 
 What fails on the way is a warning, and the bound runs eagerly. Who imports whom:
 
     cache → trials, compiled_step;  compiled_step → guards, adam, inductor (late: slow to import)
     trials, guards → tracing, state;  tracing → reads → writes;  state → places
-    adam → tracing;  inductor → passes → onednn
+    adam → tracing;  inductor → noise, passes → onednn
 """
