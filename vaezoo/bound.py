@@ -71,6 +71,9 @@ class Bound(nn.Module):
             densities, KLs and sums in float32 as ever; it leaves a float64 model alone. An
             `autocast` around the call is taken as one around the networks.
 
+    Attributes:
+        compiled: keeps the compiled steps; None until `compile` is called.
+
     Example:
         >>> bound = Bound(VAE())
         >>> sorted(bound(torch.zeros(7, 1, 28, 28)))

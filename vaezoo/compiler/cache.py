@@ -84,7 +84,8 @@ class StepCache:
     def __call__(self, bound: Traceable, batch: tuple[Any, ...]) -> dict[str, Tensor]:
         """The terms of a batch."""
         self.updated = False
-        if torch.is_grad_enabled() is not self.gradients or not all(_is_data(t) for t in batch):
+        are_data = all(isinstance(t, Tensor) and not t.requires_grad for t in batch)
+        if not are_data or torch.is_grad_enabled() is not self.gradients:
             return self._eager(bound, batch)
         if batch and torch.is_autocast_enabled(batch[0].device.type):
             return self._eager(bound, batch)  # a graph would cast what regions without it do not
@@ -191,7 +192,3 @@ def _level_of_the_user() -> int:
     while frame.f_back is not None and is_in_a_library(frame.f_code):
         frame, level = frame.f_back, level + 1
     return level
-
-
-def _is_data(t: Any) -> bool:
-    return isinstance(t, Tensor) and not t.requires_grad

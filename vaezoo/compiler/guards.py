@@ -19,6 +19,7 @@ __all__ = ["Guards", "batch_key", "modes_of"]
 
 _OF_MODULES = vars(nn.Module()).keys()
 _TRAINING = operator.attrgetter("training")
+_LAYOUT = operator.attrgetter("shape", "dtype", "device")
 _FACTS = operator.attrgetter("requires_grad", "dtype", "shape", "device")
 
 
@@ -68,7 +69,7 @@ class Guards:
 
 def batch_key(batch: tuple[Tensor, ...]) -> tuple[Any, ...]:
     """What a compiled step depends on from outside the bound: the same for batches it serves."""
-    return torch.get_default_dtype(), *((t.shape, t.dtype, t.device) for t in batch)
+    return torch.get_default_dtype(), *map(_LAYOUT, batch)
 
 
 def modes_of(modules: Iterable[nn.Module]) -> list[bool]:

@@ -87,7 +87,7 @@ class TracedStep:
 
     def inputs(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
         """The graph's arguments for a batch, with schedules and weights as they are now."""
-        return [*(t.contiguous() for t in batch), *self._values(batch), *self.held]
+        return [*map(Tensor.contiguous, batch), *self._values(batch), *self.held]
 
     def _step(self, batch: list[Tensor], values: list[Tensor]) -> list[Tensor]:
         with _fixed(self.schedules, values), self._reads, NoNumbers(self._reads):
