@@ -16,7 +16,7 @@ from torch.fx.graph import CodeGen
 from torch.profiler import profile
 
 from vaezoo.compiler import onednn, passes
-from vaezoo.compiler.inductor import Rewrites, compiled
+from vaezoo.compiler.inductor import Rewrites, compile_graph
 from vaezoo.compiler.onednn import onednn_leads
 from vaezoo.compiler.passes import PASSES
 from vaezoo.compiler.passes.log1p import COEFFICIENTS
@@ -104,9 +104,9 @@ def test_a_compiled_program_calls_onednn_itself(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("vaezoo.compiler.onednn.onednn_leads", lambda: True)
     graph = make_fx(function, tracing_mode="fake")(*tensors)
-    graph.graph.set_codegen(CodeGen())  # flat arguments, as `compiled` takes them
+    graph.graph.set_codegen(CodeGen())  # flat arguments, as `compile_graph` takes them
     graph.recompile()
-    call = compiled(graph, tensors, "inductor")
+    call = compile_graph(graph, tensors, "inductor")
     call(*tensors)
     with profile() as seen:
         found = call(*tensors)

@@ -43,7 +43,7 @@ class CompiledStep:
 
     def compile(self, batch: Batch, backend: str | Backend, update: AdamUpdate | None) -> None:
         """Hand the traced step, with the update behind it, to a compiler."""
-        from vaezoo.compiler.inductor import compiled
+        from vaezoo.compiler.inductor import compile_graph
 
         assert self.traced is not None
         graph, inputs = self.traced.graph, self.traced.inputs(batch)
@@ -51,7 +51,7 @@ class CompiledStep:
             self.update, (graph, self.updated) = update, update.extend(self.traced, inputs)
             inputs += update.inputs(self.updated)
         with torch.no_grad():
-            self.call = compiled(graph, inputs, backend)
+            self.call = compile_graph(graph, inputs, backend)
 
     def begin(self, batch: Batch) -> dict[str, Tensor]:
         """The first run; if it fails, all is as it was before."""

@@ -22,7 +22,7 @@ from vaezoo.compiler import onednn, passes
 from vaezoo.compiler.noise import NoiseInOrder
 from vaezoo.compiler.tracing import Backend
 
-__all__ = ["Rewrites", "compiled"]
+__all__ = ["Rewrites", "compile_graph"]
 
 aten = torch.ops.aten
 
@@ -52,7 +52,7 @@ def _device_of(graph: fx.Graph) -> str:
     return devices.pop() if len(devices) == 1 else ""
 
 
-def compiled(
+def compile_graph(
     graph: GraphModule, inputs: list[Tensor], backend: str | Backend
 ) -> Callable[..., Sequence[Tensor]]:
     """A graph, compiled by a backend; under the same seed it draws the same noise as eagerly.
