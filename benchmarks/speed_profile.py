@@ -42,11 +42,11 @@ def measure(task: str, size: int, precision: str) -> dict[str, float]:
 
 def _graph(step: Any, batches: list[Any]) -> float:
     """Calls of the compiled graph, weights going on being trained."""
-    (graph,) = step._graphs.graphs
-    more = graph.update.inputs(graph.updated)
+    (one,) = step.compiled.steps
+    more = one.update.inputs(one.updated)
     with torch.no_grad():
         return median(
-            _timed(graph.call, (*graph.trace.inputs(batch), *more)) for batch in _repeated(batches)
+            _timed(one.call, (*one.traced.inputs(batch), *more)) for batch in _repeated(batches)
         )
 
 

@@ -25,13 +25,13 @@ from vaezoo.data.batches import as_tensors
 from vaezoo.data.labels import integer_labels
 from vaezoo.networks.precision import networks_lowered_to
 from vaezoo.objectives import Objective, SemiSupervised
-from vaezoo.objectives.pyro_adapter import is_plain, stock_loss
+from vaezoo.objectives.pyro_adapter import adapted_loss, reports_the_bound
 from vaezoo.objectives.usual import usual_objective
 from vaezoo.programs.pair import Member, check_pair, described, required_arguments
 from vaezoo.scopes import one_thread
 
 if TYPE_CHECKING:
-    from vaezoo.compiler.cache import Graphs
+    from vaezoo.compiler.cache import StepCache
     from vaezoo.compiler.tracing import Backend
 
 __all__ = ["Bound", "arguments", "check_pair", "default_objective", "dtype_of"]
@@ -68,6 +68,9 @@ class Bound(nn.Module):
             densities, KLs and sums in float32 as ever; it leaves a float64 model alone. An
             `autocast` around the call is taken as one around the networks.
 
+    Attributes:
+        compiled: keeps the compiled steps; None until `compile` is called.
+
     Example:
         >>> from vaezoo.models import VAE
         >>> bound = Bound(VAE())
@@ -95,7 +98,7 @@ class Bound(nn.Module):
                 f"{described(objective)}"
             )
         self.model, self.objective, self.precision = model, objective, precision
-        self._graphs: Graphs | None = None
+        self.compiled: StepCache | None = None
 
     def forward(self, *batch: Tensor) -> dict[str, Tensor]:
         """Scalars in nats per image: loss, to differentiate; bound, and rec and kl where known.
@@ -103,7 +106,7 @@ class Bound(nn.Module):
         Pyro's RenyiELBO reports no bound unless its α is 0: its loss is minus another one.
         """
         with one_thread():
-            return self.eager(*batch) if self._graphs is None else self._graphs(self, batch)
+            return self.eager(*batch) if self.compiled is None else self.compiled(self, batch)
 
     def eager(self, *batch: Tensor) -> dict[str, Tensor]:
         """The same scalars, never compiled."""
@@ -111,8 +114,8 @@ class Bound(nn.Module):
             if isinstance(self.objective, Objective):
                 with outside_param_store():
                     return self.objective.estimate(self.model.model, self.model.guide, *batch)
-            loss = stock_loss(self.objective, self.model, *batch)
-            bound = {"bound": -loss.detach()} if is_plain(self.objective) else {}
+            loss = adapted_loss(self.objective, self.model, *batch)
+            bound = {"bound": -loss.detach()} if reports_the_bound(self.objective) else {}
             return {"loss": loss, **bound}
 
     @contextlib.contextmanager
@@ -130,7 +133,7 @@ class Bound(nn.Module):
         self,
         backend: str | Backend = "inductor",
         *,
-        announce: Callable[[str], object] = str,
+        announce: Callable[[str], object] | None = None,
         gradients: bool = True,
     ) -> Bound:
         """Compile training steps from now on, one graph for each shape of batch; returns self.
@@ -139,9 +142,8 @@ class Bound(nn.Module):
         tens of seconds, or a few where the same graph was compiled before (Inductor keeps it in its
         directory on disk). Four shapes are kept; others run eagerly, and so do calls under
         `no_grad`. Swaps of parts, changes of the objective, of dtype, of mode or of what is frozen
-        make a new graph; schedules do not. The same seed gives the same noise as eager, unless a
-        program draws samples that it never uses (on torch 2.9 also unless it is an ADGM's, whose
-        draws Inductor makes in another order there).
+        make a new graph; schedules do not. The same seed gives the same noise as eagerly, unless a
+        program draws samples it never uses.
 
         A program that a graph would not repeat runs eagerly after one warning: one that reads the
         values of tensors in Python (`.item()`, `.numpy()`), draws random numbers that are not
@@ -168,9 +170,9 @@ class Bound(nn.Module):
             >>> for _ in range(3):
             ...     bound(x)["loss"].backward()
         """
-        from vaezoo.compiler.cache import Graphs
+        from vaezoo.compiler.cache import StepCache
 
-        self._graphs = Graphs(backend, announce, gradients=gradients)
+        self.compiled = StepCache(backend, announce, gradients=gradients)
         return self
 
     def arguments(self, batch: Any) -> list[Tensor]:

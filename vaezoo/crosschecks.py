@@ -24,7 +24,7 @@ from vaezoo.data.counts import as_count
 from vaezoo.models import SSVAE, LatentVariableModel
 from vaezoo.models.by_hand import ByHand
 from vaezoo.objectives import ELBO, IWELBO, Objective
-from vaezoo.objectives.pyro_adapter import stock_loss
+from vaezoo.objectives.pyro_adapter import adapted_loss
 from vaezoo.programs.run import run
 from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
 from vaezoo.tables import table
@@ -184,7 +184,7 @@ def _bound(objective: infer.elbo.ELBO, model: LatentVariableModel, batch: list[T
     """Minus the loss of one of vaezoo's objectives, or of Pyro's, per image."""
     if isinstance(objective, Objective):
         return -objective.loss(model.model, model.guide, *batch)
-    return -stock_loss(objective, model, *batch).item()
+    return -adapted_loss(objective, model, *batch).item()
 
 
 def _evidence(model: LatentVariableModel, batch: list[Tensor], particles: int) -> float:

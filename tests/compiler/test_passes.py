@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor
+from torch._inductor.custom_graph_pass import get_hash_for_files
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
 from torch.profiler import profile
 
-from vaezoo.compiler.inductor import Rewrites, compiled
+from vaezoo.compiler import onednn, passes
+from vaezoo.compiler.inductor import Rewrites, compile_graph
 from vaezoo.compiler.onednn import onednn_leads
+from vaezoo.compiler.passes import PASSES
 from vaezoo.compiler.passes.log1p import COEFFICIENTS
 
 aten = torch.ops.aten
@@ -23,7 +29,8 @@ EPS = 2**-24  # half a unit in the last place, in float32
 def passed(function: Any, *tensors: Tensor, leads: bool = False) -> Any:
     """The graph of a function after the passes."""
     graph = make_fx(function, tracing_mode="fake")(*tensors)
-    Rewrites(onednn_leads=leads)(graph.graph)
+    with mock.patch("vaezoo.compiler.onednn.onednn_leads", return_value=leads):
+        Rewrites()(graph.graph)
     graph.graph.lint()
     graph.recompile()
     return graph
@@ -97,9 +104,9 @@ def test_a_compiled_program_calls_onednn_itself(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("vaezoo.compiler.onednn.onednn_leads", lambda: True)
     graph = make_fx(function, tracing_mode="fake")(*tensors)
-    graph.graph.set_codegen(CodeGen())  # flat arguments, as `compiled` takes them
+    graph.graph.set_codegen(CodeGen())  # flat arguments, as `compile_graph` takes them
     graph.recompile()
-    call = compiled(graph, tensors, "inductor")
+    call = compile_graph(graph, tensors, "inductor")
     call(*tensors)
     with profile() as seen:
         found = call(*tensors)
@@ -236,6 +243,57 @@ def test_random_numbers_keep_their_order_and_writes_come_last() -> None:
         results.append((*f(x, w, kept), kept))
     for found, wanted in zip(*results, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_every_file_of_the_passes_is_in_the_key_of_inductors_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or a change of one would be served stale graphs from disk; oneDNN's lead is in it too."""
+    hashed: list[str] = []
+    monkeypatch.setattr(
+        "vaezoo.compiler.inductor.get_hash_for_files",
+        lambda files, extra: hashed.extend(map(Path, files)) or extra.encode(),
+    )
+    keys = set()
+    for leads in (False, True):
+        monkeypatch.setattr("vaezoo.compiler.onednn.onednn_leads", lambda leads=leads: leads)
+        keys.add(Rewrites().uuid())
+    assert len(keys) == 2
+    modules = {n: m for n, m in sys.modules.items() if n.startswith("vaezoo.compiler.passes")}
+    assert len(modules) == 1 + len(PASSES["cpu"])
+    for module in (*modules.values(), sys.modules[Rewrites.__module__], onednn):
+        assert Path(str(module.__file__)) in hashed
+    written = {str(path): path.read_bytes() for path in hashed}
+    assert all(written.values())
+
+
+def test_a_changed_file_is_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in Path(str(passes.__file__)).parent.glob("*.py"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    before = Rewrites().uuid()
+    monkeypatch.setattr(passes, "__file__", str(tmp_path / "__init__.py"))
+    assert Rewrites().uuid() == before
+    for path in tmp_path.glob("*.py"):
+        text = path.read_text()
+        path.write_text(text + "# changed\n")
+        get_hash_for_files.cache_clear()
+        assert Rewrites().uuid() != before
+        path.write_text(text)
+
+
+def test_a_graph_of_several_devices_is_left_as_it_is() -> None:
+    """Single numbers aside, which torch keeps on the CPU; the passes are those of one device."""
+
+    def function(x: Tensor, w: Tensor) -> Tensor:
+        return (-(x @ w).abs()).exp().log1p()
+
+    x, w = torch.randn(7, 3), torch.randn(3, 5)
+    graph = make_fx(function, tracing_mode="fake")(x, w)
+    for node in graph.graph.find_nodes(op="call_function", target=aten.abs.default):
+        node.meta["val"] = node.meta["val"].to("meta")
+    Rewrites()(graph.graph)
+    assert aten.log1p.default in targets(graph)
+    assert aten.log1p.default not in targets(passed(function, x, w))
 
 
 def test_the_polynomial_is_as_accurate_as_log1p() -> None:

@@ -1,4 +1,4 @@
-"""Compiled programs that look at numbers, or keep some: never a wrong number, and no trace of tracing."""
+"""Compiled programs that read numbers in Python, or keep some: none is wrong, and tracing leaves none."""
 
 from __future__ import annotations
 
@@ -279,8 +279,8 @@ def test_what_the_code_names_is_watched(
         expected = bound.eager(x)["loss"].item()
         torch.manual_seed(1)
         assert bound(x)["loss"].item() == pytest.approx(expected, rel=1e-12)
-    assert bound._graphs is not None
-    assert bound._graphs.made == 2
+    assert bound.compiled is not None
+    assert bound.compiled.made == 2
     COUNT = Pair.counted = 0
 
 
@@ -303,8 +303,8 @@ def test_an_objectives_own_numbers_are_watched() -> None:
         torch.manual_seed(1)
         losses.append(bound(x)["loss"].item() / scale)
     assert losses == pytest.approx([losses[0]] * 6)
-    assert bound._graphs is not None
-    assert bound._graphs.made == 2
+    assert bound.compiled is not None
+    assert bound.compiled.made == 2
 
 
 def test_where_other_batches_are_refused_the_first_is_tried(
@@ -336,8 +336,8 @@ def test_a_loops_own_records_make_no_new_graph() -> None:
     for _ in range(5):
         pair.history.append(bound(x)["loss"].item())  # type: ignore[operator, union-attr]
         bump_the_list(pair)
-    assert bound._graphs is not None
-    assert bound._graphs.made == 1
+    assert bound.compiled is not None
+    assert bound.compiled.made == 1
 
 
 def on_step(bound: Bound, x: Tensor, i: int) -> bool:
@@ -359,8 +359,8 @@ def test_what_changes_at_each_step_is_not_compiled_for_ever() -> None:
     )
     with pytest.warns(UserWarning, match="changes between steps: the bound runs eagerly"):
         assert [on_step(bound, x, i) for i in range(30)] == [True] * 30
-    assert bound._graphs is not None
-    assert bound._graphs.made == 5
+    assert bound.compiled is not None
+    assert bound.compiled.made == 5
     COUNT = 0
 
 
@@ -434,7 +434,7 @@ def test_numbers_that_torch_does_not_see_taken_are_found_by_trial(
     monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
     """On an altered batch, and on the one before where altering says nothing."""
-    monkeypatch.setattr("vaezoo.compiler.tracing._NUMBERS", ())
+    monkeypatch.setattr("vaezoo.compiler.reads.NUMBERS", ())
     if before:
         monkeypatch.setattr("vaezoo.compiler.cache.altered", lambda batch: batch)
     pair = Pair(lambda pair, x: float(x.numpy().mean()))

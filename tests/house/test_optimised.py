@@ -61,7 +61,7 @@ good = [
     lambda: fitted(v(), x, validation=[x]),
     lambda: fitted(s(), (x, x, y)),
     lambda: evaluated(f(), (x, y)),
-    lambda: [compiled(x) for _ in range(3)] and print("graphs:", len(compiled._graphs.graphs) if compiled._graphs else compiled.bound._graphs.made),
+    lambda: [compiled(x) for _ in range(3)] and print("steps:", len(compiled.compiled.steps) if compiled.compiled else compiled.bound.compiled.made),
 ]
 for call in good:
     call()
@@ -79,4 +79,4 @@ def test_data_are_checked_without_assertions() -> None:
         command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["graphs: 1", f"refused {TABLE.count(': lambda: ')}"]
+    assert done.stdout.splitlines() == ["steps: 1", f"refused {TABLE.count(': lambda: ')}"]

@@ -1,4 +1,4 @@
-"""Pyro's own objectives, and networks of every kind, on every part and member of the seed's zoo.
+"""Pyro's own objectives, and networks of every kind, on the parts and members of the reference zoo.
 
 The product with vaezoo's objectives and the other members is in test_product.py.
 """
@@ -46,6 +46,7 @@ from vaezoo import (
     priors,
     save,
 )
+from vaezoo.objectives.pyro_adapter import adapted_loss
 
 ENCODERS: dict[str, Callable[[int], Any]] = {
     **{name: functools.partial(make, X_SHAPE, Z_DIM) for name, make in POSTERIORS.items()},
@@ -175,6 +176,24 @@ def test_classifier_alone_leaves_the_rest() -> None:
     assert moved == {"classifier"}
 
 
+@pytest.mark.parametrize("objective", [infer.RenyiELBO, infer.TraceGraph_ELBO])
+def test_gradients_that_pyro_computed_are_handed_out_once(objective: Any) -> None:
+    """The same again with retain_graph, and scaled as the loss is; refused where there are none."""
+    vae = member("VAE")
+    loss = adapted_loss(objective(), vae, images())
+    weights = [p for p in vae.parameters() if p.requires_grad]
+    first = torch.autograd.grad(loss, weights, retain_graph=True)
+    again = torch.autograd.grad(3 * loss, weights, retain_graph=True)
+    for g, h in zip(first, again, strict=True):
+        torch.testing.assert_close(h, 3 * g)
+    with pytest.raises(RuntimeError, match=r"cannot be differentiated again \(create_graph=True"):
+        torch.autograd.grad(loss, weights, create_graph=True)
+    loss.backward()
+    assert all(p.grad is not None for p in weights)
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        loss.backward()
+
+
 PARTS = [
     # a Vamp needs a posterior to follow
     *((make(X_SHAPE, Z_DIM, 0), ()) for name, make in PRIORS.items() if name != "vamp"),
@@ -242,7 +261,7 @@ def test_mixture_normalises(k: int, learned: bool) -> None:
     assert (prior().log_prob(z).exp().sum() * (30 / 6000)).item() == pytest.approx(1, abs=1e-6)
 
 
-def test_seed_initialisation_of_the_mixture() -> None:
+def test_reference_initialisation_of_the_mixture() -> None:
     """Means N(0, 1 / (k z_dim)): the mean square of 5,000 of them, |z| < 4, variances near log 2."""
     prior = priors.MixtureOfGaussians(10, k=500)
     squares = (prior.loc**2).flatten() * 500 * 10

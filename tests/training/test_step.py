@@ -72,9 +72,9 @@ def test_compiled_steps_go_where_the_optimizer_goes(name: str, optimizer: str) -
         for key, value in a.items():
             assert b[key].item() == pytest.approx(value.item(), rel=1e-10, abs=1e-10)
     assert_same(eager, compiled)
-    assert (compiled._graphs is not None) == OPTIMIZERS[optimizer][1]
-    if compiled._graphs is not None:
-        assert sum(g.update is not None for g in compiled._graphs.graphs) == 2
+    assert (compiled.compiled is not None) == OPTIMIZERS[optimizer][1]
+    if compiled.compiled is not None:
+        assert sum(s.update is not None for s in compiled.compiled.steps) == 2
 
 
 def test_schedules_of_the_optimizer_are_read_at_each_step() -> None:
@@ -134,7 +134,7 @@ def count_steps(step: Step) -> None:
 def share_the_optimizer(step: Step) -> None:
     torch.manual_seed(2)
     other = Step(Bound(copy.deepcopy(step.bound.model)), step.optimizer)
-    if step._graphs is not None:
+    if step.compiled is not None:
         other.compile("eager")
     other.bound = step.bound
     take(other, [batch_for("VAE", **DOUBLE)] * 3)

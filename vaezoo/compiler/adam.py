@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.graph import CodeGen
 
-from vaezoo.compiler.tracing import Trace
+from vaezoo.compiler.tracing import TracedStep
 
-__all__ = ["AdamUpdate"]
+__all__ = ["UPDATES", "AdamUpdate", "update_for"]
 
-_PLAIN = {"weight_decay": 0, "amsgrad": False, "maximize": False, "differentiable": False}
+_NEUTRAL_OPTIONS = {"weight_decay": 0, "amsgrad": False, "maximize": False, "differentiable": False}
 
 
 class AdamUpdate:
@@ -51,14 +51,14 @@ class AdamUpdate:
                 self.steps[i] = state["step"]
             else:
                 state.update(exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
-            state["step"] = self.steps[i]  # a view: the optimizer and the graphs count together
+            state["step"] = self.steps[i]  # a view: the optimizer and the steps count together
         self.counts = [state["step"] for state in self.states.values()]
 
     def follow(self) -> bool:
-        """Take up what was done to the optimizer since; False if graphs cannot do its update."""
+        """Re-read the optimizer's state; False if a graph cannot make its update any more."""
         groups = self.optimizer.param_groups
         same = len(groups) == 1 and _are_same(groups[0]["params"], self.params)
-        if not same or not _is_plain(self.optimizer):
+        if not same or not _is_adam_alone(self.optimizer):
             return False
         states: list[Any] = list(map(self.optimizer.state.get, self.params))
         known = _are_same(states, self.states.values())
@@ -70,9 +70,7 @@ class AdamUpdate:
 
     @staticmethod
     def fits(optimizer: torch.optim.Optimizer) -> bool:
-        """Whether it is Adam without further options or hooks, one group of parameters, on a CPU.
-
-        On other devices torch's fused Adam is one kernel too.
+        """Whether it is Adam without further options or hooks, over one group of one dtype.
 
         Example:
             >>> p = torch.zeros(2, requires_grad=True)
@@ -81,11 +79,11 @@ class AdamUpdate:
         """
         if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
             return False
-        kinds = {(p.device.type, p.dtype) for p in optimizer.param_groups[0]["params"]}
-        return _is_plain(optimizer) and len(kinds) == 1 and next(iter(kinds))[0] == "cpu"
+        dtypes = {p.dtype for p in optimizer.param_groups[0]["params"]}
+        return len(dtypes) == 1 and _is_adam_alone(optimizer)
 
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
-        """The arguments of `extend`'s graph behind those of the trace, for the next step."""
+        """The last arguments of `extend`'s graph, behind those of the traced step."""
         averages = (self.states[p][name] for p in leaves for name in ("exp_avg", "exp_avg_sq"))
         return [self.rates(), self.steps, *averages]
 
@@ -97,40 +95,82 @@ class AdamUpdate:
             self._key, self._rates = key, torch.tensor(key, dtype=torch.float64)
         return self._rates
 
-    def extend(self, trace: Trace, inputs: list[Tensor]) -> tuple[GraphModule, list[Tensor]]:
-        """The graph of a trace with the update behind it, and the leaves that it updates.
+    def extend(self, traced: TracedStep, inputs: list[Tensor]) -> tuple[GraphModule, list[Tensor]]:
+        """The graph of a step with the update behind it, and the leaves that it updates.
 
         Behind the terms it says whether loss and gradients were finite. Where they were not, it
         changes nothing.
         """
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        terms, places = len(trace.names), {id(t): i for i, t in enumerate(inputs)}
         numbers = {p: i for i, p in enumerate(self.states)}
-        known = [(i, p) for i, p in enumerate(trace.leaves) if p in numbers]
-        if not known:
+        leaves = [p for p in traced.leaves if p in numbers]
+        if not leaves:
             raise ValueError("the optimizer trains nothing that the loss depends on")
-        leaves, rows = [p for _, p in known], [numbers[p] for _, p in known]
-
-        def step(inputs: list[Tensor], more: list[Tensor]) -> list[Tensor]:
-            before = [(inputs[i], inputs[i].clone()) for i in trace.written]
-            found: list[Tensor] = list(trace.graph(*inputs))
-            finite = _are_finite(found[0], found[terms:])
-            for t, value in before:
-                t.copy_(torch.where(finite, t, value))
-            rates, steps, *averages = more
-            sizes = _sizes(rates, steps[rows], leaves[0].dtype)
-            for (i, p), m, v, size in zip(known, averages[::2], averages[1::2], sizes, strict=True):
-                _adam(inputs[places[id(p)]], found[terms + i], m, v, size, finite)
-            steps.copy_(steps.index_add(0, torch.tensor(rows), finite.to(steps).expand(len(rows))))
-            return [*found[:terms], finite]
-
+        places = {id(t): i for i, t in enumerate(inputs)}
+        trained = _Trained(
+            gradients=[len(traced.names) + i for i, p in enumerate(traced.leaves) if p in numbers],
+            weights=[places[id(p)] for p in leaves],
+            rows=[numbers[p] for p in leaves],
+        )
         # traced on fake tensors, which leaves the true ones as they are
-        made = make_fx(lambda *a: step(*a), tracing_mode="fake")
+        made = make_fx(lambda *a: _whole_step(traced, trained, *a), tracing_mode="fake")
         graph: GraphModule = made([t.detach() for t in inputs], self.inputs(leaves))
         graph.graph.set_codegen(CodeGen())  # flat arguments, no tree of them
         graph.recompile()
         return graph, leaves
+
+
+# by the device of the parameters: elsewhere torch's fused Adam is one kernel too
+UPDATES = {"cpu": AdamUpdate}
+
+
+def update_for(optimizer: torch.optim.Optimizer) -> type[AdamUpdate] | None:
+    """What can make an optimizer's update inside a graph; None where the optimizer has to.
+
+    Example:
+        >>> p = torch.zeros(2, requires_grad=True)
+        >>> [update_for(o([p])) is None for o in (torch.optim.Adam, torch.optim.SGD)]
+        [False, True]
+    """
+    devices = {p.device.type for group in optimizer.param_groups for p in group["params"]}
+    update = UPDATES.get(next(iter(devices))) if len(devices) == 1 else None
+    return update if update is not None and update.fits(optimizer) else None
+
+
+class _Trained(NamedTuple):
+    """Where the trained leaves of a step are, in the same order in each list.
+
+    Attributes:
+        gradients: among the outputs of its graph.
+        weights: among the inputs.
+        rows: among the optimizer's parameters.
+    """
+
+    gradients: list[int]
+    weights: list[int]
+    rows: list[int]
+
+
+def _whole_step(
+    traced: TracedStep, trained: _Trained, inputs: list[Tensor], more: list[Tensor]
+) -> list[Tensor]:
+    """The terms, and whether loss and gradients are finite; where they are, all is updated."""
+    before = [(inputs[i], inputs[i].clone()) for i in traced.written]
+    outputs: list[Tensor] = list(traced.graph(*inputs))
+    terms, gradients = outputs[: len(traced.names)], outputs[len(traced.names) :]
+    finite = _are_finite(terms[0], gradients)
+    for t, value in before:
+        t.copy_(torch.where(finite, t, value))
+    rates, steps, *averages = more
+    weights = [inputs[i] for i in trained.weights]
+    sizes = _sizes(rates, steps[trained.rows], weights[0].dtype)
+    each = zip(weights, trained.gradients, averages[::2], averages[1::2], sizes, strict=True)
+    for p, gradient, m, v, size in each:
+        _adam(p, outputs[gradient], m, v, size, finite)
+    rows = torch.tensor(trained.rows)
+    steps.copy_(steps.index_add(0, rows, finite.to(steps).expand(len(rows))))
+    return [*terms, finite]
 
 
 def _are_finite(loss: Tensor, gradients: list[Tensor]) -> Tensor:
@@ -143,10 +183,10 @@ def _are_same(some: Collection[Any], others: Collection[Any]) -> bool:
     return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
-def _is_plain(optimizer: torch.optim.Optimizer) -> bool:
+def _is_adam_alone(optimizer: torch.optim.Optimizer) -> bool:
     """Whether no option and no hook, of the optimizer or of gradients, asks for more than Adam."""
     group = optimizer.param_groups[0]
-    if any(group[name] != value for name, value in _PLAIN.items()):
+    if any(group[name] != value for name, value in _NEUTRAL_OPTIONS.items()):
         return False
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
         return False

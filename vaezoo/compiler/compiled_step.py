@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaezoo.autograd import KnownGradients
 from vaezoo.compiler.adam import AdamUpdate
 from vaezoo.compiler.guards import Guards
-from vaezoo.compiler.tracing import Backend, Trace
+from vaezoo.compiler.tracing import Backend, TracedStep
 
 __all__ = ["CompiledStep"]
 
@@ -18,38 +19,44 @@ Batch = tuple[Tensor, ...]
 
 
 class CompiledStep:
-    """One compiled step and what it was made from; without a trace, one that runs eagerly.
+    """A step of a bound in the hands of a compiler; without a traced step, one that runs eagerly.
+
+    Args:
+        guards: of what it was made from.
+        key: of the batches that it serves (see `guards.batch_key`); None for all.
+        traced: what is compiled.
 
     Attributes:
-        kind: of batches that it is for; None for all.
+        call: what a compiler made of it; None where steps run eagerly.
         calls: how often it was looked for and found.
         finite: whether loss and gradients of the last step were, if it updates the weights.
+        update: makes the optimizer's update inside the step; None where the optimizer does.
     """
 
-    def __init__(self, guards: Guards, kind: Any = None, trace: Trace | None = None) -> None:
-        self.guards, self.kind, self.trace, self.calls = guards, kind, trace, 1
+    def __init__(self, guards: Guards, key: Any = None, traced: TracedStep | None = None) -> None:
+        self.guards, self.key, self.traced, self.calls = guards, key, traced, 1
         self.finite = True
         self.call: Callable[..., Sequence[Tensor]] | None = None
-        self.shared: list[int] | None = None
         self.update: AdamUpdate | None = None
         self.updated: list[Tensor] = []
+        self._shared: list[int] | None = None
 
     def compile(self, batch: Batch, backend: str | Backend, update: AdamUpdate | None) -> None:
         """Hand the traced step, with the update behind it, to a compiler."""
-        from vaezoo.compiler.inductor import compiled
+        from vaezoo.compiler.inductor import compile_graph
 
-        assert self.trace is not None
-        graph, inputs = self.trace.graph, self.trace.inputs(batch)
+        assert self.traced is not None
+        graph, inputs = self.traced.graph, self.traced.inputs(batch)
         if update is not None:
-            self.update, (graph, self.updated) = update, update.extend(self.trace, inputs)
+            self.update, (graph, self.updated) = update, update.extend(self.traced, inputs)
             inputs += update.inputs(self.updated)
         with torch.no_grad():
-            self.call = compiled(graph, inputs, backend)
+            self.call = compile_graph(graph, inputs, backend)
 
     def begin(self, batch: Batch) -> dict[str, Tensor]:
         """The first run; if it fails, all is as it was before."""
-        assert self.trace is not None
-        tensors = [*self.trace.held]
+        assert self.traced is not None
+        tensors = [*self.traced.held]
         if self.update is not None:
             tensors += self.update.inputs(self.updated)
         values = [t.detach().clone() for t in tensors]
@@ -63,73 +70,37 @@ class CompiledStep:
             torch.cuda.set_rng_state_all(generators[1])
             raise
 
-    def run(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    def run(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of a batch; the loss can be differentiated, or the weights are updated."""
-        assert self.trace is not None
-        inputs = self.trace.inputs(batch)
-        if self.update is None:
-            terms = _Differentiable.apply(self, inputs, *self.trace.leaves)
-        else:
-            assert self.call is not None
-            with torch.no_grad():
-                *terms, finite = self.call(*inputs, *self.update.inputs(self.updated))
-            self.finite = bool(finite)
-        return dict(zip(self.trace.names, terms, strict=True))
-
-    def compute(self, inputs: list[Tensor]) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-        """The terms, and the gradients, each in memory of its own as optimizers expect."""
         assert self.call is not None
-        assert self.trace is not None
-        found, terms = list(self.call(*inputs)), len(self.trace.names)
-        if self.shared is None:  # decided when the graph was compiled: the same at every call
-            self.shared = _shared(found, inputs)
-        for i in self.shared:
-            found[i] = found[i].clone()
-        return tuple(found[:terms]), found[terms:]
+        assert self.traced is not None
+        inputs = self.traced.inputs(batch)
+        with torch.no_grad():
+            if self.update is None:
+                outputs = self._in_own_memory(inputs, [*self.call(*inputs)])
+            else:
+                *outputs, finite = self.call(*inputs, *self.update.inputs(self.updated))
+                self.finite = bool(finite)
+        terms = dict(zip(self.traced.names, outputs, strict=False))
+        if gradients := outputs[len(terms) :]:
+            terms["loss"] = KnownGradients.apply(terms["loss"], gradients, *self.traced.leaves)
+        return terms
+
+    def _in_own_memory(self, inputs: list[Tensor], outputs: list[Tensor]) -> list[Tensor]:
+        """The outputs, of which none shares memory: an optimizer may change gradients in place."""
+        if self._shared is None:  # decided when the graph was compiled: the same at every call
+            self._shared = _sharing(outputs, inputs)
+        for i in self._shared:
+            outputs[i] = outputs[i].clone()
+        return outputs
 
 
-def _shared(outputs: list[Tensor], inputs: list[Tensor]) -> list[int]:
+def _sharing(outputs: list[Tensor], inputs: list[Tensor]) -> list[int]:
     """The outputs that share memory with an input or with an output before them."""
-    known, found = {t.untyped_storage().data_ptr() for t in inputs}, []
+    known, sharing = {t.untyped_storage().data_ptr() for t in inputs}, []
     for i, t in enumerate(outputs):
         pointer = t.untyped_storage().data_ptr()
         if pointer in known:
-            found.append(i)
+            sharing.append(i)
         known.add(pointer)
-    return found
-
-
-class _Differentiable(torch.autograd.Function):
-    """The terms of a step, the first of them with gradients that are known already."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, graph: CompiledStep, inputs: list[Tensor], *_: Tensor
-    ) -> tuple[Tensor, ...]:
-        terms, ctx.gradients = graph.compute(inputs)
-        ctx.mark_non_differentiable(*terms[1:])
-        ctx.set_materialize_grads(False)
-        return terms
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "gradients of a compiled bound cannot be differentiated again (create_graph=True): "
-                "use bound.eager"
-            )
-        if ctx.gradients is None:
-            raise RuntimeError(
-                "the loss of a compiled bound was differentiated before: use "
-                "backward(retain_graph=True), or compute it again"
-            )
-        gradients: tuple[Tensor, ...] = tuple(ctx.gradients)
-        keep = torch._C._autograd._get_current_graph_task_keep_graph()
-        if not keep:
-            ctx.gradients = None
-        if outer is None:
-            return None, None, *(None for _ in gradients)
-        # on an accelerator, to ask whether it is 1 would wait for the loss
-        if keep or outer.device.type != "cpu" or outer.item() != 1:
-            gradients = torch._foreach_mul(gradients, outer)
-        return None, None, *gradients
+    return sharing

@@ -1,8 +1,7 @@
 """How a graph is handed to Inductor, and what is rewritten in it on the way.
 
-Inductor fuses what is done to each number; which products are made, which routine makes them, and
-with which formula a logarithm is taken, it leaves as it finds it. On a CPU the passes of
-`vaezoo.compiler.passes` choose those.
+Inductor fuses element-wise work; it does not choose which products are made, or by which library,
+or with which formula a logarithm is taken. The passes of `vaezoo.compiler.passes` choose those.
 """
 
 from __future__ import annotations
@@ -10,51 +9,53 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.fx import GraphModule
+from torch.utils._pytree import tree_leaves
 
-from vaezoo.compiler import onednn
+from vaezoo.compiler import onednn, passes
 from vaezoo.compiler.noise import NoiseInOrder
-from vaezoo.compiler.passes import biases, log1p, merging, routines
 from vaezoo.compiler.tracing import Backend
 
-__all__ = ["Rewrites", "compiled"]
+__all__ = ["Rewrites", "compile_graph"]
 
 aten = torch.ops.aten
 
 
 class Rewrites(CustomGraphPass):
-    """All passes over a graph, in place.
+    """The passes for a graph's device, in order; a graph of several devices is left as it is."""
 
-    Args:
-        onednn_leads: whether oneDNN multiplies much faster than MKL; found by trial if not given.
-    """
-
-    def __init__(self, *, onednn_leads: bool | None = None) -> None:
-        self.onednn_leads = onednn.onednn_leads() if onednn_leads is None else onednn_leads
+    def __init__(self) -> None:
+        self.onednn_leads = onednn.onednn_leads()  # by trial, which Inductor's fake tensors cannot
 
     def __call__(self, graph: fx.Graph) -> None:
         """Rewrite the graph."""
-        log1p.shorten_logarithms(graph)
-        biases.part_biases(graph)
-        merging.merge_products(graph)
-        routines.choose_routines(graph, leads=self.onednn_leads)
+        for rewrite in passes.PASSES.get(_device_of(graph), ()):
+            rewrite(graph)
 
     def uuid(self) -> bytes | None:
-        """What Inductor's cache on disk knows these passes by."""
-        passes = (log1p, biases, merging, routines, onednn)
-        files = (__file__, *(module.__file__ for module in passes))
+        """What Inductor's cache on disk knows these passes by: the text of every file of theirs."""
+        folder = Path(passes.__file__).parent
+        files = (__file__, onednn.__file__, *map(str, sorted(folder.glob("*.py"))))
         return get_hash_for_files(files, extra=str(self.onednn_leads))
 
 
-def compiled(
+def _device_of(graph: fx.Graph) -> str:
+    """The device of a graph's tensors, apart from single numbers; "" if they are on several."""
+    values = tree_leaves([node.meta.get("val") for node in graph.nodes])
+    devices = {v.device.type for v in values if isinstance(v, Tensor) and v.dim()}
+    return devices.pop() if len(devices) == 1 else ""
+
+
+def compile_graph(
     graph: GraphModule, inputs: list[Tensor], backend: str | Backend
 ) -> Callable[..., Sequence[Tensor]]:
-    """The graph by a backend, with torch's own generators: a seed gives the same noise as eagerly.
+    """A graph, compiled by a backend; under the same seed it draws the same noise as eagerly.
 
     Args:
         graph: of flat arguments.
@@ -68,11 +69,11 @@ def compiled(
     with warnings.catch_warnings():
         # of no concern to users: torch's compiler uses what torch deprecates
         warnings.simplefilter("ignore", DeprecationWarning)
-        found = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
+        compile_ = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
         with torch._inductor.config.patch(_settings(torch._inductor.config)), _shapes():
             # all sizes are constants
             static = {"ignore_shape_env": True} if backend == "inductor" else {}
-            return found(graph, inputs, **static)
+            return compile_(graph, inputs, **static)
 
 
 def _part_multiples(graph: GraphModule) -> None:
@@ -97,7 +98,7 @@ def _shapes() -> contextlib.AbstractContextManager[Any]:
 
 
 def _settings(config: Any) -> dict[str, Any]:
-    found = {
+    settings = {
         "size_asserts": False,  # inputs are known to be like those traced
         "alignment_asserts": False,
         # torch 2.13 may give the memory of a joined tensor away while a part of it, changed in
@@ -110,8 +111,8 @@ def _settings(config: Any) -> dict[str, Any]:
     }
     if config.cpp.vec_isa_ok is None:
         # otherwise each process compiles and loads three programs to try what the CPU says it has
-        found["cpp.vec_isa_ok"] = True
-    return found
+        settings["cpp.vec_isa_ok"] = True
+    return settings
 
 
 def _leaves_draws_in_order() -> bool:

@@ -1,4 +1,4 @@
-"""The operator `vaezoo::product`, which is a product by oneDNN, and whether oneDNN leads here."""
+"""The operator `vaezoo::product`, a product by oneDNN, and whether oneDNN beats MKL here."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["onednn_leads"]
 
 LEAD = 1.4  # 2.1 on the Zen 5
 LINEAR = torch.ops.mkldnn._linear_pointwise.default
-PLAIN: tuple[Any, ...] = (None, "none", [], "")
+UNFUSED: tuple[Any, ...] = (None, "none", [], "")
 _library = torch.library.Library("vaezoo", "DEF")
 _library.define("product(Tensor x, Tensor w) -> Tensor")
 
 
 @torch.library.impl(_library, "product", "CPU")
 def product(x: Tensor, w: Tensor) -> Tensor:
-    found: Tensor = LINEAR(x, w.T, *PLAIN)
-    return found
+    result: Tensor = LINEAR(x, w.T, *UNFUSED)
+    return result
 
 
 @torch.library.impl(_library, "product", "Meta")
@@ -33,9 +33,9 @@ def _shape_of_product(x: Tensor, w: Tensor) -> Tensor:
 
 @lowering.register_lowering(torch.ops.vaezoo.product.default, type_promotion_kind=None)
 def _called_directly(x: Any, w: Any) -> Any:
-    """Without Python between Inductor's program and oneDNN, which takes 6 µs a product."""
+    """Call oneDNN from Inductor's program without Python in between, which takes 6 µs a product."""
     call = lowering.fallback_handler(LINEAR, add_to_fallback_set=False)
-    return call(x, lowering.permute(w, [1, 0]), *PLAIN)
+    return call(x, lowering.permute(w, [1, 0]), *UNFUSED)
 
 
 @functools.cache

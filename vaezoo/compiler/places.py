@@ -1,16 +1,17 @@
-"""Where Python code keeps things: what `compiler.state` walks over, read and written in one way."""
+"""Where Python code keeps things: the places that `state` reads and writes, all in one way."""
 
 from __future__ import annotations
 
 import functools
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from pyro.poutine.messenger import Messenger
+from torch import nn
 
 __all__ = [
     "Attributes",
@@ -20,11 +21,12 @@ __all__ = [
     "Place",
     "differing",
     "generators",
+    "hook_tables",
 ]
 
 HUGE = 2**26  # bytes
 
-_PLAIN = (bool, int, float, complex, str, bytes, frozenset, np.generic)
+_COMPARED = (bool, int, float, complex, str, bytes, frozenset, np.generic)
 _ABSENT = object()
 
 
@@ -35,7 +37,7 @@ class Place(Protocol):
         """What it holds now, copied."""
 
     def write(self, values: dict[Any, Any]) -> None:
-        """Let it hold these again."""
+        """Put these values back."""
 
 
 class Entries:
@@ -61,30 +63,30 @@ class Entries:
         return {n: self._owner[n] for n in self._names if n in self._owner}
 
     def write(self, values: dict[Any, Any]) -> None:
-        """Let it hold these again."""
+        """Put these values back."""
         for name in self.read().keys() - values.keys():
             del self._owner[name]
         self._owner.update(values)
 
 
 class Attributes:
-    """What an object keeps in slots, or a cell as its contents."""
+    """What an object holds in its slots, or a cell as its contents."""
 
     def __init__(self, owner: Any, labels: Mapping[str, str]) -> None:
         self._owner, self._labels = owner, labels
 
     def read(self) -> dict[str, Any]:
         """What it holds now, by label."""
-        found = {}
+        values = {}
         for name, label in self._labels.items():
             try:
-                found[label] = getattr(self._owner, name)
+                values[label] = getattr(self._owner, name)
             except (AttributeError, ValueError):  # an empty slot, an empty cell
                 continue
-        return found
+        return values
 
     def write(self, values: dict[str, Any]) -> None:
-        """Let it hold these again."""
+        """Put these values back."""
         for name, label in self._labels.items():
             if label in values:
                 setattr(self._owner, name, values[label])
@@ -93,7 +95,7 @@ class Attributes:
 
 
 class ClassAttributes:
-    """What a class keeps, but for what Python keeps there."""
+    """The attributes of a class, without those that Python itself sets."""
 
     def __init__(self, owner: type, names: frozenset[str] | None = None) -> None:
         self._owner, self._names = owner, names
@@ -104,7 +106,7 @@ class ClassAttributes:
         return own if self._names is None else {n: own[n] for n in self._names if n in own}
 
     def write(self, values: dict[str, Any]) -> None:
-        """Let it hold these again."""
+        """Put these values back."""
         now = self.read()
         for name in now.keys() - values.keys():
             delattr(self._owner, name)
@@ -133,7 +135,7 @@ class Contents:
 
     @classmethod
     def of(cls, name: str, owner: Any) -> Contents | None:
-        """The contents of an object, if it is of a kind that is known, and no huge array."""
+        """The contents of an object; None if its kind is not known, or it is a huge array."""
         if isinstance(owner, np.ndarray) and owner.nbytes > HUGE:
             return None
         known = ((read, write) for kind, read, write in _KINDS if isinstance(owner, kind))
@@ -147,7 +149,7 @@ class Contents:
         return {self._name: self._read()}
 
     def write(self, values: dict[str, Any]) -> None:
-        """Let it hold these again."""
+        """Put these values back."""
         self._write(values[self._name])
 
 
@@ -159,8 +161,23 @@ def generators() -> list[Contents]:
     ]
 
 
+def hook_tables(modules: Iterable[nn.Module]) -> list[dict[Any, Any]]:
+    """Where torch keeps the hooks that run with these modules, and those that run with any."""
+    everywhere = nn.modules.module
+    tables = [
+        everywhere._global_forward_hooks,
+        everywhere._global_forward_pre_hooks,
+        everywhere._global_backward_hooks,
+        everywhere._global_backward_pre_hooks,
+    ]
+    for m in modules:
+        tables += [m._forward_hooks, m._forward_pre_hooks]
+        tables += [m._backward_hooks, m._backward_pre_hooks]
+    return tables
+
+
 def differing(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> list[str]:
-    """The names whose values are neither identical nor, if they are plain data, equal.
+    """The names whose values are neither the same object nor equal numbers, strings or arrays.
 
     Example:
         >>> differing({"a": 1.5, "b": [], "c": 0}, {"a": 1.5, "b": [2]})
@@ -175,7 +192,7 @@ def _same(a: Any, b: Any) -> bool:
         return True
     if type(a) is not type(b):
         return False
-    if isinstance(a, _PLAIN):
+    if isinstance(a, _COMPARED):
         return bool(a == b or (a != a and b != b))
     if isinstance(a, tuple | list):
         return len(a) == len(b) and all(map(_same, a, b))
@@ -183,7 +200,7 @@ def _same(a: Any, b: Any) -> bool:
         return a.keys() == b.keys() and all(_same(v, b[k]) for k, v in a.items())
     if isinstance(a, np.ndarray):
         return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
-    return isinstance(a, Messenger)  # a guide of Pyro's makes its plates anew at each call
+    return isinstance(a, Messenger)  # equal ones may be rebuilt at each call: an autoguide's plates
 
 
 def _refill(owner: Any, values: Any) -> None:

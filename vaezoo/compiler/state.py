@@ -5,7 +5,7 @@
     state.changes()  # the names of what they have changed
     state.restore()
 
-Found by a walk from the roots: through attributes of objects, elements of containers, closures and
+It is looked for from the roots on: in attributes of objects, elements of containers, closures and
 defaults of functions, attributes of user classes, and the globals that user functions name. What
 libraries keep for themselves is left out. Not seen are the places of iterators and generators,
 what extensions keep, and writes into tensors (see `vaezoo.compiler.trials`).
@@ -108,21 +108,21 @@ class State:
 
     def changes(self) -> list[str]:
         """The names of what differs from when the state was taken."""
-        found = (differing(before, place.read()) for place, before in self._places)
-        return sorted({name for names in found for name in names})
+        changed = (differing(before, place.read()) for place, before in self._places)
+        return sorted({name for names in changed for name in names})
 
     def is_current(self) -> bool:
         """Whether nothing differs."""
         return not any(differing(before, place.read()) for place, before in self._places)
 
     def restore(self) -> None:
-        """Put back what differs."""
+        """Put back what differs from when the state was taken."""
         for place, before in self._places:
             if differing(before, place.read()):
                 place.write(before)
 
     def modules(self) -> list[nn.Module]:
-        """Those that were met."""
+        """The modules that the roots lead to."""
         return [m for o in self._known if isinstance(o, nn.Module) for m in o.modules()]
 
     def _hold(self, place: Place) -> dict[Any, Any]:
@@ -132,7 +132,7 @@ class State:
         return before
 
     def _look(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
-        """Hold what a value keeps, and say what it leads to."""
+        """Note what a value holds now, and yield what it leads to."""
         wrapped = next((of(value) for kind, of in _WRAPPERS.items() if isinstance(value, kind)), ())
         yield from ((name, w) for w in wrapped)
         if isinstance(value, types.FunctionType):
@@ -175,9 +175,9 @@ class State:
         yield from self._hold(Entries(vars(value))).items()
         if not is_in_a_library(value):
             names = names_in(value.__code__)
-            found = self._hold(Entries(value.__globals__, names))
-            yield from found.items()
-            for module in found.values():
+            named = self._hold(Entries(value.__globals__, names))
+            yield from named.items()
+            for module in named.values():
                 if isinstance(module, types.ModuleType) and not is_in_a_library(module):
                     yield from self._hold(Entries(vars(module), names)).items()
 

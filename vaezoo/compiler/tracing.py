@@ -16,30 +16,46 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaezoo.autograd import leaves
-from vaezoo.compiler.writes import Writes, memory, tensors_in
-from vaezoo.objectives import Schedule
-from vaezoo.objectives.finding import schedules
+from vaezoo.compiler.reads import NoNumbers, NoReads
+from vaezoo.compiler.writes import Writes, memory
+from vaezoo.objectives.schedules import Schedule, schedules_in
 from vaezoo.scopes import own_generator, unchecked
 
-__all__ = ["Backend", "Trace", "gradients"]
+__all__ = ["Backend", "Traceable", "TracedStep", "gradients"]
 
-_LOOKS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
-_FRESH = (torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default)
-_NUMBERS = (Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__)
-_GET_DATA, _SET_DATA = Tensor.data.__get__, Tensor.data.__set__  # type: ignore[attr-defined]
 Backend = Callable[[GraphModule, list[Tensor]], Callable[..., Sequence[Tensor]]]
 
 
-class Trace:
+class Traceable(Protocol):
+    """What the compiler asks of the bound whose steps it compiles.
+
+    Attributes:
+        model: with the programs `model` and `guide`.
+        objective: whose schedules and numbers the loss depends on.
+    """
+
+    model: Any
+    objective: Any
+
+    @property
+    def compiled(self) -> object:
+        """What keeps compiled steps of the bound; a change of it is no change of the bound."""
+
+    def eager(self, *batch: Tensor) -> dict[str, Tensor]:
+        """The terms of a batch, the loss among them if there is one to differentiate."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """The bound, the model and all modules in it."""
+
+
+class TracedStep:
     """One step of a bound, recorded on one batch.
 
     Attributes:
@@ -51,45 +67,46 @@ class Trace:
         written: which of the graph's inputs it writes into.
     """
 
-    def __init__(self, bound: nn.Module, batch: tuple[Tensor, ...]) -> None:
+    def __init__(self, bound: Traceable, batch: tuple[Tensor, ...]) -> None:
         from torch.fx.experimental.proxy_tensor import make_fx  # slow to import
 
         self.names: list[str] = []
         self.leaves: list[Tensor] = []
-        self.schedules = list(schedules(bound.objective))
-        self._eager: Callable[..., dict[str, Tensor]] = bound.eager  # type: ignore[assignment]
+        self.schedules = list(schedules_in(bound.objective))
+        self._eager, self._reads = bound.eager, NoReads()
         # tracing runs the step, and the step runs after it
         with own_generator(), Writes() as writes, unchecked():
             # a lambda, because make_fx counts the arguments of a method wrongly
             step = make_fx(lambda batch, values: self._step(batch, values))
             self.graph = step(list(batch), self._values(batch))
         self.held = _lift_constants(self.graph)
-        if any(t.numel() and memory(t) in self._looks.unrecorded() for t in self.held):
+        if any(t.numel() and memory(t) in self._reads.unrecorded() for t in self.held):
             raise RuntimeError("the program hands a tensor on in a way that is not recorded")
         given = enumerate(map(memory, self.inputs(batch)))
         self.written = [i for i, where in given if where in writes.memory]
 
     def inputs(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
-        """The arguments of the graph, for a batch: also what schedules and weights are now."""
-        return [*(t.contiguous() for t in batch), *self._values(batch), *self.held]
+        """The graph's arguments for a batch, with schedules and weights as they are now."""
+        return [*map(Tensor.contiguous, batch), *self._values(batch), *self.held]
 
     def _step(self, batch: list[Tensor], values: list[Tensor]) -> list[Tensor]:
-        self._looks = _NoLooks()
-        with _fixed(self.schedules, values), self._looks, _NoNumbers(self._looks):
+        with _fixed(self.schedules, values), self._reads, NoNumbers(self._reads):
             terms = self._eager(*batch)
         self.names = sorted(terms, key="loss".__ne__)
-        found = gradients(terms.get("loss"))
-        self.leaves = [p for p, _ in found]
-        return [*(terms[name] for name in self.names), *(g for _, g in found)]
+        by_leaf = gradients(terms.get("loss"))
+        self.leaves = [leaf for leaf, _ in by_leaf]
+        return [*(terms[name] for name in self.names), *(g for _, g in by_leaf)]
 
     def _values(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
-        """What the schedules say now, as tensors."""
+        """The values that the schedules have now, as tensors."""
+        if not self.schedules:
+            return []
         like = next((t for t in batch if t.is_floating_point()), torch.empty(0))
         return [like.new_tensor(getattr(o, name).value) for o, name in self.schedules]
 
 
 def gradients(loss: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-    """Those of a loss by each of its leaves that it depends on, with the leaves; no hook runs.
+    """The leaves that a loss depends on, each with its gradient; no hook of theirs runs.
 
     Example:
         >>> a = torch.tensor(3.0, requires_grad=True)
@@ -100,8 +117,8 @@ def gradients(loss: Tensor | None) -> list[tuple[Tensor, Tensor]]:
     if loss is None or not ends:
         return []
     with _unhooked(ends):
-        found = torch.autograd.grad(loss, ends, allow_unused=True)
-    return [(p, g) for p, g in zip(ends, found, strict=True) if g is not None]
+        each = torch.autograd.grad(loss, ends, allow_unused=True)
+    return [(leaf, g) for leaf, g in zip(ends, each, strict=True) if g is not None]
 
 
 def _lift_constants(graph: GraphModule) -> list[Tensor]:
@@ -124,64 +141,6 @@ def _lift_constants(graph: GraphModule) -> list[Tensor]:
     return tensors
 
 
-class _NoLooks(TorchDispatchMode):
-    """Refuses programs that look at the value of a tensor from outside: what follows is constant.
-
-    Of tensors made while tracing, `make_fx` knows which have values to look at.
-
-    Attributes:
-        made: the memory of tensors made within it.
-        constant: the memory of those that are the same at every step.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.made: set[int | None] = set()
-        self.constant: set[int | None] = set()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func in _LOOKS and memory(args[0]) not in self.made:
-            raise RuntimeError(f"the program looks at the value of a tensor ({func})")
-        given = set(map(memory, tensors_in((args, kwargs))))
-        found = func(*args, **(kwargs or {}))
-        made = set(map(memory, tensors_in(found)))
-        random = torch.Tag.nondeterministic_seeded in func.tags
-        if func in _FRESH:  # of numbers in the program; what holds them first has been given
-            self.constant |= made | given
-        elif given <= self.constant and not random:
-            self.constant |= made
-        else:
-            self.constant -= made | (given if func._schema.is_mutable else set())
-        # what an operation returns may be a view of what it was given
-        self.made |= made if func in _FRESH else made - given
-        return found
-
-    def unrecorded(self) -> set[int | None]:
-        """The memory of tensors that depend on the batch: where a graph holds such, it is wrong."""
-        return self.made - self.constant
-
-
-class _NoNumbers(TorchFunctionMode):
-    """Refuses programs that hand the values of a tensor to NumPy or Python, which trace nothing."""
-
-    def __init__(self, looks: _NoLooks) -> None:
-        super().__init__()
-        self.looks = looks
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func in _NUMBERS and memory(args[0]) not in self.looks.constant:
-            raise RuntimeError(f"the program looks at the value of a tensor ({func.__name__})")
-        if func == _SET_DATA:
-            raise RuntimeError("the program sets the data of a tensor")
-        if func == _GET_DATA:  # the same, but recorded
-            return args[0].detach()
-        return func(*args, **(kwargs or {}))
-
-
 @contextlib.contextmanager
 def _unhooked(ends: list[Tensor]) -> Iterator[None]:
     """Without the hooks of leaves, which run when the gradients are handed out."""
@@ -196,7 +155,7 @@ def _unhooked(ends: list[Tensor]) -> Iterator[None]:
 
 
 class _Fixed(Schedule):
-    """A schedule that says one tensor: while tracing, an input of the graph."""
+    """A schedule whose value is a given tensor: while tracing, an input of the graph."""
 
     def __init__(self, tensor: Tensor) -> None:
         super().__init__()
@@ -209,6 +168,7 @@ class _Fixed(Schedule):
 
 @contextlib.contextmanager
 def _fixed(schedules: list[tuple[Any, str]], values: list[Tensor]) -> Iterator[None]:
+    """Within it the schedules have the values of these tensors."""
     before = [getattr(owner, name) for owner, name in schedules]
     for (owner, name), value in zip(schedules, values, strict=True):
         setattr(owner, name, _Fixed(value))

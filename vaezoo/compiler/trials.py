@@ -1,4 +1,4 @@
-"""Whether a traced step is the program it was traced from: both are run on another batch.
+"""Whether a traced step does what the program does: both are run on another batch.
 
 A graph repeats what was recorded on one batch. A number that the program took out of a tensor, or
 from a counter, a clock or a generator that is not torch's, is a constant of it, whatever the next
@@ -19,19 +19,19 @@ from typing import Any, NamedTuple
 
 import pyro
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vaezoo.compiler.places import hook_tables
 from vaezoo.compiler.state import State, is_in_a_library, names_in
-from vaezoo.compiler.tracing import Trace, gradients
+from vaezoo.compiler.tracing import Traceable, TracedStep, gradients
 from vaezoo.compiler.writes import Writes
 from vaezoo.scopes import own_generator
 
-__all__ = ["altered", "hooks", "tried"]
+__all__ = ["altered", "tried"]
 
 SEED = 1_812_433  # of the noise of a trial: not one that a program is likely to set itself
-SMALL = (
-    1e-3  # of the largest gradient: one smaller than that may differ by more, relative to itself
-)
+# of the largest gradient: one smaller than that may differ by more, relative to itself
+SMALL = 1e-3
 Batch = tuple[Tensor, ...]
 
 
@@ -43,9 +43,9 @@ class _Outcome(NamedTuple):
 
 
 def tried(
-    bound: nn.Module, batch: Batch, others: Iterable[Batch], *, without: Iterable[Any] = ()
-) -> tuple[Trace, frozenset[str]]:
-    """A bound's step as traced on a batch, and held against the program on others.
+    bound: Traceable, batch: Batch, others: Iterable[Batch], *, without: Iterable[Any] = ()
+) -> tuple[TracedStep, frozenset[str]]:
+    """A bound's step, traced on a batch and compared with the program on others.
 
     Args:
         bound: what is traced.
@@ -54,7 +54,7 @@ def tried(
         without: objects that may change.
 
     Returns:
-        The trace, and the names of attributes and globals in the code that is not a library's.
+        The step, and the names of attributes and globals in the code that is not a library's.
 
     Raises:
         RuntimeError: the graph does not do what the program does; the message says why.
@@ -62,28 +62,28 @@ def tried(
     with _effects_refused(bound):
         state = State({"bound": bound, "params": pyro.get_param_store()}, without=without)
         try:
-            trace = Trace(bound, batch)
+            traced = TracedStep(bound, batch)
             _check(state)
-            names = [_try(trace, bound, other, state) for other in others]
+            names = [_try(traced, bound, other, state) for other in others]
             if not any(n is not None for n in names):
-                names.append(_try(trace, bound, batch, state))
+                names.append(_try(traced, bound, batch, state))
         finally:
             state.restore()
-    return trace, frozenset().union(*(n for n in names if n is not None))
+    return traced, frozenset().union(*(n for n in names if n is not None))
 
 
-def _try(trace: Trace, bound: Any, batch: Batch, state: State) -> frozenset[str] | None:
+def _try(traced: TracedStep, bound: Traceable, batch: Batch, state: State) -> frozenset[str] | None:
     """The names in the code that has run; None if the program does not take the batch."""
 
     def program() -> tuple[Iterable[Tensor], Iterable[Tensor]]:
         terms = bound.eager(*batch)
-        found = gradients(terms.get("loss"))
-        return [terms[name] for name in trace.names], [g for _, g in found]
+        by_leaf = gradients(terms.get("loss"))
+        return [terms[name] for name in traced.names], [g for _, g in by_leaf]
 
     def graph() -> tuple[Iterable[Tensor], Iterable[Tensor]]:
         with torch.no_grad():
-            found = trace.graph(*trace.inputs(batch))
-        return found[: len(trace.names)], found[len(trace.names) :]
+            outputs = traced.graph(*traced.inputs(batch))
+        return outputs[: len(traced.names)], outputs[len(traced.names) :]
 
     with _own_code() as codes:
         try:
@@ -92,7 +92,7 @@ def _try(trace: Trace, bound: Any, batch: Batch, state: State) -> frozenset[str]
             return None
         finally:
             _check(state)
-    where = _disagreement(trace.names, expected, _outcome(graph))
+    where = _disagreement(traced.names, expected, _outcome(graph))
     if where:
         raise RuntimeError(f"on another batch the graph and the program differ in {where}")
     return frozenset().union(*map(names_in, codes))
@@ -109,9 +109,9 @@ def _check(state: State) -> None:
 
 def _outcome(step: Callable[[], tuple[Iterable[Tensor], Iterable[Tensor]]]) -> _Outcome:
     with own_generator(SEED), pyro.validation_enabled(False), Writes() as writes:
-        terms, found = ([t.detach().clone() for t in tensors] for tensors in step())
+        terms, each = ([t.detach().clone() for t in tensors] for tensors in step())
         generators = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
-        return _Outcome(terms, found, writes.now(), generators)
+        return _Outcome(terms, each, writes.now(), generators)
 
 
 def _disagreement(names: list[str], a: _Outcome, b: _Outcome) -> str:
@@ -141,7 +141,7 @@ def _size(t: Tensor) -> float:
 
 
 def _are_close(a: Tensor, b: Tensor, unit: float) -> bool:
-    """To half of the digits, of the largest element or of a unit."""
+    """Whether they agree to half of the digits, of the largest element or of a unit."""
     if not a.dtype.is_floating_point:
         return torch.equal(a, b)
     digits = torch.finfo(a.dtype).eps ** 0.5
@@ -164,10 +164,10 @@ def _altered(t: Tensor) -> Tensor:
     """The larger of each number and the one before it; another constant in place of one."""
     if not t.numel() or t.dtype == torch.bool or t.is_complex():
         return t.clone()
-    found = torch.maximum(t.flatten(), t.flatten().roll(1)).reshape(t.shape)
-    if t.is_floating_point() and torch.equal(found, t):
+    larger = torch.maximum(t.flatten(), t.flatten().roll(1)).reshape(t.shape)
+    if t.is_floating_point() and torch.equal(larger, t):
         return 1 - t if ((t >= 0) & (t <= 1)).all() else t + 1
-    return found
+    return larger
 
 
 @contextlib.contextmanager
@@ -185,25 +185,10 @@ def _own_code() -> Iterator[set[types.CodeType]]:
         codes -= set(filter(is_in_a_library, codes))
 
 
-def hooks(modules: Iterable[nn.Module]) -> list[dict[Any, Any]]:
-    """Where torch keeps the hooks that run with modules, and those that run with any."""
-    tables = torch.nn.modules.module
-    everywhere = [
-        tables._global_forward_hooks,
-        tables._global_forward_pre_hooks,
-        tables._global_backward_hooks,
-        tables._global_backward_pre_hooks,
-    ]
-    for m in modules:
-        everywhere += [m._forward_hooks, m._forward_pre_hooks]
-        everywhere += [m._backward_hooks, m._backward_pre_hooks]
-    return everywhere
-
-
 @contextlib.contextmanager
-def _effects_refused(bound: nn.Module) -> Iterator[None]:
+def _effects_refused(bound: Traceable) -> Iterator[None]:
     """Within it a hook that returns nothing raises: it is there for something else."""
-    before = [(table, dict(table)) for table in hooks(bound.modules()) if table]
+    before = [(table, dict(table)) for table in hook_tables(bound.modules()) if table]
     for table, entries in before:
         table.update({key: functools.partial(_call, hook) for key, hook in entries.items()})
     try:
@@ -214,8 +199,8 @@ def _effects_refused(bound: nn.Module) -> Iterator[None]:
 
 
 def _call(hook: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    found = hook(*args, **kwargs)
-    if found is None:
+    result = hook(*args, **kwargs)
+    if result is None:
         name = getattr(hook, "__qualname__", type(hook).__name__)
         raise RuntimeError(f"the hook {name} returns nothing, and a graph would not run it")
-    return found
+    return result

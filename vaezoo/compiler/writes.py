@@ -1,4 +1,4 @@
-"""Writes into tensors from outside a block, undone at its end."""
+"""Writes of a program into tensors that it did not make, undone at the end of a block."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Writes(TorchDispatchMode):
         given = set(map(memory, tensors_in((args, kwargs))))
         for t in _written(func, args, kwargs or {}):
             self._keep(t)
-        found = func(*args, **(kwargs or {}))
-        made = set(map(memory, tensors_in(found)))
+        result = func(*args, **(kwargs or {}))
+        made = set(map(memory, tensors_in(result)))
         self._made |= made - given  # what an operation returns may be a view of what it was given
-        return found
+        return result
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
@@ -50,7 +50,7 @@ class Writes(TorchDispatchMode):
 
     @property
     def memory(self) -> set[int]:
-        """What was written into, as `memory` tells it apart."""
+        """What was written into, by the numbers of `memory`."""
         return {where for where, *_ in self._before}
 
     def now(self) -> dict[Any, Tensor]:
@@ -67,7 +67,7 @@ class Writes(TorchDispatchMode):
 
 
 def memory(t: Tensor) -> int | None:
-    """What tells memory apart: tensors that are views of the same have the same number.
+    """The number of the memory that a tensor lies in: that of its views is the same.
 
     Example:
         >>> a, b = torch.zeros(2, 3), torch.zeros(2)
@@ -91,7 +91,7 @@ def _written(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
     """The arguments of an operation that it writes into."""
     given = []
     for i, argument in enumerate(func._schema.arguments):
-        says = argument.alias_info is not None and argument.alias_info.is_write
-        if says or argument.name in STATISTICS:
+        is_written = argument.alias_info is not None and argument.alias_info.is_write
+        if is_written or argument.name in STATISTICS:
             given.append(args[i] if i < len(args) else kwargs.get(argument.name))
     return tensors_in(given)

@@ -22,14 +22,15 @@ import torch
 from pyro import infer, poutine
 from torch import Tensor, nn
 
+from vaezoo.autograd import KnownGradients
 from vaezoo.components import outside_param_store
 from vaezoo.programs.sites import drawn_before, is_label, sample_sites
 from vaezoo.scopes import checks_data, in_mode, own_generator
 
-__all__ = ["is_plain", "stock_loss"]
+__all__ = ["adapted_loss", "reports_the_bound"]
 
 
-def stock_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tensor:
+def adapted_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tensor:
     """The loss of one of Pyro's objectives, in nats per image.
 
     Args:
@@ -42,7 +43,7 @@ def stock_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tens
 
     Example:
         >>> from vaezoo.models import VAE
-        >>> loss = stock_loss(infer.RenyiELBO(num_particles=2), VAE(), torch.zeros(7, 1, 28, 28))
+        >>> loss = adapted_loss(infer.RenyiELBO(num_particles=2), VAE(), torch.zeros(7, 1, 28, 28))
         >>> loss.shape, loss.requires_grad
         (torch.Size([]), True)
     """
@@ -54,29 +55,37 @@ def stock_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tens
     if hasattr(objective, "differentiable_loss"):
         loss: Tensor = objective.differentiable_loss(*programs, *batch)
         return loss / len(x)
+    value, gradients = _collected(objective, pair, *batch)
+    if not gradients and any(p.requires_grad for p in pair.parameters()):
+        raise ValueError(
+            f"{type(objective).__name__} trains parameters that Pyro knows, and this pair names "
+            "none: call pyro.module in its model, or use an objective of vaezoo's"
+        )
+    total = KnownGradients.apply(x.new_tensor(value), list(gradients.values()), *gradients)
+    return total / len(x)
+
+
+def _collected(
+    objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any
+) -> tuple[float, dict[Tensor, Tensor]]:
+    """The loss, and its gradients by parameter; what the parameters hold is left as it was."""
     parameters = [p for p in pair.parameters() if p.requires_grad]
     kept = [p.grad for p in parameters]
     for p in parameters:
         p.grad = None
     try:
-        value = objective.loss_and_grads(*programs, *batch)
-        gradients = [p.grad for p in parameters]
+        value = objective.loss_and_grads(pair.model, pair.guide, *batch)
+        return value, {p: p.grad for p in parameters if p.grad is not None}
     finally:
         for p, grad in zip(parameters, kept, strict=True):
             p.grad = grad
-    if parameters and all(g is None for g in gradients):
-        raise ValueError(
-            f"{type(objective).__name__} trains parameters that Pyro knows, and this pair names "
-            "none: call pyro.module in its model, or use an objective of vaezoo's"
-        )
-    return _WithGradients.apply(x.new_tensor(value), gradients, *parameters) / len(x)
 
 
-def is_plain(objective: infer.elbo.ELBO) -> bool:
-    """Whether minus the loss is the plain bound: that of RenyiELBO is another, unless α is 0.
+def reports_the_bound(objective: infer.elbo.ELBO) -> bool:
+    """Whether minus the loss is the bound to report: that of RenyiELBO is not, unless α is 0.
 
     Example:
-        >>> is_plain(infer.Trace_ELBO()), is_plain(infer.RenyiELBO(alpha=0.5))
+        >>> reports_the_bound(infer.Trace_ELBO()), reports_the_bound(infer.RenyiELBO(alpha=0.5))
         (True, False)
     """
     return not isinstance(objective, infer.RenyiELBO) or objective.alpha == 0
@@ -114,16 +123,3 @@ def _check_mean_field(latents: Iterable[str], guide: dict[str, Any], model: dict
                 f"here: the model draws {others} before it, the guide after it; "
                 "use Trace_ELBO, or vaezoo's ELBO, which samples such a KL"
             )
-
-
-class _WithGradients(torch.autograd.Function):
-    """A loss whose gradients are known already."""
-
-    @staticmethod
-    def forward(ctx: Any, loss: Tensor, gradients: list[Tensor | None], *_: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *(None if g is None else outer * g for g in ctx.gradients)

@@ -1,8 +1,13 @@
-"""Schedules: weights that change in training, such as the β of an ELBO."""
+"""Weights that change in training, such as the β of an ELBO, and where an objective keeps them."""
 
 from __future__ import annotations
 
-__all__ = ["Cyclical", "Schedule", "WarmUp"]
+from collections.abc import Iterator
+from typing import Any
+
+from pyro import infer
+
+__all__ = ["Cyclical", "Schedule", "WarmUp", "objectives_in", "schedules_in"]
 
 
 class Schedule:
@@ -89,6 +94,26 @@ class Cyclical(Schedule):
 
     def __repr__(self) -> str:
         return f"Cyclical({self.steps}, ramp={self.ramp:g}, start={self.start:g}, end={self.end:g})"
+
+
+def objectives_in(objective: infer.elbo.ELBO) -> Iterator[infer.elbo.ELBO]:
+    """An objective and those inside it."""
+    yield objective
+    for value in vars(objective).values():
+        if isinstance(value, infer.elbo.ELBO):
+            yield from objectives_in(value)
+
+
+def schedules_in(objective: infer.elbo.ELBO) -> Iterator[tuple[Any, str]]:
+    """Owner and name of each schedule among the attributes of an objective and of those inside it.
+
+    Example:
+        >>> from vaezoo.objectives import ELBO, SemiSupervised
+        >>> [(o.beta.value, name) for o, name in schedules_in(SemiSupervised(ELBO(WarmUp(4))))]
+        [(0.0, 'beta')]
+    """
+    for owner in objectives_in(objective):
+        yield from ((owner, n) for n, v in vars(owner).items() if isinstance(v, Schedule))
 
 
 def _check(steps: int, start: float, end: float) -> None:

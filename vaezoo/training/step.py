@@ -4,9 +4,9 @@
     for (x,) in batches:
         terms = step(x)
 
-does what a loop around a `Bound` does. Compiled, all of it is one graph where the optimizer is a
-plain Adam on a CPU (see `compiler.adam`); otherwise the bound is compiled, and the update is the
-optimizer's own.
+does what a loop around a `Bound` does. Compiled, all of it is one graph where the optimizer is Adam
+without further options, on a CPU (see `compiler.adam`); otherwise the bound is compiled, and the
+update is the optimizer's own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from vaezoo.bound import Bound
 from vaezoo.training.untrained import Untrained
 
 if TYPE_CHECKING:
-    from vaezoo.compiler.cache import Graphs
+    from vaezoo.compiler.adam import AdamUpdate
+    from vaezoo.compiler.cache import StepCache
     from vaezoo.compiler.tracing import Backend
 
 __all__ = ["Step"]
@@ -37,6 +38,8 @@ class Step:
         max_grad_norm: scale gradients down to this norm, over all parameters, where it is larger.
 
     Attributes:
+        compiled: keeps compiled steps that update the weights too; None where the update, or all of
+            the step, is the optimizer's own.
         broken: "loss" or "gradient" where that was NaN or infinite in the last step, which then
             has changed nothing; otherwise "".
 
@@ -59,8 +62,8 @@ class Step:
         self.bound, self.optimizer, self.max_grad_norm = bound, optimizer, max_grad_norm
         self.broken = ""
         self._untrained = Untrained(bound)
-        self._graphs: Graphs | None = None
-        self._compiled: tuple[str | Backend, Callable[[str], object]] | None = None
+        self.compiled: StepCache | None = None
+        self._asked: tuple[str | Backend, Callable[[str], object] | None] | None = None
         self._settings: tuple[Any, ...] = ()
 
     @property
@@ -75,22 +78,25 @@ class Step:
         self._max_grad_norm = norm
 
     def compile(
-        self, backend: str | Backend = "inductor", *, announce: Callable[[str], object] = str
+        self,
+        backend: str | Backend = "inductor",
+        *,
+        announce: Callable[[str], object] | None = None,
     ) -> Step:
         """Compile steps from now on, under the rules of `Bound.compile`; returns self.
 
         Where another bound, optimizer or norm is set later, the steps after it are compiled anew.
         """
-        self._compiled, self._settings = (backend, announce), self._now()
-        self._graphs, self._untrained = None, Untrained(self.bound)
-        if self._is_one_graph():
-            from vaezoo.compiler.adam import AdamUpdate
-            from vaezoo.compiler.cache import Graphs
-
-            update = AdamUpdate(self.optimizer)
-            self._graphs = Graphs(backend, announce, update, before=self._untrained.keep)
-        else:
+        self._asked, self._settings = (backend, announce), self._now()
+        self.compiled, self._untrained = None, Untrained(self.bound)
+        update = self._update_inside()
+        if update is None:
             self.bound.compile(backend, announce=announce)
+        else:
+            from vaezoo.compiler.cache import StepCache
+
+            keep = self._untrained.keep
+            self.compiled = StepCache(backend, announce, update(self.optimizer), before=keep)
         return self
 
     def __call__(self, *batch: Tensor) -> dict[str, Tensor]:
@@ -101,12 +107,12 @@ class Step:
         are left in the parameters, unless the update is part of the graph; then they have none.
         """
         self._follow()
-        if self._graphs is None:
+        if self.compiled is None:
             self._untrained.keep()
-        terms = self.bound(*batch) if self._graphs is None else self._graphs(self.bound, batch)
+        terms = self.bound(*batch) if self.compiled is None else self.compiled(self.bound, batch)
         finite = math.isfinite(terms["loss"].item())
-        if self._graphs is not None and self._graphs.updated:
-            updated = self._graphs.finite
+        if self.compiled is not None and self.compiled.updated:
+            updated = self.compiled.finite
         else:
             updated = finite and self._update(terms["loss"])
             if not updated:
@@ -115,34 +121,35 @@ class Step:
         return terms
 
     def _follow(self) -> None:
-        """Compile anew, or take up, what was set since."""
+        """Follow what was set since the last step, and compile anew where that needs it."""
         if self._untrained.module is not self.bound:
             self._untrained = Untrained(self.bound)
-        if self._compiled is None:
+        if self._asked is None:
             return
-        now, known = self._now(), self._graphs is None or self._graphs.follow()
+        now, known = self._now(), self.compiled is None or self.compiled.follow()
         if known and now == self._settings:
             return
-        if self._graphs is None and now[0] is self._settings[0] and not self._is_one_graph():
+        same_bound = now[0] is self._settings[0]
+        if self.compiled is None and same_bound and self._update_inside() is None:
             self._settings = now  # the bound is compiled, and the update is anyway the optimizer's
         else:
-            self.compile(self._compiled[0], announce=self._compiled[1])
+            self.compile(self._asked[0], announce=self._asked[1])
 
     def _now(self) -> tuple[Any, ...]:
-        """What a graph of a whole step was made for."""
+        """What a compiled step with the update in it was made for."""
         b = self.bound
         hooked = b._forward_hooks or b._forward_pre_hooks or b._backward_hooks
         return b, self.optimizer, self._max_grad_norm, bool(hooked or b._backward_pre_hooks)
 
-    def _is_one_graph(self) -> bool:
-        """Whether the update can be part of it: nothing is done but what `Bound` and Adam do."""
+    def _update_inside(self) -> type[AdamUpdate] | None:
+        """What can make the update inside the graph, where nothing more is done between the two."""
         *_, norm, hooked = self._now()
         own = hooked or type(self.bound).forward is not Bound.forward
         if norm is not None or own:
-            return False
-        from vaezoo.compiler.adam import AdamUpdate
+            return None
+        from vaezoo.compiler.adam import update_for
 
-        return AdamUpdate.fits(self.optimizer)
+        return update_for(self.optimizer)
 
     def _update(self, loss: Tensor) -> bool:
         """Whether the gradients were finite, and so the step was taken."""

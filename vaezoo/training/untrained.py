@@ -1,4 +1,4 @@
-"""What a step changes besides the weights it trains: buffers, averages in frozen parameters."""
+"""What a step changes besides the weights that it trains: buffers and frozen parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 __all__ = ["Untrained"]
 
-FEW = 4096  # numbers, which are copied at each step; more of them where they were written into
+FEW = 4096  # numbers: tensors of so many are copied at each step, larger ones if written into
 
 
 class Untrained:
@@ -35,7 +35,7 @@ class Untrained:
         self._copies: dict[Tensor, tuple[Tensor, int]] = {}
 
     def keep(self) -> None:
-        """Copy them, unless a copy is as good as new."""
+        """Copy them, except large ones that were not written into since they were last copied."""
         copies: dict[Tensor, tuple[Tensor, int]] = {}
         if not self._places.are_all():
             self._places = _Places(self.module)
@@ -48,14 +48,14 @@ class Untrained:
 
     @torch.no_grad()
     def put_back(self) -> None:
-        """Let them be what they were."""
+        """Restore the values that were kept."""
         for t, (value, version) in self._copies.items():
             if t._version != version or t.numel() <= FEW:
                 t.copy_(value)
 
 
 class _Places:
-    """Where a module and those inside it keep tensors; read at each step, and so found once."""
+    """Where a module and those inside it keep tensors: found once, and read at each step."""
 
     def __init__(self, module: nn.Module) -> None:
         modules = list(module.modules())
@@ -74,7 +74,7 @@ class _Places:
 
     def untrained(self) -> list[Tensor]:
         """Buffers and frozen parameters."""
-        buffers, parameters = filter(None, self.buffers), filter(None, self.parameters)
-        found = [b for held in buffers for b in held.values() if b is not None]
-        trained = (p for held in parameters for p in held.values() if p is not None)
-        return [*found, *(p for p in trained if not p.requires_grad)]
+        with_buffers, with_parameters = filter(None, self.buffers), filter(None, self.parameters)
+        buffers = [b for held in with_buffers for b in held.values() if b is not None]
+        parameters = (p for held in with_parameters for p in held.values() if p is not None)
+        return [*buffers, *(p for p in parameters if not p.requires_grad)]

@@ -18,9 +18,9 @@ aten = torch.ops.aten
 
 
 def part_biases(graph: fx.Graph) -> None:
-    """Put mm and add in the place of each addmm on a CPU."""
+    """Put mm and add in the place of each addmm."""
     for node in graph.find_nodes(op="call_function", target=aten.addmm.default):
-        if node.meta["val"].device.type == "cpu" and not node.kwargs:
+        if not node.kwargs:
             _part(graph, node, *node.args)
 
 

@@ -32,10 +32,9 @@ COEFFICIENTS = (
 
 
 def shorten_logarithms(graph: fx.Graph) -> None:
-    """Put a polynomial in the place of each log1p(exp(-|l|)) in float32, on a CPU."""
+    """Put a polynomial in the place of each log1p(exp(-|l|)) in float32."""
     for node in graph.find_nodes(op="call_function", target=aten.log1p.default):
-        value = node.meta["val"]
-        if value.device.type == "cpu" and value.dtype == torch.float32 and _is_tail(node.args[0]):
+        if node.meta["val"].dtype == torch.float32 and _is_tail(node.args[0]):
             _expand(graph, node.args[0], node)
 
 

@@ -1,4 +1,4 @@
-"""Products by the same matrix made at once, in a compiled graph on a CPU.
+"""Products by the same matrix made at once.
 
 A semi-supervised step runs the same networks on unlabelled images, on these with every label, and
 on labelled ones. Each run multiplies by the same weights, and a product of a hundred rows is slower
@@ -7,8 +7,8 @@ per row than one of a thousand. Rows are put one below the other:
     x₁ W, x₂ W              [x₁; x₂] W, in slices
     g₁ᵀ x₁ + g₂ᵀ x₂         [g₁; g₂]ᵀ [x₁; x₂]
 
-The pass `merge_products` moves nodes of the graph behind what they then depend on; random numbers
-are drawn in the order they were.
+The pass re-sorts the graph so that every node follows its inputs; random numbers are drawn in the
+order they were.
 """
 
 from __future__ import annotations
@@ -39,10 +39,9 @@ def merge_products(graph: fx.Graph) -> None:
     work = _Merging(graph)
     groups = defaultdict(list)
     for node in graph.find_nodes(op="call_function", target=aten.mm.default):
-        if node.meta["val"].device.type == "cpu":
-            source = _source(node.args[1])
-            if source[0].op == "placeholder":  # weights, rather than what one run has computed
-                groups[node.meta["val"].dtype, *source].append(node)
+        source = _source(node.args[1])
+        if source[0].op == "placeholder":  # weights, rather than what one run has computed
+            groups[node.meta["val"].dtype, *source].append(node)
     for a, b in itertools.chain.from_iterable(map(itertools.pairwise, groups.values())):
         if a.users and _are_few(a, b) and not work.depends(b, a) and not work.depends(a, b):
             work.merge(a, b)
@@ -68,6 +67,7 @@ class _Merging:
         return [*node.all_input_nodes, *([self.before[node]] if node in self.before else [])]
 
     def depends(self, node: fx.Node, on: fx.Node) -> bool:
+        """Whether one node must come after another."""
         seen, stack = set(), [node]
         while stack:
             one = stack.pop()
@@ -87,7 +87,7 @@ class _Merging:
         return node
 
     def stack(self, a: Any, b: Any) -> fx.Node:
-        """The rows of both, a node for each two."""
+        """The rows of one below those of the other; one node for each pair."""
         if (a, b) not in self.stacks:
             self.stacks[a, b] = self.call(aten.cat.default, [a, b], 0)
         return self.stacks[a, b]
@@ -103,14 +103,14 @@ class _Merging:
     def merge_gradients(self, total: Any, a: Any, b: Any) -> None:
         """[g₁; g₂]ᵀ [x₁; x₂] in the place of g₁ᵀ x₁ + g₂ᵀ x₂."""
         g = self.stack(a.args[0].args[0], b.args[0].args[0])
-        turned = self.call(aten.permute.default, g, [1, 0])
-        merged = self.call(aten.mm.default, turned, self.stack(a.args[1], b.args[1]))
+        transposed = self.call(aten.permute.default, g, [1, 0])
+        merged = self.call(aten.mm.default, transposed, self.stack(a.args[1], b.args[1]))
         if merged.meta["val"].dtype != total.meta["val"].dtype:
             merged = self.call(CONVERT, merged, total.meta["val"].dtype)
         total.replace_all_uses_with(merged)
 
     def sort(self) -> None:
-        """Every node behind its inputs, and all that writes into inputs of the graph at the end."""
+        """Put every node behind its inputs, and what writes into inputs of the graph at the end."""
         nodes = [node for node in self.graph.nodes if node is not self.output]
         done: dict[fx.Node, None] = {}
         for node in sorted(nodes, key=_writes):
@@ -130,18 +130,18 @@ class _Merging:
 
 
 def _source(matrix: Any) -> tuple[Any, bool, tuple[torch.dtype, ...]]:
-    """What tells matrices apart: each use may turn the same weights anew, or round them."""
-    turned, dtypes = False, []
-    while matrix.target is CONVERT or _is_turn(matrix):
+    """The identity of a matrix: its input, whether it is transposed, its casts."""
+    transposed, dtypes = False, []
+    while matrix.target is CONVERT or _is_transpose(matrix):
         if matrix.target is CONVERT:
             dtypes.append(matrix.args[1])
         else:
-            turned = not turned
+            transposed = not transposed
         matrix = matrix.args[0]
-    return matrix, turned, tuple(dtypes)
+    return matrix, transposed, tuple(dtypes)
 
 
-def _is_turn(matrix: Any) -> bool:
+def _is_transpose(matrix: Any) -> bool:
     return matrix.target is aten.permute.default and list(matrix.args[1]) == [1, 0]
 
 
@@ -171,8 +171,6 @@ def _unconverted(part: Any) -> Any:
 
 
 def _is_gradient(part: Any) -> bool:
-    """Whether it is gᵀ x on a CPU, and needed once."""
-    if getattr(part, "target", None) is not aten.mm.default or len(part.users) > 1:
-        return False
-    on_cpu = part.meta["val"].device.type == "cpu"
-    return on_cpu and _is_turn(part.args[0])
+    """Whether it is gᵀ x, and needed once."""
+    is_product = getattr(part, "target", None) is aten.mm.default
+    return is_product and len(part.users) == 1 and _is_transpose(part.args[0])

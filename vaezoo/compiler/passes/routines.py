@@ -1,8 +1,4 @@
-"""Which routine multiplies two matrices in a compiled graph on a CPU, and what adds the bias.
-
-Inductor computes b + x W by copying b into every row of the output, which the product then adds to:
-one more write of the output. The activation after the layer reads the output anyway, and can add b
-on the way.
+"""Which routine multiplies two matrices, and whether their product is made transposed.
 
 Products go to MKL, which some processors do not run at their full rate: where it has no AVX-512
 kernels for one that oneDNN has them for, oneDNN is much the faster (`onednn_leads`). Of the
@@ -13,9 +9,9 @@ products of the five tasks of benchmarks/speed.py, at batches of 100 and of 1,00
     gᵀ x         so too; of many images as (xᵀ g)ᵀ if   MKL; of few columns as (xᵀ g)ᵀ, and by
                  there are fewer columns than rows      oneDNN from 2^21
 
-A gradient that was turned round is in another order than its weights are, which slows their update:
-1,000 images pay for that, and 100 do not. The rest stays as it is. oneDNN has bfloat16's products
-already.
+A gradient that was made transposed is in another order than its weights are, which slows their
+update: worth it for 1,000 images, not for 100. The rest stays as it is. oneDNN has bfloat16's
+products already.
 """
 
 from __future__ import annotations
@@ -25,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from vaezoo.compiler import onednn
+
 __all__ = ["choose_routines"]
 
 FEW = 16  # columns
@@ -33,16 +31,11 @@ IMAGES = 1000
 aten = torch.ops.aten
 
 
-def choose_routines(graph: fx.Graph, *, leads: bool) -> None:
-    """Turn products round, or give them to oneDNN, where that wins.
-
-    Args:
-        graph: whose nodes have their values' shapes.
-        leads: whether oneDNN leads on the processor.
-    """
+def choose_routines(graph: fx.Graph) -> None:
+    """Make products transposed, or give them to oneDNN, where that wins."""
+    leads = onednn.onednn_leads()
     for node in graph.find_nodes(op="call_function", target=aten.mm.default):
-        if node.meta["val"].device.type == "cpu":
-            _choose(graph, node, leads)
+        _choose(graph, node, leads)
 
 
 def _choose(graph: fx.Graph, node: Any, leads: bool) -> None:
@@ -52,13 +45,13 @@ def _choose(graph: fx.Graph, node: Any, leads: bool) -> None:
     pays = leads and by_onednn and images >= IMAGES and columns < rows
     gradient = node.args[0].target is aten.permute.default and not x.is_contiguous()  # gᵀ
     if gradient and (pays or columns <= FEW < rows):
-        node = _turned(graph, node, *node.args)
+        node = _transposed(graph, node, *node.args)
     if by_onednn:
         node.target = torch.ops.vaezoo.product.default
 
 
 def _is_for_onednn(x: Tensor, w: Tensor, leads: bool) -> bool:
-    """Whether it is the faster for x (m, k) times w (k, n), or for the same turned round."""
+    """Whether oneDNN is the faster for x (m, k) times w (k, n), or for the same transposed."""
     if x.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
         return False
     multiplications, few = x.numel() * w.shape[1], w.shape[1] <= FEW
@@ -67,7 +60,7 @@ def _is_for_onednn(x: Tensor, w: Tensor, leads: bool) -> bool:
     return x.is_contiguous() and multiplications >= MOST
 
 
-def _turned(graph: fx.Graph, node: fx.Node, x: Any, w: Any) -> fx.Node:
+def _transposed(graph: fx.Graph, node: fx.Node, x: Any, w: Any) -> fx.Node:
     """Put (wᵀ xᵀ)ᵀ in the place of x w; returns the product in it."""
     with graph.inserting_before(node):
         sides = tuple(graph.call_function(aten.permute.default, (t, [1, 0])) for t in (w, x))
