@@ -51,7 +51,8 @@ def default_objective(model: nn.Module, data: Any = None) -> Objective:
         (IWELBO(particles=50), ELBO(beta=4, particles=1))
     """
     if isinstance(model, Member):
-        objective: Objective = model.objective(data)
+        # of its class: an attribute of that name may be set for other purposes
+        objective: Objective = type(model).objective(model, data)
         return objective
     return usual_objective(model, data)
 

@@ -165,6 +165,9 @@ def test_default_objective_of_a_pair_of_ones_own() -> None:
         def classify(self, x: torch.Tensor) -> torch.Tensor:
             return x
 
+    vae = member("VAE", beta=2)
+    vae.objective = Own.objective
+    assert repr(default_objective(vae)) == repr(ELBO(2))
     batches = data.semi_supervised(data.digits()[:80], data.digits().labelled(20))
     assert repr(default_objective(Own(), batches)) == repr(ELBO())
     objective = default_objective(Classifies(), batches)

@@ -41,7 +41,8 @@ class LatentVariableModel(Member):
     `training.fit` do so.
 
     A member with other parts or latents says so in `parts`, and in `code` which of its latents is
-    the z of `encode` and `sample`. Each latent's size is the attribute `<latent>_dim`.
+    the z of `encode` and `sample`. Each latent's size is the attribute `<latent>_dim`. One that is
+    trained otherwise than by the ELBO says so in `objective`.
 
     Args:
         x_shape: shape of one image.

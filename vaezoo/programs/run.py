@@ -32,8 +32,8 @@ def run(
         model, guide: Pyro programs of the same arguments, with one plate over images at dim -1.
         batch: the arguments of both.
         particles: draws K of the latents per image.
-        hold_guide: give log q of continuous latents no gradient but the one through the latents'
-            values (see `vaezoo.programs.held`).
+        hold_guide: stop gradients of log q in the guide's parameters, for continuous latents; only
+            the path through the latents remains (see `vaezoo.programs.held`).
 
     Raises:
         ValueError: the pair cannot be estimated: a latent that the guide does not sample or that
