@@ -11,6 +11,9 @@ import pytest
 import torch
 from pyro import infer
 
+from benchmarks import agreement, flows, gradients
+from benchmarks.quality import tables
+from benchmarks.speed import report
 from vaezoo import models
 
 ROOT = Path(__file__).parents[2]
@@ -49,11 +52,9 @@ def test_why_a_program_has_to_be_freed_of_its_data() -> None:
 def test_tables_are_the_committed_ones() -> None:
     """Every line of the tables stands in the README, and they say what the JSON says."""
     results = ROOT / "benchmarks/results"
-    gradients = json.loads((results / "gradients.json").read_text())
-    for name, arguments in (("quality", []), ("gradients", [gradients["rows"]])):
-        runs = runpy.run_path(str(ROOT / f"benchmarks/{name}.py"))
-        table = (results / f"{name}.md").read_text()
-        assert table == runs["table"](*arguments)
+    rows = json.loads((results / "gradients.json").read_text())["rows"]
+    for name, table in (("quality", tables.table()), ("gradients", gradients.table(rows))):
+        assert (results / f"{name}.md").read_text() == table
         assert table.strip() in README
 
 
@@ -61,8 +62,7 @@ def test_flows_are_as_fast_as_it_says() -> None:
     """The sentence on flows, and their table, from the JSON."""
     results = ROOT / "benchmarks/results"
     rows = json.loads((results / "flows.json").read_text())["rows"]
-    runs = runpy.run_path(str(ROOT / "benchmarks/flows.py"))
-    assert (results / "flows.md").read_text() == runs["table"](rows)
+    assert (results / "flows.md").read_text() == flows.table(rows)
     assert [row["batch"] for row in rows] == [100, 1000]
     zuko, pyro = ([f"{row['ratio'][name]:.2f}" for row in rows] for name in ("zuko", "Pyro"))
     said = f"zuko's takes {zuko[0]} and {zuko[1]} of its time, Pyro's {pyro[0]} and {pyro[1]}"
@@ -70,21 +70,16 @@ def test_flows_are_as_fast_as_it_says() -> None:
 
 
 def test_flows_of_all_libraries_are_one_size() -> None:
-    runs = runpy.run_path(str(ROOT / "benchmarks/flows.py"))
-    sizes = {sum(p.numel() for p in m.parameters()) for m in runs["flows"]().values()}
+    sizes = {sum(p.numel() for p in m.parameters()) for m in flows.flows().values()}
     assert sizes == {82_000}
 
 
-def test_speed_is_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_is_what_was_measured() -> None:
     """speed.md and agreement.md say what their JSON says, and the README what speed.md says."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import agreement
-    import speed_report
-
     results = ROOT / "benchmarks/results"
     record = json.loads((results / "speed.json").read_text())
-    assert (results / "speed.md").read_text() == speed_report.table(record)
-    assert speed_report.summary(record) in README
+    assert (results / "speed.md").read_text() == report.table(record)
+    assert report.summary(record) in README
     compared = json.loads((results / "agreement.json").read_text())
     assert (results / "agreement.md").read_text() == agreement.table(compared)
     assert agreement.table(compared).strip() in README

@@ -1,9 +1,10 @@
-"""The seed's models and loop, written by hand on torch alone: what `speed.py` measures against.
+"""The reference recipe's models and loop, by hand on torch alone: what speed is measured against.
 
 Networks take the concatenation of image (or code) and one-hot label, samples and labels are tiled
 along the batch, densities are written out, and a DataLoader turns one image at a time into a
 tensor, as torchvision's MNIST with ToTensor does. Forward returns the loss in nats per image, the
-same number as vaezoo's objective has on the same weights and noise (tests/test_speed.py).
+same number as vaezoo's objective has on the same weights and noise
+(tests/house/test_benchmarks.py).
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 Batch = tuple[Tensor, ...]
+BY_HAND = "seed"  # the name of this peer in the JSON files
+Peer = Callable[[int], float]  # takes n steps, and returns the last loss
 
 
 def network(inputs: int, hidden: int, outputs: int, act: type[nn.Module] = nn.ELU) -> nn.Sequential:
-    """Two hidden layers, as all networks of the seed have."""
+    """Two hidden layers, as all networks of the reference recipe have."""
     first, second = nn.Linear(inputs, hidden), nn.Linear(hidden, hidden)
     return nn.Sequential(first, act(), second, act(), nn.Linear(hidden, outputs))
 
@@ -191,9 +194,9 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
         array = self.pixels[i].permute(1, 2, 0).numpy()
         image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
-        found = torch.from_numpy(np.array(image, np.uint8, copy=True))
-        found = found.view(image.size[1], image.size[0], -1).permute(2, 0, 1).contiguous()
-        return found.to(torch.get_default_dtype()).div(255), int(self.labels[i])
+        pixels = torch.from_numpy(np.array(image, np.uint8, copy=True))
+        pixels = pixels.view(image.size[1], image.size[0], -1).permute(2, 0, 1).contiguous()
+        return pixels.to(torch.get_default_dtype()).div(255), int(self.labels[i])
 
 
 def loaded(pixels: Tensor, labels: Tensor, batch_size: int, *, binary: bool) -> Iterator[Batch]:
@@ -214,10 +217,10 @@ def train(
     def steps(n: int) -> float:
         for batch in itertools.islice(batches, n):
             optimizer.zero_grad()
-            found = loss(*batch)
-            found.backward()
+            value = loss(*batch)
+            value.backward()
             optimizer.step()
-        return found.item()
+        return value.item()
 
     return steps
 

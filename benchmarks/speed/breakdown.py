@@ -7,13 +7,16 @@ import time
 from statistics import median
 from typing import Any
 
-import peers
 import pyro
 import torch
 from torch.profiler import profile
 
+from benchmarks.peers.batches import shaped
+from benchmarks.peers.tasks import TASKS, member
 from vaezoo import Bound, Step
 from vaezoo.cpu import tuned
+
+__all__ = ["measure"]
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "mkldnn::_linear_pointwise")
 STEPS = 50
@@ -24,18 +27,18 @@ def measure(task: str, size: int, precision: str) -> dict[str, float]:
 
     The graph is timed by calling it alone; products by torch's profiler, as shares of a step.
     """
-    bound = Bound(peers.member(task), peers.TASKS[task].objective(), precision=precision)
+    bound = Bound(member(task), TASKS[task].objective(), precision=precision)
     optimizer = torch.optim.Adam(bound.parameters(), lr=1e-3, fused=True)
-    step, batches = Step(bound, optimizer).compile(), peers.shaped(task, size)
+    step, batches = Step(bound, optimizer).compile(), shaped(task, size)
     with tuned(), pyro.validation_enabled(False):
         for batch in batches:
             step(*batch)
         whole = median(_timed(step, batch) for batch in _repeated(batches))
         alone = _graph(step, batches)
-        with profile() as found:
+        with profile() as profiled:
             for batch in _repeated(batches):
                 step(*batch)
-    events = found.key_averages()
+    events = profiled.key_averages()
     products = sum(e.self_cpu_time_total for e in events if e.key in PRODUCTS) / STEPS / 1e3
     return {"step": whole, "graph": alone, "products": products}
 
@@ -58,13 +61,3 @@ def _timed(function: Any, arguments: Any) -> float:
     started = time.perf_counter()
     function(*arguments)
     return 1e3 * (time.perf_counter() - started)
-
-
-def table(record: dict[str, dict[str, float]]) -> str:
-    """Milliseconds, as Markdown; the three are timed one after another, on a noisy machine."""
-    lines = ["| where a compiled step goes | a step, ms | its graph alone | its products |"]
-    lines += ["|---|---|---|---|"]
-    for name, found in record.items():
-        each = " | ".join(f"{found[k]:.2f}" for k in ("step", "graph", "products"))
-        lines.append(f"| {name} | {each} |")
-    return "\n".join(lines)

@@ -1,9 +1,9 @@
-"""Measurements of `speed.py` that want a process of their own: one run, one line of JSON.
+"""Measurements that want a process of their own: one run, one line of JSON.
 
-    python benchmarks/speed_fresh.py '{"what": "cold", "peer": "seed", "threads": 2, ...}'
+    python -m benchmarks.speed.fresh '{"what": "cold", "peer": "seed", "threads": 2, ...}'
 
-Peers are "seed" (the hand-written loop with a DataLoader), which imports torch alone, and
-"eager" or "compiled" (vaezoo).
+Peers are "seed", as the files have it (the hand-written loop with a DataLoader, which imports torch
+alone), and "eager" or "compiled" (vaezoo).
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import handwritten
 import torch
 from torch import Tensor
+
+from benchmarks.peers import handwritten
+from benchmarks.peers.handwritten import BY_HAND
+from benchmarks.speed import growth, memory
 
 
 def main() -> None:
@@ -33,11 +35,11 @@ def main() -> None:
         "cold": cold,
         "epoch": epoch,
         "evaluation": evaluation,
-        "growth": growth,
+        "growth": growth.measure,
     }
-    with contextlib.nullcontext() if asked["peer"] == "seed" else _as_in_fit():
-        found = measures[asked["what"]](asked)
-    print(json.dumps(found))
+    with contextlib.nullcontext() if asked["peer"] == BY_HAND else _as_in_fit():
+        measured = measures[asked["what"]](asked)
+    print(json.dumps(measured))
 
 
 def _as_in_fit() -> contextlib.AbstractContextManager[None]:
@@ -52,29 +54,29 @@ def cold(asked: dict[str, Any]) -> dict[str, Any]:
     `seconds` runs from `started`, before this process began: imports and data are included.
     """
     before = time.time()
-    steps, bound, taken, found = *_training(asked), 0, float("inf")
+    steps, bound, taken, nelbo = *_training(asked), 0, float("inf")
     pixels, _ = handwritten.mnist(Path(asked["data"]), "test")
     generator = torch.Generator().manual_seed(0)
     held_out = torch.bernoulli(pixels[:1000].flatten(1) / 255, generator=generator)
-    while found > asked["nelbo"] and taken < asked["most"]:
+    while nelbo > asked["nelbo"] and taken < asked["most"]:
         steps(asked["every"])
         taken += asked["every"]
         with torch.no_grad():
-            found = bound(held_out)
+            nelbo = bound(held_out)
     done = time.time()
     return {
         "seconds": done - asked["started"],
         "training": done - before,
         "steps": taken,
-        "nelbo": found,
-        "reached": found <= asked["nelbo"],
+        "nelbo": nelbo,
+        "reached": nelbo <= asked["nelbo"],
     }
 
 
 def _training(asked: dict[str, Any]) -> tuple[Callable[[int], float], Callable[[Tensor], float]]:
     """A function that takes n steps, and one for the NELBO of flat images."""
     x, y = handwritten.mnist(Path(asked["data"]), "train")
-    if asked["peer"] == "seed":
+    if asked["peer"] == BY_HAND:
         net = handwritten.VAE()
         batches = ((x,) for x, _ in handwritten.loaded(x, y, 100, binary=True))
         return handwritten.train(net, net.parameters(), batches), lambda x: net(x).item()
@@ -114,7 +116,7 @@ def epoch(asked: dict[str, Any]) -> dict[str, Any]:
     x, y = handwritten.mnist(Path(asked["data"]), "train")
     x, y = x[: asked["images"]], y[: asked["images"]]
     each = len(x) // 100
-    if asked["peer"] == "seed":
+    if asked["peer"] == BY_HAND:
         net = handwritten.VAE()
         batches = ((x,) for x, _ in handwritten.loaded(x, y, 100, binary=True))
         steps = handwritten.train(net, net.parameters(), batches)
@@ -142,14 +144,14 @@ def evaluation(asked: dict[str, Any]) -> dict[str, Any]:
     A few images come before, untimed, as "first"; the peak is that of both.
     """
     pixels, _ = handwritten.mnist(Path(asked["data"]), "test")
-    evaluate = (_by_hand if asked["peer"] == "seed" else _by_vaezoo)(pixels, asked)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    times, before = [time.perf_counter()], _memory("VmRSS")
+    evaluate = (_by_hand if asked["peer"] == BY_HAND else _by_vaezoo)(pixels, asked)
+    memory.begin_peak()
+    times, before = [time.perf_counter()], memory.now()
     for n in (asked["tiled"], asked["images"]):
         evaluate(n)
         times.append(time.perf_counter())
     first, seconds = _differences(times)
-    mib = _memory("VmHWM") - before
+    mib = memory.peak() - before
     return {"seconds": seconds, "first": first, "mib": mib, "images": asked["images"]}
 
 
@@ -171,19 +173,6 @@ def _by_vaezoo(pixels: Tensor, asked: dict[str, Any]) -> Callable[[int], Any]:
     vae, images = models.VAE(), data.Images(pixels, binarisation="dynamic")
     options: dict[str, Any] = {"progress": False, "compile": asked["peer"] == "compiled"}
     return lambda n: evaluate(vae, images[:n], particles=(asked["k"],), **options)
-
-
-def growth(asked: dict[str, Any]) -> dict[str, Any]:
-    """A point of a curve of `speed_growth`."""
-    import speed_growth  # matplotlib is in it
-
-    return speed_growth.measure(asked)
-
-
-def _memory(line: str) -> float:
-    found = re.search(rf"{line}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
 
 
 def _differences(times: list[float]) -> list[float]:

@@ -1,9 +1,9 @@
 # mypy: disable-error-code="import-untyped,import-not-found"
 """The tasks in NumPyro: many steps in one jitted scan over batches that lie in memory.
 
-    python benchmarks/peers_numpyro.py VAE 100     # n, n, … come in, a line each; losses go out
+    python -m benchmarks.peers.with_numpyro VAE 100   # n, n, … in, a line each; losses out
 
-The same networks, weights and objectives as `peers`, closed-form KLs where vaezoo has them
+The same networks, weights and objectives as vaezoo's, closed-form KLs where vaezoo has them
 (TraceMeanField_ELBO). NumPyro sums labels out by way of a third package, funsor: here the sum over
 an SSVAE's labels is written out, each label's terms scaled by q(y|x), and first layers split so
 that an image goes through them once.
@@ -18,15 +18,18 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import handwritten
 import jax
 import numpyro
 import numpyro.distributions as dist
-import peers
 from jax import numpy as jnp
 from jax import random
 from numpyro import infer
 from torch import Tensor, nn
+
+from benchmarks.peers import batches, handwritten
+from benchmarks.peers.elsewhere import serve
+from benchmarks.peers.handwritten import Batch, Peer
+from benchmarks.peers.tasks import by_hand
 
 RENYI = partial(infer.RenyiELBO, alpha=0, num_particles=50)
 
@@ -35,7 +38,7 @@ class Programs:
     """Model and guide of a task, parameters by name."""
 
     def __init__(self, task: str) -> None:
-        self.task, self.net = task, peers.by_hand(task)
+        self.task, self.net = task, by_hand(task)
         self.labels = isinstance(self.net, handwritten.SSVAE)
         self.model = self._labels_model if self.labels else self._model
         self.guide = self._labels_guide if self.labels else self._guide
@@ -99,8 +102,8 @@ class Programs:
                 numpyro.sample("y_labelled", uniform, obs=y_labelled)
                 self._images("_labelled", x_labelled, y_labelled)
             with numpyro.handlers.scale(scale=net.alpha * each):
-                found = dist.Categorical(logits=self._mlp("cls", x_labelled))
-                numpyro.sample("class", found, obs=y_labelled)
+                classified = dist.Categorical(logits=self._mlp("cls", x_labelled))
+                numpyro.sample("class", classified, obs=y_labelled)
 
     def _labels_guide(self, x: Any, x_labelled: Any, y_labelled: Any) -> None:
         net = self.net
@@ -123,27 +126,27 @@ def _array(t: Tensor) -> Any:
     return jnp.asarray(t.detach().numpy())
 
 
-def peer(task: str, batches: list[peers.Batch]) -> peers.Peer:
+def peer(task: str, given: list[Batch]) -> Peer:
     """n steps in one jitted scan; compiled once for each n."""
     programs = Programs(task)
     svi = infer.SVI(programs.model, programs.guide, numpyro.optim.Adam(1e-3), programs.objective())
-    stacked = [jnp.stack([_array(t) for t in each]) for each in zip(*batches, strict=True)]
+    stacked = [jnp.stack([_array(t) for t in each]) for each in zip(*given, strict=True)]
     state = svi.init(random.PRNGKey(0), *(t[0] for t in stacked))
 
     @partial(jax.jit, static_argnums=2)
     def scan(state: Any, stacked: Any, n: int) -> Any:
         def one(state: Any, i: Any) -> Any:
-            return svi.update(state, *(t[i % len(batches)] for t in stacked))
+            return svi.update(state, *(t[i % len(given)] for t in stacked))
 
         return jax.lax.scan(one, state, jnp.arange(n))
 
     def steps(n: int) -> float:
         nonlocal state
         state, losses = scan(state, stacked, n)
-        return float(losses[-1]) / len(batches[0][0])
+        return float(losses[-1]) / len(given[0][0])
 
     return steps
 
 
 if __name__ == "__main__":
-    peers.serve(peer(sys.argv[1], peers.in_memory(sys.argv[1], int(sys.argv[2]))))
+    serve(peer(sys.argv[1], batches.in_memory(sys.argv[1], int(sys.argv[2]))))
