@@ -45,7 +45,6 @@ SUMMARY = {
     "gmvae": "GMVAE, k = 500",
     "iwae": "IWAE, m = 10",
     "vamp": "VAE with a VampPrior, k = 500",
-    "flow": "VAE with an autoregressive flow as prior",
 }
 
 

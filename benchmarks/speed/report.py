@@ -11,9 +11,10 @@ from benchmarks.peers.building import REFERENCE
 from benchmarks.peers.handwritten import BY_HAND
 from benchmarks.speed.growth import PEERS
 
-__all__ = ["Ratio", "Target", "ratio", "summary", "table", "targets"]
+__all__ = ["Ratio", "Target", "overview", "ratio", "summary", "table", "targets"]
 
 COMPILED, BF16 = "vaezoo, compiled", "vaezoo, compiled bf16"
+STOCK = ("Trace_ELBO", "RenyiELBO", "TraceEnum_ELBO")  # each task has one of them
 MISSING = "not measured"
 Record = dict[str, Any]
 
@@ -45,8 +46,22 @@ def ratio(values: Sequence[float], reference: Sequence[float]) -> Ratio:
     return Ratio(median(each), low, high)
 
 
+def overview(record: Record) -> str:
+    """Medians of the ratios of a step by task, at batches of 100, as the README has them."""
+    columns = {"stock Pyro": STOCK, "NumPyro": ("NumPyro",), "vaezoo, eager": ("vaezoo, eager",)}
+    columns |= {"compiled": (COMPILED,), "compiled, bf16": (BF16,)}
+    rows = []
+    for task in ("VAE", "GMVAE", "IWAE-50", "SSVAE", "FSVAE"):
+        ratios = [
+            next((r for n in names if (r := _step(record, task, n))), None)
+            for names in columns.values()
+        ]
+        rows.append((task, "1", *(f"{r.median:.2f}" if r else MISSING for r in ratios)))
+    return markdown.table(("time of a step", "by hand, in torch", *columns), rows)
+
+
 def summary(record: Record) -> str:
-    """Machine and targets, as the README has them."""
+    """Machine and targets."""
     return f"{_machine(record)}\n\n{_targets(record)}"
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("benchmarks", "examples", "notebooks", "tests", "vaezoo")
+FOLDERS = ("benchmarks", "docs", "examples", "notebooks", "tests", "vaezoo")
 # how what the code imports is called where it is installed from
 DISTRIBUTIONS = {"pyro": "pyro-ppl"}
 
@@ -53,7 +53,12 @@ def test_a_source_distribution_holds_all_but_pictures_of_results(built: Built) -
         and not re.search(r"(^|/)\.", str(path.relative_to(ROOT)))
     }
     assert {f for f in built.sources if "egg-info" not in f} == expected
-    assert {"constraints.txt", "examples/vae_mnist.py", "vaezoo/py.typed"} <= expected
+    assert {
+        "constraints.txt",
+        "docs/guide.md",
+        "examples/vae_mnist.py",
+        "vaezoo/py.typed",
+    } <= expected
 
 
 def test_metadata_are_what_an_index_shows(built: Built) -> None:
