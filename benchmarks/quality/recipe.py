@@ -2,9 +2,11 @@
 
 Networks have ELU units and sizes 784-300-300, z has 10 dimensions (of an SSVAE 64); the FSVAE has
 3072-500-500 and z of 10. Adam at a constant 1e-3, batches of 100, 20,000 steps (an SSVAE 30,000,
-its classifier alone 2,000), random seed 0. MNIST is binarised afresh for every batch in training,
-and once, by seed 0, for the test. What differs from it is named: `PEAKS` of a learning rate of one
-cycle (fsvae, moved), `CLIP`, and the parts in `member`.
+its classifier alone 2,000, the FSVAE 50,000), random seed 0. MNIST is binarised afresh for every
+batch in training, and once, by seed 0, for the test.
+
+What is trained otherwise is named here: fsvae and moved by one cycle of the learning rate with
+`PEAKS`, and as many steps as `STEPS` says; `CLIP`; the parts in `member`.
 """
 
 from __future__ import annotations

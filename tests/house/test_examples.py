@@ -32,7 +32,7 @@ class Example(NamedTuple):
     member: type
     main_picture: str
     images: Callable[..., data.Images]
-    defaults: dict[str, Any]  # the seed recipe, besides what all examples share
+    defaults: dict[str, Any]  # the reference recipe, besides what all examples share
 
 
 EXAMPLES = {
