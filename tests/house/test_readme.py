@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import json
 import re
 import runpy
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from pyro import infer
 from benchmarks import agreement, flows, gradients
 from benchmarks.quality import tables
 from benchmarks.speed import report
-from vaezoo import models
+from vaezoo import contract, models
 
 ROOT = Path(__file__).parents[2]
 KS = (1, 10, 100, 1000)
@@ -70,6 +72,18 @@ def test_code_with_pyro_runs(
 def test_code_of_docs_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run(DOCS[name], tmp_path)
+
+
+def test_the_example_prior_keeps_the_contract(tmp_path: Path) -> None:
+    """The code in CONTRIBUTING, doctest included."""
+    (code,) = re.findall(r"```python\n(.*?)```", TEXTS["CONTRIBUTING.md"], re.DOTALL)
+    (tmp_path / "laplace.py").write_text(textwrap.dedent(code))
+    names = runpy.run_path(str(tmp_path / "laplace.py"))
+    prior = names["Laplace"](2)
+    contract.check_prior(prior)
+    assert repr(prior) == "Laplace(2)"
+    found = doctest.DocTestFinder(recurse=False).find(names["Laplace"], "Laplace", globs=names)
+    assert [doctest.DocTestRunner().run(example) for example in found] == [(0, 1)]
 
 
 def anchors(text: str) -> set[str]:
