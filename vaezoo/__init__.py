@@ -26,7 +26,7 @@ from vaezoo.training.step import Step
 if TYPE_CHECKING:
     from vaezoo import plots
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ELBO",

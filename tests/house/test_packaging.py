@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import email
 import email.message
+import pkgutil
 import re
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+import vaezoo
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("benchmarks", "docs", "examples", "notebooks", "tests", "vaezoo")
@@ -76,6 +79,32 @@ def test_metadata_are_what_an_index_shows(built: Built) -> None:
     assert min(minors) == int(found["Requires-Python"].removeprefix(">=3."))
     assert sys.version_info.minor in minors
     assert not found.get_all("Project-URL")  # there is no public address yet
+
+
+def test_one_version_and_one_changelog() -> None:
+    """The version, in the citation and at the head of the changelog; every release has its date."""
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {vaezoo.__version__}\n" in citation
+    heads = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heads[0].split()[0] == vaezoo.__version__
+    assert all(re.fullmatch(r"[\d.]+ \((unreleased|\d+ \w+ 20\d\d)\)", head) for head in heads)
+
+
+def test_a_forge_tests_the_oldest_and_the_newest_python(built: Built) -> None:
+    workflow = ROOT / ".github/workflows/tests.yml"
+    if not workflow.exists():
+        pytest.skip("not in a source distribution")
+    ends = re.findall(r"- end: (\w+)\n +python: \"3.(\d+)\"", workflow.read_text())
+    classifiers = built.metadata.get_all("Classifier")
+    minors = [int(m) for c in classifiers for m in re.findall(r"Python :: 3\.(\d+)$", c)]
+    assert ends == [("oldest", str(min(minors))), ("newest", str(max(minors)))]
+
+
+def test_what_moved_is_where_the_changelog_says() -> None:
+    table = re.findall(r"^\| .*?`vaezoo.*? \| (.*) \|$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert len(table) >= 10
+    for path in re.findall(r"`vaezoo\.([\w.]+)`", " ".join(table)):
+        assert pkgutil.resolve_name(f"vaezoo.{path}"), path
 
 
 def test_everything_imported_is_declared(built: Built) -> None:
