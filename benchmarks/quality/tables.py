@@ -64,7 +64,7 @@ def summary() -> str:
     rows.append(
         ("FSVAE, colour digits", "drawings read as the digit asked for, %", _percent(drawn))
     )
-    return markdown.table(("member", "measured on held-out images", "± standard error"), rows)
+    return markdown.table(("member", "measured on held-out images", "mean ± standard error"), rows)
 
 
 def _bounds_table(title: str, tasks: dict[str, str]) -> str:
