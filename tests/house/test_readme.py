@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib.util
 import json
@@ -107,19 +108,29 @@ def test_every_text_is_linked_from_the_readme() -> None:
     assert {f"docs/{name}.md" for name in DOCS} <= set(re.findall(r"\]\(([^)]*)\)", README))
 
 
+def check_commands(code: str, where: str) -> None:
+    """Every `make …`, `python -m …` and script in it is there."""
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"\bmake ([a-z]+)", code)) <= {*targets}, where
+    for module in re.findall(r"python3? -m ((?:vaezoo|benchmarks)[\w.]*\w)", code):
+        assert importlib.util.find_spec(module), f"{where} runs {module}"
+    for script in re.findall(r"python3? (\w+/\S+\.py)", code):
+        assert (ROOT / script).is_file(), f"{where} runs {script}"
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_commands_exist(name: str) -> None:
-    """What stands in code: `make …`, `python -m …`, and scripts."""
-    text = TEXTS[name]
-    code = "\n".join(
-        re.findall(r"```\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text)
-    )
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"\bmake (\w+)", code)) <= {*targets}
-    for module in re.findall(r"python3? -m ((?:vaezoo|benchmarks)[\w.]*)", code):
-        assert importlib.util.find_spec(module), f"{name} runs {module}"
-    for script in re.findall(r"python3? (\w+/\S+\.py)", code):
-        assert (ROOT / script).is_file(), f"{name} runs {script}"
+    """Those that stand in code."""
+    blocks = re.findall(r"```\n(.*?)```", TEXTS[name], re.DOTALL)
+    check_commands("\n".join(blocks + re.findall(r"`([^`\n]+)`", TEXTS[name])), name)
+
+
+def test_commands_of_scripts_exist() -> None:
+    """Those of the Makefile, and of the docstrings beside the library."""
+    check_commands((ROOT / "Makefile").read_text().partition("\n")[2], "Makefile")
+    for folder in ("benchmarks", "examples", "notebooks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            check_commands(ast.get_docstring(ast.parse(path.read_text())) or "", str(path))
 
 
 def test_why_a_program_has_to_be_freed_of_its_data() -> None:
