@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from benchmarks.quality.moved import Moved
-from vaezoo import bound, data, likelihoods, models, networks, objectives, posteriors, priors
+from vaezoo import data, likelihoods, models, networks, objectives, posteriors, priors
 from vaezoo.data.downloads import data_root
 
 __all__ = ["CLIP", "PEAKS", "STEPS", "kind_of", "member", "setup", "svhn_crops"]
@@ -43,9 +43,9 @@ def setup(task: str) -> tuple[models.LatentVariableModel, Any, objectives.Object
     kind = kind_of(task)
     model = member(kind)
     if kind == "fsvae":
-        return model, data.colour_digits("train", n=60_000), bound.default_objective(model)
+        return model, data.colour_digits("train", n=60_000), model.objective()
     if kind == "svhn":
-        return model, svhn_crops(), bound.default_objective(model)
+        return model, svhn_crops(), model.objective()
     images = data.mnist("train", binarisation="dynamic")
     if isinstance(model.prior, priors.VampPrior):
         model.prior.start_from(images[:500].tensors()[0])
@@ -53,7 +53,7 @@ def setup(task: str) -> tuple[models.LatentVariableModel, Any, objectives.Object
         moved = Moved(images, data.mnist("train", binarisation="none"), int(task.split("-")[1]))
         return model, moved, objectives.SemiSupervised(alpha=10.0)
     if kind not in ("ssvae", "classifier"):
-        return model, images, bound.default_objective(model)
+        return model, images, model.objective()
     labelled = images.labelled(100, seed=int(task.split("-")[1]))
     batches = data.semi_supervised(images, labelled, batch_size=100)
     objective = objectives.SemiSupervised(
