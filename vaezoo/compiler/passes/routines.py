@@ -2,7 +2,7 @@
 
 Products go to MKL, which some processors do not run at their full rate: where it has no AVX-512
 kernels for one that oneDNN has them for, oneDNN is much the faster (`onednn_leads`). Of the
-products of the five tasks of benchmarks/speed.py, at batches of 100 and of 1,000, by trial:
+products of the five tasks of benchmarks/speed, at batches of 100 and of 1,000, by trial:
 
                  oneDNN leads (AMD EPYC, Zen 5)         otherwise (AMD EPYC, Zen 4)
     x Wᵀ, g W    oneDNN, from 2^21 multiplications on   oneDNN, from 2^24, or 2^21 if few columns
