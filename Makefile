@@ -32,7 +32,7 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-quality: $(STAMP)  ## every result in the README, several hours on two cores
+quality: $(STAMP)  ## every result in docs/quality.md, several hours on two cores
 	for task in vae gmvae iwae weights vamp flow full lowrank iaf ssvae-0 ssvae-1 ssvae-2 \
 	  classifier-0 classifier-1 classifier-2 moved-0 moved-1 moved-2 fsvae svhn; do \
 	  $(BIN)/python -m benchmarks.quality train $$task --progress && \
