@@ -20,7 +20,18 @@ import pytest
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
-from zoo import CLASSES, SEVERAL_LATENTS, X_SHAPE, Z_DIM, images, labels, member, widen
+from zoo import (
+    CLASSES,
+    SEVERAL_LATENTS,
+    X_SHAPE,
+    Z_DIM,
+    BadCall,
+    images,
+    labels,
+    member,
+    refused,
+    widen,
+)
 
 from vaezoo import __main__ as command
 from vaezoo import (
@@ -387,3 +398,12 @@ def test_closed_form_iwae_at_one_particle_is_the_vae() -> None:
     weights = [closed_form.vae(x, encode, decode, noise=n).log_w.exp() for n in four]
     bound = (sum(weights) / 4).log()
     assert many.nelbo.tolist() == pytest.approx((-bound).tolist(), abs=1e-10)
+
+
+BAD_CALLS: list[BadCall] = [
+    (lambda: crosscheck(member("FSVAE"), images()), ValueError, "FSVAE is given labels, and got none: pass y"),
+    (lambda: crosscheck(member("VAE"), images(), repeats=1), ValueError, "at least 2 repeats, got 1"),
+]  # fmt: skip
+
+
+test_bad_calls = refused(BAD_CALLS)

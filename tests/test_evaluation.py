@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
-from zoo import batch_for, fixed, images, labels, member
+from zoo import BadCall, batch_for, fixed, images, labels, member, refused
 
 from vaezoo import accuracy, compare, data, evaluate, fit, likelihoods, models
 from vaezoo.chunks import Draws
@@ -224,3 +224,14 @@ def test_required_arguments_of_every_kind_of_program() -> None:
         assert [required_arguments(program) for program, _ in kinds] == [n for _, n in kinds]
     fsvae.model = lambda x, y: x
     assert required_arguments(fsvae.model) == 2
+
+
+BAD_CALLS: list[BadCall] = [
+    (lambda: evaluate(member("VAE"), [], progress=False), ValueError, "at least one batch"),
+    (lambda: evaluate(member("VAE"), [images(1)], progress=False), ValueError, "at least 2 images, got 1"),
+    (lambda: evaluate(member("VAE"), [images()], particles=(0,), progress=False), ValueError, "particles must be at least 1, got 0"),
+    (lambda: accuracy(member("VAE"), data.digits("test")[:5]), TypeError, "a model with classify, got a VAE"),
+]  # fmt: skip
+
+
+test_bad_calls = refused(BAD_CALLS)

@@ -10,7 +10,7 @@ in three classes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyro.distributions as dist
@@ -209,16 +209,17 @@ def z_score(draws: Tensor, expected: Tensor | float = 0.0) -> float:
     return ((draws.mean() - known.mean()) / error.sqrt()).item()
 
 
-BadCalls = Sequence[tuple[Callable[[], Any], type[Exception], str]]
+BadCall = tuple[Callable[[], Any], type[Exception], str]
 
 
-def refused(calls: BadCalls) -> Callable[..., None]:
+def refused(calls: Sequence[BadCall] | Mapping[str, BadCall]) -> Callable[..., None]:
     """A test of a table of calls: the error that each raises, and what it says.
 
-    To be assigned to a name that begins with `test_`.
+    To be assigned to a name that begins with `test_`. Calls in a dict bear their names.
     """
+    named = calls if isinstance(calls, Mapping) else dict(enumerate(calls))
 
-    @pytest.mark.parametrize(("call", "error", "message"), calls, ids=range(len(calls)))
+    @pytest.mark.parametrize(("call", "error", "message"), named.values(), ids=named)
     def test(call: Callable[[], Any], error: type[Exception], message: str) -> None:
         with pytest.raises(error, match=message):
             call()

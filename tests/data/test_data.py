@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from zoo import BadCall, refused
 
 from vaezoo.data import (
     ColourDigits,
@@ -600,3 +601,12 @@ def test_indexing_keeps_factors_aligned(scenes):
 def test_bad_input_is_explained(call, error, message):
     with pytest.raises(error, match=f"(?s){message}"):
         call()
+
+
+BAD_CALLS: list[BadCall] = [
+    (lambda: digits("trian"), ValueError, "train"),
+    (lambda: digits(binarisation="binary"), ValueError, "dynamic, static, threshold, none, got 'binary'"),
+]  # fmt: skip
+
+
+test_bad_calls = refused(BAD_CALLS)

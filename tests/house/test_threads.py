@@ -165,7 +165,7 @@ def test_a_forked_process_does_not_wait_for_a_lock_that_no_one_holds() -> None:
     inside.wait()
     child = os.fork()
     if child == 0:
-        os._exit(0 if one_thread().acquire(timeout=5) else 1)  # type: ignore[attr-defined]
+        os._exit(0 if one_thread().acquire(timeout=60) else 1)  # type: ignore[attr-defined]
     status = os.waitpid(child, 0)[1]
     leave.set()
     holder.join()

@@ -15,7 +15,7 @@ import pytest
 import torch
 from peaks import at_most
 from torch import Tensor, nn
-from zoo import X_SHAPE, Z_DIM, member
+from zoo import X_SHAPE, Z_DIM, BadCall, member, refused
 
 from vaezoo import CheckpointError, likelihoods, load, models, posteriors, priors, save
 from vaezoo.models.checkpoints.allowance import Allowance
@@ -286,3 +286,11 @@ def test_mutated_files(tmp_path: Path) -> None:
             except CheckpointError:
                 refused += 1
     assert 250 < refused < 300
+
+
+NO_FILES: list[BadCall] = [
+    (lambda: load("nowhere.safetensors"), FileNotFoundError, "no checkpoint at nowhere"),
+]  # fmt: skip
+
+
+test_no_files = refused(NO_FILES)

@@ -12,6 +12,7 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import nn
+from zoo import refused
 
 from vaezoo import models, plots
 from vaezoo.likelihoods import Bernoulli
@@ -418,8 +419,7 @@ def test_matplotlib_is_imported_on_demand_and_pyplot_never():
 X, Y = torch.zeros(4, *GREY), torch.arange(4)
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
+test_bad_input_is_refused = refused(
     [
         (lambda: plots.image_grid([X]), TypeError, r"floating-point tensor .* got list"),
         (lambda: plots.image_grid(X.byte()), TypeError, r"got torch.uint8 .* x / 255"),
@@ -463,8 +463,5 @@ X, Y = torch.zeros(4, *GREY), torch.arange(4)
             "columns must be at least",
         ),
         (lambda: plots.style_by_content(fsvae(), z=torch.zeros(3)), ValueError, r"\(columns, 3\)"),
-    ],
+    ]
 )
-def test_bad_input_is_refused(call, error, message):
-    with pytest.raises(error, match=message):
-        call()

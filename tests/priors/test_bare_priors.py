@@ -12,9 +12,9 @@ import pytest
 import torch
 import torch.distributions as plain
 from torch import Tensor, nn
-from zoo import X_SHAPE, Z_DIM, images, member
+from zoo import X_SHAPE, Z_DIM, BadCall, images, member, refused
 
-from vaezoo import IWELBO, evaluate, fit, load, models, save
+from vaezoo import IWELBO, evaluate, fit, load, models, priors, save
 from vaezoo.posteriors import DiagonalNormal
 from vaezoo.programs.run import run
 
@@ -180,3 +180,12 @@ def test_flows_of_zuko() -> None:
     model = member("VAE", prior=zuko.flows.NSF(features=Z_DIM, transforms=2, hidden_features=(8,)))
     fit(model, [images()], IWELBO(2), steps=2, progress=False)
     assert model.sample(5).shape == (5, *X_SHAPE)
+
+
+BAD_SIZES: list[BadCall] = [
+    (lambda: priors.MixtureOfGaussians(2, k=0), ValueError, "k must be at least 1, got 0"),
+    (lambda: priors.StandardNormal(0), ValueError, "z_dim must be at least 1, got 0"),
+]  # fmt: skip
+
+
+test_bad_sizes = refused(BAD_SIZES)
