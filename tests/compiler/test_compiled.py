@@ -168,7 +168,7 @@ def test_a_semi_supervised_step_makes_half_the_products_it_asks_for() -> None:
     assert sum(made.get(k, 0) for k in PRODUCTS) <= len(asked) / 2
 
 
-@pytest.mark.parametrize("parts", EACH_PART, ids=" × ".join)
+@pytest.mark.parametrize("parts", EACH_PART, ids="-".join)
 @pytest.mark.parametrize("objective", ["elbo", "dreg"])
 def test_other_parts(parts: tuple[str, str, str], objective: str) -> None:
     """Masks and permutations are buffers, VampPrior's posterior is another part: to 1e-12."""
