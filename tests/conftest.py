@@ -43,6 +43,8 @@ def _settings() -> tuple[object, ...]:
 # the files that take longest, begun first: no process is left with one of them at the end
 SLOWEST = (
     "test_product",
+    "test_by_inductor",
+    "test_own_pairs_compiled",
     "test_notebooks",
     "test_examples",
     "test_compiled",
