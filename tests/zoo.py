@@ -3,8 +3,8 @@
 A line here holds a part to the contract (`contract/test_parts.py`), to the product of all parts and
 members (`house/test_product.py`), to Pyro's own objectives and tools (`objectives/
 test_pyro_adapter.py`, `house/test_pyro.py`), to checkpoints (`models/test_every_part.py`) and to
-the compiled step (`compiler/test_compiled.py`). Everything is small: images are 1×4×4,
-in three classes.
+the compiled step (`compiler/test_compiled.py`). Everything is small: images are 1×4×4, in three
+classes.
 """
 
 from __future__ import annotations

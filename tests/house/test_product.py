@@ -1,9 +1,9 @@
 """The product: every prior × posterior × likelihood × objective on every member trains.
 
 Each combination makes three steps of Adam on a small model with weights of its own: every loss is
-finite, and every parameter has had a gradient and moved. GMVAE and IWAE have the VAE's pair and are its
-combinations with a mixture and with importance weights. Pyro's own objectives, and convolutional
-networks, are in test_contract.py.
+finite, and every parameter has had a gradient and moved. GMVAE and IWAE have the VAE's pair and are
+its combinations with a mixture and with importance weights. Pyro's own objectives, and
+convolutional networks, are in test_pyro_adapter.py.
 
 What makes no sense is refused by one rule: importance weights (IWELBO, Renyi) share one q(y|x), so
 a label that is summed out must be the first latent that the guide draws. It is in an SSVAE; in

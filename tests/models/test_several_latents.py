@@ -182,7 +182,8 @@ def test_unlabelled_elbo_is_the_brute_force_sum(name: str, summand: Any, particl
     """Image by image, draw by draw, label by label."""
     model, x = member(name), doubles(3)
     terms = run(model.model, model.guide, x, particles=particles)
-    full = {n: terms.value(n).expand(CLASSES, particles, 3, -1) for n in model._latents()}
+    latents = {part.of for part in model.parts.values()} - {"x", "y"}
+    full = {n: terms.value(n).expand(CLASSES, particles, 3, -1) for n in latents}
     expected = [torch.zeros((), dtype=torch.float64)] * 3
     for i, k, y in itertools.product(range(3), range(particles), range(CLASSES)):
         sites = {n: value[y, k, i][None] for n, value in full.items()}
