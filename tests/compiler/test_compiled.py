@@ -54,8 +54,12 @@ def test_the_traced_graph_is_the_eager_bound(name: str, objective: str) -> None:
     assert_close(eager, step(compiled(bound, *batch), *batch), 1e-12)
 
 
-@pytest.mark.parametrize("parts", EACH_PART, ids="-".join)
-@pytest.mark.parametrize("objective", ["elbo", "dreg"])
+@pytest.mark.parametrize(
+    ("objective", "parts"),
+    # every prior and posterior is among the first five
+    [*(("elbo", parts) for parts in EACH_PART), *(("dreg", parts) for parts in EACH_PART[:5])],
+    ids=lambda v: v if isinstance(v, str) else "-".join(v),
+)
 def test_other_parts(parts: tuple[str, str, str], objective: str) -> None:
     """Masks and permutations are buffers, VampPrior's posterior is another part: to 1e-12."""
     bound, x = Bound(with_parts("VAE", *parts), OBJECTIVES[objective]()), images()
