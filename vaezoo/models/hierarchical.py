@@ -10,7 +10,7 @@
 The guide climbs from x to z2, the model descends from z2 to x. The KL of z2 has a closed form, at
 the z1 that was drawn. That of z1 has none: p(z1|z2) depends on z2, which is drawn later, from a
 q(z2|z1) that depends on z1. Taken in closed form at a z2 that belongs to one z1, it would average
-over z1 and hold z2 still. `vaezoo.programs.run` sees this by the order of the sites, and takes
+over z1 and hold z2 still. `vaezoo.programs.Terms` sees this by the order of the sites, and takes
 log q - log p of the sample.
 
     L_m(x) = E_q[ log 1/m Σ_i p(x|z1_i) p(z1_i|z2_i) p(z2_i) / q(z1_i|x) q(z2_i|z1_i) ]

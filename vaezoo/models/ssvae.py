@@ -10,10 +10,10 @@
 
     maximise   Σ_x ELBO(x) + Σ_(x,y) ELBO(x, y) + α Σ_(x,y) log q(y|x)
 
-The sum over y is exact: `enumerate` in the guide marks y, and vaezoo's objectives (and Pyro's
-`TraceEnum_ELBO`) sum it out. Where a label is given it is used, and nothing is marginalised.
-log p(y) is a constant, and is there because the program observes y too. How the three sums are
-weighted in a minibatch is said in `objectives.SemiSupervised`.
+The sum over y is exact: `enumerate` marks y, and vaezoo's objectives (and Pyro's `TraceEnum_ELBO`)
+sum it out unless it is given, as an argument or by conditioning both programs on it; conditioned,
+the guide still says log q(y|x). `objectives.SemiSupervised` does the latter, and says how the three
+sums are weighted in a minibatch. log p(y) is a constant, there because the program observes y too.
 
 References:
     Kingma, Rezende, Mohamed, Welling. Semi-supervised Learning with Deep Generative Models. 2014.

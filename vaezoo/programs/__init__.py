@@ -1,4 +1,13 @@
-"""A pair of Pyro programs, a model and its guide: what it is, and what one run of it says."""
+"""A pair of Pyro programs, a model and its guide: what it is, and what one run of it says.
+
+    pair     what a pair is, and all that is known here of members of the zoo
+    run      one run: the guide, then the model on what the guide drew
+    sites    the sample sites of both, each told apart and checked
+    terms    their log-densities, per image
+    held     distributions whose parameters get no gradient
+
+How the terms of an image combine is said in `vaezoo.objectives`.
+"""
 
 from vaezoo.programs.pair import Pair, required_arguments
 from vaezoo.programs.run import run

@@ -1,9 +1,12 @@
-"""Running a pair once: the guide, and the model replayed against what the guide drew."""
+"""One run of a pair: the guide, then the model replayed against what the guide drew.
+
+Every objective of vaezoo's starts here. The guide runs under `poutine.enum`, both programs inside
+one plate of particles; what their traces say of each image is in `Terms`.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -55,29 +58,24 @@ def run(
         guide_trace = poutine.trace(enumerated).get_trace(*batch)
         held: dict[str, Site] = {}
         if hold_guide:
-            drawn, guide_trace = sample_sites(guide_trace), _revalued(guide_trace, _branch)
+            drawn, guide_trace = sample_sites(guide_trace), _branched(guide_trace)
             held = _held(drawn, sample_sites(guide_trace))
         replayed = poutine.replay(model, trace=guide_trace)
         model_trace = poutine.trace(replayed).get_trace(*batch)
     return Terms(sample_sites(model_trace), sample_sites(guide_trace) | held, particles)
 
 
-def _revalued(trace: poutine.Trace, function: Callable[[Tensor], Tensor]) -> poutine.Trace:
-    """The same trace with `function` of each continuous latent in its place."""
-    changed = trace.copy()
+def _branched(trace: poutine.Trace) -> poutine.Trace:
+    """The same trace, the value of each continuous latent a tensor of its own, its branch.
+
+    What is computed from branches can have its gradient scaled on the way to the guide, while
+    latents that the guide drew from one another stay connected as they were.
+    """
+    branched = trace.copy()
     for name, site in sample_sites(trace).items():
         if not site["is_observed"] and not is_label(site):
-            changed.nodes[name] = {**site, "value": function(site["value"])}
-    return changed
-
-
-def _branch(value: Tensor) -> Tensor:
-    """The same tensor as a step of its own in the computation.
-
-    What is computed from it can have its gradient scaled on the way to the guide, while latents
-    that the guide drew from one another stay connected as they were.
-    """
-    return value.view_as(value)
+            branched.nodes[name] = {**site, "value": site["value"].view_as(site["value"])}
+    return branched
 
 
 def _held(drawn: dict[str, Site], branched: dict[str, Site]) -> dict[str, Site]:

@@ -46,7 +46,7 @@ def sample_sites(trace: poutine.Trace) -> dict[str, Site]:
 
 
 def is_label(site: Site) -> bool:
-    """Whether a site is marked to be summed out, by `infer={"enumerate": "parallel"}`."""
+    """Whether a site is a label, by `infer={"enumerate": "parallel"}`: summed out unless given."""
     return site["infer"].get("enumerate") == "parallel"
 
 

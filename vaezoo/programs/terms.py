@@ -1,16 +1,15 @@
-"""One run of a model/guide pair, read off as log-densities per image.
+"""One run of a pair, read off as log-densities per image.
 
-Every objective and every evaluation starts here. The guide runs under `poutine.enum`, the model is
-replayed against it, both inside one plate of particles, and each term comes back with shape
-(L, K, N): classes of a label that is summed out, particles, images; a size of 1 where a term does
-not vary.
+Each term has shape (L, K, N): classes of a label that is summed out, particles, images; a size of 1
+where it does not vary.
 
-    rec      Σ observed sites  log p(x|…)
-    kl       Σ latent sites    KL(q‖p) in closed form where that holds, else log q - log p
-    log_w    rec + Σ latent sites log p - log q, at the samples: the log importance weight
-             (a `pyro.factor` of the guide is a part of log q, one of the model a part of rec)
-    log_py   log p(y), of labels that are summed out or given
-    log_qy   log q(y|x), of labels that are summed out
+    rec          Σ observed sites  log p(x|…)
+    kl           Σ latent sites    KL(q‖p) in closed form where that holds, else log q - log p
+    log_w        rec + Σ latent sites log p - log q, at the samples: the log importance weight
+                 (a `pyro.factor` of the guide is a part of log q, one of the model a part of rec)
+    log_py       log p(y), of labels that are summed out or given
+    log_qy       log q(y|x), of labels that are summed out
+    log_q_given  log q(y|x), of labels on which both programs were conditioned
 
 The closed form of a KL integrates over its own site only. That is right if the model's
 distribution of the site does not depend on a latent that the guide draws later: it is used where
