@@ -1,5 +1,12 @@
 """The members of the zoo, one file each: the maths, then `model` and `guide`.
 
+    base                          what members share
+    parts, swapping, replacing    the slots of a member; new parts in them; programs of your own
+    batches, naming               what a member is given or assigned, taken or refused
+    drawing                       `sample` and `encode`
+    by_hand                       a member as a function of `closed_form`, for `crosscheck`
+    checkpoints                   `save` and `load`
+
 The programs observe x. `pyro.infer.Predictive` therefore gives back the x that it was given, until
 `poutine.uncondition` frees the program of it:
 

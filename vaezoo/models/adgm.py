@@ -36,7 +36,8 @@ from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.batches import tensor_like
-from vaezoo.models.parts import Part, mean_of
+from vaezoo.models.drawing import mean_of
+from vaezoo.models.parts import Part
 from vaezoo.networks import PairMLP
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal

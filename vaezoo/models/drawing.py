@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from vaezoo import arguments
 from vaezoo.components import outside_param_store
 from vaezoo.data.labels import as_labels
 from vaezoo.models.batches import as_batch, as_label_tensor, tensor_like
-from vaezoo.models.parts import AtMeans
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import in_mode, one_thread
 
 if TYPE_CHECKING:
     from vaezoo.models.base import LatentVariableModel
 
-__all__ = ["encode", "is_drawing", "sample"]
+__all__ = ["encode", "is_drawing", "mean_of", "sample"]
 
 _drawing: ContextVar[bool] = ContextVar("drawing", default=False)
 
@@ -49,10 +49,27 @@ def encode(model: LatentVariableModel, x: Any, y: Any, latent: str) -> Tensor:
     """`LatentVariableModel.encode`, of a latent by its name."""
     if latent not in model._latents():
         raise ValueError(f"{type(model).__name__} has {_latents_of(model)}, got {latent!r}")
-    with one_thread(), in_mode(model, False), outside_param_store(), AtMeans():
+    with one_thread(), in_mode(model, False), outside_param_store(), _AtMeans():
         batch = [t for t in as_batch(model, x, y) if t is not None]
         code: Tensor = poutine.trace(model.guide).get_trace(*batch).nodes[latent]["value"]
     return code
+
+
+class _AtMeans(Messenger):
+    """Within it every latent that can be reparametrised takes its mean."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["fn"].has_rsample and not msg["done"] and not msg["is_observed"]:
+            msg["value"], msg["done"] = mean_of(msg["fn"]), True
+
+
+def mean_of(distribution: Any) -> Tensor:
+    """The mean of a distribution, or one draw where it is not known."""
+    try:
+        mean: Tensor = distribution.mean
+    except NotImplementedError:
+        mean = distribution.sample()
+    return mean
 
 
 def is_drawing() -> bool:

@@ -44,8 +44,9 @@ from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.batches import as_batch, tensor_like
+from vaezoo.models.drawing import mean_of
 from vaezoo.models.naming import name_of
-from vaezoo.models.parts import Part, mean_of
+from vaezoo.models.parts import Part
 from vaezoo.models.vae import VAE
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal

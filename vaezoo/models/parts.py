@@ -1,17 +1,14 @@
-"""The slots of a member, and taking the means of what it draws."""
+"""The slots of a member: which parts it has, and what each conditions on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
-
-from pyro.poutine.messenger import Messenger
-from torch import Tensor
+from typing import NamedTuple
 
 from vaezoo.components import Component
 from vaezoo.posteriors import Classifier, Posterior
 
-__all__ = ["AtMeans", "Given", "Part", "flat", "mean_of"]
+__all__ = ["Given", "Part", "flat"]
 
 Given = str | tuple[str, ...]
 
@@ -54,20 +51,3 @@ def flat(given: tuple[Given, ...]) -> Iterator[str]:
     """The variables one by one, those of a pair too."""
     for variable in given:
         yield from (variable,) if isinstance(variable, str) else variable
-
-
-def mean_of(distribution: Any) -> Tensor:
-    """The mean of a distribution, or one draw where it is not known."""
-    try:
-        mean: Tensor = distribution.mean
-    except NotImplementedError:
-        mean = distribution.sample()
-    return mean
-
-
-class AtMeans(Messenger):
-    """Within it every latent that can be reparametrised takes its mean."""
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["fn"].has_rsample and not msg["done"] and not msg["is_observed"]:
-            msg["value"], msg["done"] = mean_of(msg["fn"]), True
