@@ -39,32 +39,14 @@ __all__ = ["Bound", "arguments", "check_pair", "default_objective", "dtype_of"]
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
 
 
-def default_objective(model: nn.Module, data: Any = None) -> Objective:
-    """The objective a model is trained with unless you name one.
-
-    A member says it itself; any other pair gets `SemiSupervised` where it can `classify`, with the
-    labelled fraction of `data` that are semi-supervised batches, and `ELBO` where it cannot.
-
-    Example:
-        >>> from vaezoo.models import IWAE, VAE
-        >>> default_objective(IWAE(particles=50)), default_objective(VAE(beta=4))
-        (IWELBO(particles=50), ELBO(beta=4, particles=1))
-    """
-    if isinstance(model, Member):
-        # of its class: an attribute of that name may be set for other purposes
-        objective: Objective = type(model).objective(model, data)
-        return objective
-    return usual_objective(model, data)
-
-
 class Bound(nn.Module):
     """A model's objective on a batch, as a module.
 
     Args:
         model: a member of the zoo, or any module with Pyro programs `model` and `guide` of the
             same arguments and one plate over images.
-        objective: one of `vaezoo.objectives` or a stock `pyro.infer.ELBO`; the member's own by
-            default.
+        objective: one of `vaezoo.objectives` or of Pyro's (a `pyro.infer.ELBO`); by default that
+            of `default_objective`.
         precision: "bf16" runs networks (see `networks.precision`) in bfloat16, with weights,
             densities, KLs and sums in float32 as ever; it leaves a float64 model alone. An
             `autocast` around the call is taken as one around the networks.
@@ -193,9 +175,27 @@ class Bound(nn.Module):
     def check(self, batch: list[Tensor]) -> None:
         """Raise ValueError if images or labels of a batch are not what the model takes."""
         if isinstance(self.model, Member):
-            parts = [batch[:1], batch[1:]] if len(batch) == 3 else [batch[:2]]
-            for part in parts:
-                self.model.check(*part)
+            batches = [batch[:1], batch[1:]] if len(batch) == 3 else [batch[:2]]
+            for x_and_y in batches:
+                self.model.check(*x_and_y)
+
+
+def default_objective(model: nn.Module, data: Any = None) -> Objective:
+    """The objective a model is trained with unless you name one.
+
+    A member says it itself; any other pair gets `SemiSupervised` where it can `classify`, with the
+    labelled fraction of `data` that are semi-supervised batches, and `ELBO` where it cannot.
+
+    Example:
+        >>> from vaezoo.models import IWAE, VAE
+        >>> default_objective(IWAE(particles=50)), default_objective(VAE(beta=4))
+        (IWELBO(particles=50), ELBO(beta=4, particles=1))
+    """
+    if isinstance(model, Member):
+        # of its class: an attribute of that name may be set for other purposes
+        objective: Objective = type(model).objective(model, data)
+        return objective
+    return usual_objective(model, data)
 
 
 def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[Tensor]:

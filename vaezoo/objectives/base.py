@@ -20,6 +20,8 @@ Program = Callable[..., Any]
 class Objective(infer.elbo.ELBO):
     """A Pyro ELBO with `differentiable_loss` and per-image terms; a new one writes `bound`.
 
+    `estimate` runs the pair (`run`), and reports (`report`) the mean of `loss_of` and of `bound`.
+
     Args:
         particles: draws K of the latents per image.
     """
@@ -29,24 +31,16 @@ class Objective(infer.elbo.ELBO):
             raise ValueError(f"particles must be at least 1, got {particles}")
         super().__init__(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
 
-    def bound(self, terms: Terms) -> Tensor:
-        """The bound of each image, shape (N,), as it is reported: β and free bits do not count."""
-        raise NotImplementedError
-
-    def loss_of(self, terms: Terms) -> Tensor:
-        """What is minimised for each image, shape (N,); minus the bound unless overridden."""
-        return -self.bound(terms)
-
-    def run(self, model: Program, guide: Program, *batch: Any) -> Terms:
-        """The terms of one run of the pair."""
-        return run(model, guide, *batch, particles=self.num_particles)
-
     def estimate(self, model: Program, guide: Program, *batch: Any) -> dict[str, Tensor]:
         """Scalars in nats per image: `loss` to differentiate, and `bound`, `rec` and `kl`.
 
         `kl` includes the labels' share, log q(y|x) - log p(y), so that rec - kl is the ELBO.
         """
         return self.report(self.run(model, guide, *batch))
+
+    def run(self, model: Program, guide: Program, *batch: Any) -> Terms:
+        """The terms of one run of the pair."""
+        return run(model, guide, *batch, particles=self.num_particles)
 
     def report(self, terms: Terms) -> dict[str, Tensor]:
         """What `estimate` returns, from the terms of a run that is over."""
@@ -58,6 +52,14 @@ class Objective(infer.elbo.ELBO):
                 "kl": terms.expect(terms.kl + terms.log_qy - terms.log_py).mean(),
                 "bound": self.bound(terms).mean(),
             }
+
+    def loss_of(self, terms: Terms) -> Tensor:
+        """What is minimised for each image, shape (N,); minus the bound unless overridden."""
+        return -self.bound(terms)
+
+    def bound(self, terms: Terms) -> Tensor:
+        """The bound of each image, shape (N,), as it is reported: β and free bits do not count."""
+        raise NotImplementedError
 
     def step(self) -> None:
         """Tell schedules that a training step is over; `fit` calls it, other loops should."""

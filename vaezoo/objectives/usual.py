@@ -1,4 +1,4 @@
-"""The objective of a pair for which none is named."""
+"""The objective of a pair, or of a member that has none of its own, where none is named."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ __all__ = ["usual_objective"]
 
 def usual_objective(pair: Any, data: Any = None, *, beta: float | Schedule = 1.0) -> Objective:
     """`SemiSupervised` for a pair that classifies, `ELBO` for any other.
+
+    `bound.default_objective` asks a member first, and a member may ask this.
 
     Args:
         pair: a module with programs `model` and `guide`.
