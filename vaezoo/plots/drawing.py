@@ -1,4 +1,4 @@
-"""A member while it is drawn from, and the batches that it then takes."""
+"""A member while a figure is made of it, and the batches that it then takes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from vaezoo.data.labels import as_labels
 from vaezoo.models.base import LatentVariableModel
+from vaezoo.models.batches import tensor_like
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import in_mode, one_thread, own_generator
 
-__all__ = ["batch_of", "drawn_from", "like", "needs_labels"]
+__all__ = ["batch_of", "drawn_from", "needs_labels"]
 
 
 @contextlib.contextmanager
@@ -35,14 +36,9 @@ def batch_of(model: LatentVariableModel, x: Tensor, y: Any, n: int) -> list[Tens
     if y is None and needs_labels(model):
         raise ValueError(f"{type(model).__name__} is given labels: pass y, shape ({len(x)},)")
     labels = [as_labels(y, len(x), model.classes)] if y is not None and model.classes else []
-    return [tensor[:n].to(like(model).device) for tensor in (x, *labels)]
+    return [tensor[:n].to(tensor_like(model).device) for tensor in (x, *labels)]
 
 
 def needs_labels(model: LatentVariableModel) -> bool:
     """Whether a member cannot do without labels, since it does not infer them."""
     return model.classes > 0 and required_arguments(model.model) > 1
-
-
-def like(model: LatentVariableModel) -> Tensor:
-    """A tensor of the dtype and on the device of a member."""
-    return next(model.parameters(), torch.empty(0))

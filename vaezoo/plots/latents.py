@@ -13,7 +13,8 @@ from torch import Tensor
 from vaezoo.data.batches import as_tensor
 from vaezoo.data.labels import integer_labels
 from vaezoo.models.base import LatentVariableModel
-from vaezoo.plots.drawing import batch_of, drawn_from, like
+from vaezoo.models.batches import tensor_like
+from vaezoo.plots.drawing import batch_of, drawn_from
 from vaezoo.plots.figures import DPI, Figure
 from vaezoo.plots.grids import describe
 
@@ -50,7 +51,7 @@ def latent_scatter(
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         ['0', '1', '2']
     """
-    x = as_tensor(x, like(model))
+    x = as_tensor(x, tensor_like(model))
     y = _classes(x, y)
     with drawn_from(model, seed):
         z, y = model.encode(*batch_of(model, x, y, len(x))).cpu(), y.cpu()

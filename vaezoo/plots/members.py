@@ -12,7 +12,8 @@ from vaezoo.data.batches import as_tensor
 from vaezoo.data.counts import as_count
 from vaezoo.data.labels import as_labels
 from vaezoo.models.base import LatentVariableModel
-from vaezoo.plots.drawing import batch_of, drawn_from, like, needs_labels
+from vaezoo.models.batches import tensor_like
+from vaezoo.plots.drawing import batch_of, drawn_from, needs_labels
 from vaezoo.plots.figures import Figure
 from vaezoo.plots.grids import check_images, describe, image_grid, make_room
 
@@ -82,7 +83,7 @@ def reconstructions(
         ['data', 'E[x|z]']
     """
     n = as_count("n", n)
-    x = x if isinstance(x, Tensor) else as_tensor(x, like(model))
+    x = x if isinstance(x, Tensor) else as_tensor(x, tensor_like(model))
     check_images(x)
     batch = batch_of(model, x, y, n)
     # a posterior without a known mean gives a draw: the same one every time
@@ -118,7 +119,7 @@ def style_by_content(
         raise ValueError(f"{name} has no labels to vary: use SSVAE or FSVAE, or plots.samples")
     columns = as_count("columns", columns)
     with drawn_from(model, seed):
-        z = model.prior().sample((columns,)) if z is None else z.to(like(model).device)
+        z = model.prior().sample((columns,)) if z is None else z.to(tensor_like(model).device)
         if z.dim() != 2 or z.shape[1] != model.z_dim:
             raise ValueError(f"z must be codes (columns, {model.z_dim}), got {describe(z)}")
         y = torch.arange(model.classes).repeat_interleave(len(z))
