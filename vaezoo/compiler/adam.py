@@ -55,7 +55,7 @@ class AdamUpdate:
         self.counts = [state["step"] for state in self.states.values()]
 
     def follow(self) -> bool:
-        """Re-read the optimizer's state; False if a graph cannot make its update any more."""
+        """Re-read the optimizer's state; False if a graph can no longer make its update."""
         groups = self.optimizer.param_groups
         same = len(groups) == 1 and _are_same(groups[0]["params"], self.params)
         if not same or not _is_adam_alone(self.optimizer):
@@ -98,8 +98,8 @@ class AdamUpdate:
     def extend(self, traced: TracedStep, inputs: list[Tensor]) -> tuple[GraphModule, list[Tensor]]:
         """The graph of a step with the update behind it, and the leaves that it updates.
 
-        Behind the terms it says whether loss and gradients were finite. Where they were not, it
-        changes nothing.
+        Its last output is whether loss and gradients were finite. Where they were not, it changes
+        nothing.
         """
         from torch.fx.experimental.proxy_tensor import make_fx
 

@@ -3,9 +3,6 @@
 `torch.compile` around a Pyro loss breaks at every one of Pyro's messages. Here the loss and its
 gradients are traced to one graph (see `tracing`), the compiler fuses forward and backward
 passes, and one autograd function in front hands the gradients out when the loss is differentiated.
-
-Before a traced step is trusted, it is compared with the program on another batch (see `trials`).
-What it was made from is watched (see `guards`), and after a change a new one is made.
 """
 
 from __future__ import annotations
@@ -53,9 +50,9 @@ class StepCache:
 
     Attributes:
         steps: in use; those that could not be compiled, and so run eagerly, are among them.
-        made: how many have been compiled since this was made.
+        made: how many compilations have begun.
         updated: whether the last call has taken the step, weights included.
-        finite: whether loss and gradients of that step were, without which nothing was updated.
+        finite: whether loss and gradients of that step were finite; where not, it changed nothing.
     """
 
     def __init__(
@@ -109,7 +106,7 @@ class StepCache:
         return bound.eager(*batch)
 
     def follow(self) -> bool:
-        """Re-read the optimizer's state; False if compiled steps can no more make its update."""
+        """Re-read the optimizer's state; False if compiled steps can no longer make its update."""
         return self.update is None or self.update.follow()
 
     def _find(self, shapes: Any) -> CompiledStep | None:

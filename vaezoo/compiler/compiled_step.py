@@ -28,9 +28,9 @@ class CompiledStep:
 
     Attributes:
         call: what a compiler made of it; None where steps run eagerly.
-        calls: how often it was looked for and found.
-        finite: whether loss and gradients of the last step were, if it updates the weights.
-        update: makes the optimizer's update inside the step; None where the optimizer does.
+        calls: how many batches it has served.
+        finite: whether loss and gradients of the last run were finite, if it updates the weights.
+        update: makes the optimizer's update inside the step; None where the optimizer makes it.
     """
 
     def __init__(self, guards: Guards, key: Any = None, traced: TracedStep | None = None) -> None:

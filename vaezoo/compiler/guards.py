@@ -24,12 +24,12 @@ _FACTS = operator.attrgetter("requires_grad", "dtype", "shape", "device")
 
 
 class Guards:
-    """Modules, objective, hooks, tensors, and what the programs' own code looks up.
+    """What a step was made from: modules, objective, hooks, tensors, what the programs look up.
 
     Args:
         bound: whose modules and objective they are.
         traced: a step of it, if it could be traced.
-        names: that the programs' code looks up (see `vaezoo.compiler.trials.tried`).
+        names: that the programs' own code looks up, as `trials.tried` found them.
         without: objects that may change.
     """
 

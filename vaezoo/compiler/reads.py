@@ -44,7 +44,7 @@ class NoReads(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         made = set(map(memory, tensors_in(result)))
         random = torch.Tag.nondeterministic_seeded in func.tags
-        if func in _FRESH:  # of numbers in the program; what holds them first has been given
+        if func in _FRESH:  # a tensor made of numbers in the program, before and after it is lifted
             self.constant |= made | given
         elif given <= self.constant and not random:
             self.constant |= made

@@ -8,7 +8,7 @@
 It is looked for from the roots on: in attributes of objects, elements of containers, closures and
 defaults of functions, attributes of user classes, and the globals that user functions name. What
 libraries keep for themselves is left out. Not seen are the places of iterators and generators,
-what extensions keep, and writes into tensors (see `vaezoo.compiler.trials`).
+what extensions keep, and writes into tensors (see `writes`).
 """
 
 from __future__ import annotations

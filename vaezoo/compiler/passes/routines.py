@@ -1,12 +1,12 @@
 """Which routine multiplies two matrices, and whether their product is made transposed.
 
-Products go to MKL, which some processors do not run at their full rate: where it has no AVX-512
-kernels for one that oneDNN has them for, oneDNN is much the faster (`onednn_leads`). Of the
-products of the five tasks of benchmarks/speed, at batches of 100 and of 1,000, by trial:
+Products go to MKL. On a processor for which oneDNN has AVX-512 kernels and MKL has none, oneDNN is
+much the faster (`onednn_leads`). Of the products of the five tasks of benchmarks/speed, at batches
+of 100 and of 1,000, by trial:
 
                  oneDNN leads (AMD EPYC, Zen 5)         otherwise (AMD EPYC, Zen 4)
     x Wᵀ, g W    oneDNN, from 2^21 multiplications on   oneDNN, from 2^24, or 2^21 if few columns
-    gᵀ x         so too; of many images as (xᵀ g)ᵀ if   MKL; of few columns as (xᵀ g)ᵀ, and by
+    gᵀ x         the same; many images as (xᵀ g)ᵀ if    MKL; of few columns as (xᵀ g)ᵀ, and by
                  there are fewer columns than rows      oneDNN from 2^21
 
 A gradient that was made transposed is in another order than its weights are, which slows their
