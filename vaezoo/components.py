@@ -33,7 +33,7 @@ _names: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # of each parameter
 _owners: dict[str, weakref.ref[nn.Parameter]] = {}
 _counters: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 _announced: weakref.WeakKeyDictionary[nn.Module, set[str]] = weakref.WeakKeyDictionary()
-_dropped: list[set[str]] = []  # names announced by components that are no more
+_dropped: list[set[str]] = []  # names announced by components that are gone
 _announcing: ContextVar[bool] = ContextVar("announcing", default=True)
 
 
@@ -96,9 +96,9 @@ def _place(name: str, parameter: nn.Parameter) -> None:
 
 
 def _forget_dropped() -> None:
-    """Take out of the store what components announced that are no more.
+    """Take out of the store what components announced that are gone by now.
 
-    Not when they go, which may be while somebody passes over the store.
+    It waits for the next announcement, since they may go while somebody iterates over the store.
     """
     store = pyro.get_param_store()
     while _dropped:

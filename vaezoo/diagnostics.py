@@ -35,8 +35,8 @@ class MixtureDiagnostics:
         effective: exp of the entropy of the usage, between 1 and k: how many are in use.
         dead: components with less than `dead_below` / k of the usage.
         merged: groups of live components, each linked to another of its group by an overlap of
-            more than `merged_above`; None where overlaps have no closed form, which is to say
-            that components are no Normals: those of a VampPrior whose posterior is a flow.
+            more than `merged_above`; None where overlaps have no closed form, as components are no
+            Normals: those of a VampPrior whose posterior is a flow.
     """
 
     usage: Tensor

@@ -26,8 +26,8 @@ class Estimate(_Numbers):
     """A mean over n images and its standard error.
 
     Attributes:
-        values: what it is the mean of, one number per image (n,), in float64; None where it was
-            made of three numbers.
+        values: what it is the mean of, one number per image (n,), in float64; None in an estimate
+            made by hand, of its three numbers alone.
 
     Example:
         >>> print(Estimate(97.5512, 0.2401, 10_000))

@@ -1,4 +1,4 @@
-"""Tables of results for consoles and notebooks, these without colours for light and dark pages."""
+"""Tables of results: text for consoles, and HTML that suits light and dark pages of notebooks."""
 
 from __future__ import annotations
 

@@ -6,12 +6,12 @@
     check_classifier(MyClassifier((12,), 3), x)
 
 Each raises `ContractError`, an AssertionError that says which clause is broken, what was expected,
-what came and how to mend it. All is done to copies, and with a seed of its own: the part, the
-generator and every setting are as before. The clauses:
+what came and how to mend it. A copy is tried, with a seed of its own: the part, the generator and
+every setting are as before. The clauses:
 
     copies       deepcopy works, before and after a draw, and gives the same densities
     one line     repr is one line and names the class
-    dtypes       a part in float64 gives draws and densities in float64, one in float32 in that
+    dtypes       draws, but for labels, and densities are in the part's dtype, float64 or float32
     shapes       event and batch shapes, of draws and densities too
     rsample      a posterior is reparametrised, and its draws have the density they claim
     outcomes     a likelihood's `check` takes its own draws, and the distribution has a mean

@@ -32,7 +32,7 @@ __all__ = [
 
 
 def check_prior(prior: Prior, *, seed: int = 0) -> None:
-    """Hold a prior to the contract; one that follows a posterior has been given it, and says so.
+    """Hold a prior to the contract; one that follows a posterior must have been given it.
 
     Example:
         >>> from vaezoo.priors import StandardNormal

@@ -121,7 +121,7 @@ def _agree(where: str, d: dist.TorchDistribution, value: Tensor, expected: Tenso
 
 
 def dtypes(case: Case) -> None:
-    """A part in float64 gives draws and densities in float64, one in float32 in that."""
+    """Draws, but for labels, and densities are in the dtype of the part, float64 or float32."""
     for dtype in (torch.float64, torch.float32):
         part = converted(copy.deepcopy(case.part), dtype)
         d = part(*(t.to(dtype) if t.is_floating_point() else t for t in case.inputs))

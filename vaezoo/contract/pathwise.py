@@ -39,7 +39,7 @@ __all__ = ["pathwise"]
 
 STEP = 1e-5  # of a direction of length 1, in float64
 BLOCK = 1000  # draws
-LOOKS = (20, 100)  # blocks: a large error is seen in few, which are all if the draw is followed
+LOOKS = (20, 100)  # blocks: few show a large error, and will do where gradients follow the draw
 PILOT = 2000  # draws for directions and baselines
 PARALLEL = 0.9  # a cosine
 APPROXIMATE = 0.02  # of a slope: torch's gradients of Gamma and Beta draws are approximations
@@ -64,7 +64,7 @@ def pathwise(case: Case) -> None:
 
 
 def _row(case: Case, *, smooth: bool) -> Case:
-    """The first input; where a gradient is not that of the draw, the first of which it is not."""
+    """The first input or, unless `smooth`, the first whose gradient does not follow its draw."""
     rows = [
         Case(case.part, tuple(t[i : i + 1] for t in case.inputs), case.event)
         for i in range(case.batch[0])

@@ -47,9 +47,9 @@ __all__ = ["ADGM"]
 
 
 class ADGM(LatentVariableModel):
-    """The semi-supervised VAE with an auxiliary latent a: `model(x)` infers y, `model(x, y)` not.
+    """The semi-supervised VAE with an auxiliary latent a.
 
-    `encode` gives the mean of z, at the mean of a.
+    `model(x)` infers y, `model(x, y)` is given it. `encode` gives the mean of z, at the mean of a.
 
     Args:
         x_shape: shape of one image.

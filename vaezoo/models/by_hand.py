@@ -66,7 +66,7 @@ class ByHand:
         return -self.member(*self.batch).nelbo.mean().item() + self.log_py
 
     def importance_weighted(self, particles: int) -> float:
-        """An estimate of its mean importance-weighted bound; a summed-out label comes first."""
+        """An estimate of its importance-weighted bound, a label summed out around the weights."""
         if self.sums_out:
             parts = self.member.keywords  # type: ignore[attr-defined]
             bound = closed_form.ssvae_importance_weighted(
@@ -77,13 +77,13 @@ class ByHand:
         return bound.mean().item() + self.log_py
 
     def evidence(self, particles: int) -> float:
-        """An estimate of log p(x), a label summed out within each draw."""
+        """An estimate of log p(x), a label summed out inside the weights."""
         bound = closed_form.importance_weighted(self.member, *self.batch, particles=particles)
         return bound.mean().item() + self.log_py
 
 
 def _path(model: LatentVariableModel) -> tuple[tuple[str, ...], Function]:
-    """The latents of a member in the order of its guide, and what makes its path."""
+    """The latents of a member in the order of its guide, and the function that makes its path."""
     paths: dict[type[LatentVariableModel], tuple[tuple[str, ...], Function]] = {
         HierarchicalVAE: (("z1", "z2"), _hierarchical_vae),
         M1M2: (("z1", "z2"), _m1m2),
@@ -142,7 +142,7 @@ def _adgm(model: Any, *, sums_out: bool) -> functools.partial[Terms]:
 
 
 def _of_pair(function: Function) -> Function:
-    """A function of a pair as one of two arguments."""
+    """A function of a pair, made one of two arguments."""
     return lambda x, v, *y: function((x, v), *y)
 
 

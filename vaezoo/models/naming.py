@@ -1,4 +1,4 @@
-"""What is assigned to a member under a name that it does not fit, and what to do about it."""
+"""Assignments that a member refuses, by the name or the kind of thing, and what to do instead."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def name_of(value: Any) -> str:
 
 
 def remedy(kind: type[Component], part: Any) -> str:
-    """What to do with something that is no part."""
+    """What to do with something that is no part of this kind."""
     if isinstance(part, type):
         return f": make one of it, {part.__name__}(…)"
     if kind is Prior and callable(part) and not isinstance(part, nn.Module):

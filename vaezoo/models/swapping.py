@@ -1,7 +1,8 @@
 """What a member asks of a part before it takes it.
 
-A part is run on zeros: a batch of two, and what it meets beside one draw for each image, codes of
-several particles and every label. A prior that follows a posterior serves one member.
+A part is run on zeros: on a batch of two, and, unless it takes nothing but images, with the leading
+dimensions of several particles and of every label. A prior that follows a posterior serves one
+member.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _owners: weakref.WeakKeyDictionary[Prior, weakref.ref[nn.Module]] = weakref.Weak
 
 
 def as_part(model: LatentVariableModel, role: str, value: Any) -> Any:
-    """A value as it is, but for a bare distribution, which becomes a prior where one is due."""
+    """The value; in the slot of a prior, a `Prior` made of a bare distribution or module."""
     if model.parts[role].kind is not Prior or isinstance(value, Component):
         return value
     return as_prior(value) or value
@@ -72,7 +73,7 @@ def check_part(model: LatentVariableModel, role: str, part: Any) -> None:
 def claim(model: LatentVariableModel, *, copied: bool = False) -> None:
     """Give the prior the posterior of its latent, once both exist, and note whose prior it is.
 
-    A model that is `copied` leaves a prior that it shares with the first one to that one.
+    A model that was `copied`, and shares its prior with the original, leaves it to that one.
     """
     prior, posterior = getattr(model, "prior", None), _posterior_of_prior(model)
     if prior is None or (copied and _owners.get(prior, lambda: None)() is not None):
@@ -147,7 +148,7 @@ def _sizes(model: LatentVariableModel) -> str:
 
 
 def _leads(model: LatentVariableModel, given: tuple[Given, ...]) -> list[Leads]:
-    """Leading dimensions of each variable: two of everything; and particles and every label."""
+    """Leading dimensions of each variable, in each trial."""
     names = list(flat(given))
     two_of_each: Leads = dict.fromkeys(names, (2,))
     taken = {s for name in names for s in model._event(name)}

@@ -10,7 +10,7 @@ __all__ = ["positive", "signed_log1p"]
 def positive(raw: Tensor) -> Tensor:
     """A scale (standard deviation) from any real: sqrt(softplus(raw) + 1e-8).
 
-    As by variances softplus(raw) + 1e-8, which the reference networks put out; Pyro wants scales.
+    The reference networks put out variances, softplus(raw) + 1e-8; Pyro wants scales.
 
     Example:
         >>> import torch

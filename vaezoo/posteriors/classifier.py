@@ -22,7 +22,8 @@ class Classifier(Component):
     Args:
         x_shape: shape of one image.
         classes: number of classes.
-        hidden: widths of the hidden layers of the default `MLP` (ReLU, as in the reference).
+        hidden: widths of the hidden layers of the default `MLP` (ReLU, as in the reference
+            networks).
         network: your own module from images to (classes,) logits.
         log1p: show the network `networks.signed_log1p` of x: for counts, which are far from 1.
 

@@ -122,7 +122,7 @@ def _taken_apart(value: Any, owner: nn.Module, path: list[str]) -> Any:
 
 
 def _keep(t: Tensor, owner: nn.Module, name: str) -> _Place:
-    """Make a tensor the owner's: a constant its buffer, a parameter, or a view of one, its own."""
+    """Make a tensor the owner's: a constant as a buffer, else the parameter that it is or views."""
     if not t.requires_grad:
         owner.register_buffer(name, t.detach().clone())
         return _Place(name, (t.shape, t.clone().stride(), 0))
