@@ -1,4 +1,4 @@
-"""Arguments that are sizes and numbers: checked where they come in, and kept as Python's own.
+"""Constructor arguments (sizes, numbers, networks), checked where they come in.
 
 What NumPy and torch call an integer becomes an `int`, and a shape a tuple of them, so that a
 description of a part is the same wherever its sizes came from.

@@ -141,7 +141,7 @@ def _same_noise(model: LatentVariableModel, batch: list[Tensor], hand: ByHand) -
     kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)[0] + hand.log_py
     log_w = (terms.log_w + terms.log_py).logsumexp((0, 1)) - hand.log_py
     pairs = {
-        "rec, same noise": (rec, -closed.rec),  # E_q[log p(x|z)], as everywhere but there
+        "rec, same noise": (rec, -closed.rec),  # in closed_form rec is -log p(x|z)
         "KL, same noise": (kl, closed.kl),
         "NELBO, same noise": (kl - rec, closed.nelbo),
         "log weight, same noise": (log_w, closed.log_w),

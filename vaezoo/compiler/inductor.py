@@ -31,7 +31,7 @@ class Rewrites(CustomGraphPass):
     """The passes for a graph's device, in order; a graph of several devices is left as it is."""
 
     def __init__(self) -> None:
-        self.onednn_leads = onednn.onednn_leads()  # by trial, which Inductor's fake tensors cannot
+        self.onednn_leads = onednn.onednn_leads()  # tried here: Inductor has fake tensors only
 
     def __call__(self, graph: fx.Graph) -> None:
         """Rewrite the graph."""
@@ -71,7 +71,6 @@ def compile_graph(
         warnings.simplefilter("ignore", DeprecationWarning)
         compile_ = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
         with torch._inductor.config.patch(_settings(torch._inductor.config)), _shapes():
-            # all sizes are constants
             static = {"ignore_shape_env": True} if backend == "inductor" else {}
             return compile_(graph, inputs, **static)
 
@@ -116,7 +115,7 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 def _leaves_draws_in_order() -> bool:
-    """Whether the pass of this name does: in torch 2.9 it moves a draw to where it is used."""
+    """Whether `reorder_for_locality` does: in torch 2.9 it moves a draw to where it is used."""
     from torch._inductor.fx_passes import post_grad
 
     code = post_grad.reorder_for_locality.__code__

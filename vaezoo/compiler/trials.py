@@ -30,8 +30,7 @@ from vaezoo.scopes import own_generator
 __all__ = ["altered", "tried"]
 
 SEED = 1_812_433  # of the noise of a trial: not one that a program is likely to set itself
-# of the largest gradient: one smaller than that may differ by more, relative to itself
-SMALL = 1e-3
+SMALL = 1e-3  # of the largest gradient: how large smaller ones are taken to be when compared
 Batch = tuple[Tensor, ...]
 
 
@@ -115,7 +114,7 @@ def _outcome(step: Callable[[], tuple[Iterable[Tensor], Iterable[Tensor]]]) -> _
 
 
 def _disagreement(names: list[str], a: _Outcome, b: _Outcome) -> str:
-    """What differs by more than rounding does; nothing if all agrees."""
+    """What differs by more than rounding does; "" if all agrees."""
     for name, s, t in zip(names, a.terms, b.terms, strict=True):
         if not _are_close(s, t, 1.0):
             return f"{name} ({t.item():.5g} for {s.item():.5g})"
@@ -141,7 +140,7 @@ def _size(t: Tensor) -> float:
 
 
 def _are_close(a: Tensor, b: Tensor, unit: float) -> bool:
-    """Whether they agree to half of the digits, of the largest element or of a unit."""
+    """Whether they agree to half the digits of a's largest number, or of `unit` if larger."""
     if not a.dtype.is_floating_point:
         return torch.equal(a, b)
     digits = torch.finfo(a.dtype).eps ** 0.5
@@ -174,7 +173,7 @@ def _altered(t: Tensor) -> Tensor:
 def _own_code() -> Iterator[set[types.CodeType]]:
     """The code that runs within it, but for that of libraries."""
     codes: set[types.CodeType] = set()
-    if sys.getprofile() is not None:  # in the hands of a profiler
+    if sys.getprofile() is not None:  # a profiler is at work, and would be turned off
         yield codes
         return
     sys.setprofile(lambda frame, event, _: codes.add(frame.f_code) if event == "call" else None)
@@ -187,7 +186,7 @@ def _own_code() -> Iterator[set[types.CodeType]]:
 
 @contextlib.contextmanager
 def _effects_refused(bound: Traceable) -> Iterator[None]:
-    """Within it a hook that returns nothing raises: it is there for something else."""
+    """Within it a hook that returns nothing raises: it is there for what else it does."""
     before = [(table, dict(table)) for table in hook_tables(bound.modules()) if table]
     for table, entries in before:
         table.update({key: functools.partial(_call, hook) for key, hook in entries.items()})

@@ -1,8 +1,7 @@
 """What the networks of the zoo share: any leading dimensions, and labels.
 
-A Pyro program adds dimensions on the left: one for particles, one for every label that is summed
-out. The networks here map `(*leading, *in_shape)` to `(*leading, *out_shape)` whatever those are;
-for a network of your own a part makes the leading dimensions one (see `vaezoo.networks.leading`).
+They map `(*leading, *in_shape)` to `(*leading, *out_shape)`, whatever the leading dimensions are
+that a Pyro program adds; how other networks meet these is said in `vaezoo.networks.leading`.
 
 Labels enter the first layer by weights of their own, `W_x x + W_y[y]`, which is the same function
 as a layer on the concatenation of x and one-hot y (Kingma et al. 2014, M2). Written as a sum it

@@ -1,6 +1,6 @@
 """Networks from one shape to another, run under any leading dimensions.
 
-A Pyro program adds dimensions on the left: for particles, for every label that is summed out. A
+A Pyro program adds dimensions on the left, for particles and for labels that are summed out. A
 torch module takes one, the batch. So all of them are made one on the way in, and restored on the
 way out. vaezoo's own networks are left to broadcast by themselves, so that an image is not copied
 for every label; another network can say that it does so too by an attribute `broadcasts = True`.

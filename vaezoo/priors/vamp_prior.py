@@ -20,8 +20,8 @@ class VampPrior(Prior):
 
     The variational mixture of posteriors (Tomczak, Welling 2018. arXiv:1705.07120, equation 9).
     It follows the posterior of the member it is assigned to, through swaps; where that one takes
-    labels, pseudo-input i has label i mod classes. Another member needs another one, which starts
-    from the same pseudo-inputs as `copy.deepcopy(prior)`.
+    labels, pseudo-input i has label i mod classes. Each member needs one of its own: a
+    `copy.deepcopy(prior)` starts from the same pseudo-inputs.
 
     Args:
         x_shape: shape of one pseudo-input, as the posterior takes it.

@@ -150,7 +150,7 @@ def _are_few(a: Any, b: Any) -> bool:
 
 
 def _are_alike(total: Any, a: Any, b: Any) -> bool:
-    """Whether neither is spread over the sum, or of another dtype than the other."""
+    """Whether both terms have the shape of their sum, and one dtype."""
     shapes = {node.meta["val"].shape for node in (total, a, b)}
     return len(shapes) == 1 and a.meta["val"].dtype == b.meta["val"].dtype
 
