@@ -192,7 +192,7 @@ def default_objective(model: nn.Module, data: Any = None) -> Objective:
         (IWELBO(particles=50), ELBO(beta=4, particles=1))
     """
     if isinstance(model, Member):
-        # of its class: an attribute of that name may be set for other purposes
+        # the method of its class: a member may be given an attribute of this name
         objective: Objective = type(model).objective(model, data)
         return objective
     return usual_objective(model, data)

@@ -30,7 +30,7 @@ __all__ = ["Backend", "StepCache"]
 SHAPES = 4  # steps kept at a time
 COMPILES = 16  # in the life of one bound, lest it compile at every step
 BRIEF = 3  # calls: a step that served fewer was hardly worth making
-BRIEF_IN_A_ROW = 5  # and no more are made after so many of them
+BRIEF_IN_A_ROW = 5  # such steps, after which no more are made
 
 Batch = tuple[Tensor, ...]
 
@@ -85,7 +85,7 @@ class StepCache:
         if not are_data or torch.is_grad_enabled() is not self.gradients:
             return self._eager(bound, batch)
         if batch and torch.is_autocast_enabled(batch[0].device.type):
-            return self._eager(bound, batch)  # a graph would cast what regions without it do not
+            return self._eager(bound, batch)  # a graph would cast in regions that disable it too
         shapes = batch_key(batch)
         step = self._find(shapes)
         if step is not None and step.call is not None:

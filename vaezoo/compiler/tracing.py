@@ -74,7 +74,7 @@ class TracedStep:
         self.leaves: list[Tensor] = []
         self.schedules = list(schedules_in(bound.objective))
         self._eager, self._reads = bound.eager, NoReads()
-        # tracing runs the step, and the step runs after it
+        # tracing runs the step: draws and writes are undone, as the step itself comes after it
         with own_generator(), Writes() as writes, unchecked():
             # a lambda, because make_fx counts the arguments of a method wrongly
             step = make_fx(lambda batch, values: self._step(batch, values))

@@ -30,7 +30,7 @@ VALUE = "its value"
 
 def differences(case: Case) -> None:
     """The gradient of the density is the derivative of its value."""
-    with own_generator():  # so that the draws of later clauses are the same as ever
+    with own_generator():  # later clauses draw what they would without this one
         _densities(*leaves(case))
 
 
@@ -46,7 +46,7 @@ def _densities(at: Case, places: dict[str, Tensor]) -> None:
     with pyro.validation_enabled(False):  # a step may leave the support
         for name, (claimed, slope) in _mismatches(total, places).items():
             if name == VALUE and isinstance(at.part, Likelihood) and not claimed:
-                continue  # of data, no gradient is asked for
+                continue  # a likelihood need not have a gradient by its data
             expected = f"the gradient of the density by {name} to be that of its value, {slope:.6g}"
             mend = "let log_prob compute with no detach, no no_grad and no gradient of its own"
             refuse("differences", expected, f"{claimed:.6g}", mend)
@@ -66,7 +66,7 @@ def follows_the_draw(case: Case) -> bool:
 
 
 def leaves(case: Case) -> tuple[Case, dict[str, Tensor]]:
-    """The case at inputs of our own; and these and the parameters, by their names."""
+    """The case at jittered inputs, and what can be moved: these and the parameters, by name."""
     inputs = tuple(_jittered(t) if t.is_floating_point() else t for t in case.inputs)
     places = dict(zip(["its input"], (t for t in inputs if t.is_floating_point()), strict=False))
     for module in (*case.part.follows(), case.part):
@@ -80,7 +80,7 @@ def _jittered(t: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def moved(place: Tensor, by: Tensor) -> Iterator[None]:
-    """Within it a tensor is further on by so much."""
+    """Within it a tensor is moved by another."""
     kept = place.detach().clone()
     with torch.no_grad():
         place.add_(by)

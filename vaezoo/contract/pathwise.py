@@ -58,7 +58,7 @@ def pathwise(case: Case) -> None:
     """The gradients of a posterior's draws are those of expectations."""
     smooth = follows_the_draw(case)
     at, places = leaves(_row(case, smooth=smooth))
-    with pyro.validation_enabled(False):  # a step may leave what arguments are checked for
+    with pyro.validation_enabled(False):  # a step may leave the constraints of arguments
         for blocks in LOOKS[:1] if smooth else LOOKS:
             _check_means(at, places, blocks, smooth=smooth)
 

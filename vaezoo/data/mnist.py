@@ -21,8 +21,7 @@ from vaezoo.data.images import Images
 
 __all__ = ["fashion_mnist", "mnist"]
 
-# of the official files once they are unpacked, computed from the packed ones, whose own checksums
-# torchvision knows
+# checksums of the unpacked files, taken from packed ones that have torchvision's checksums
 _UNPACKED = {
     "MNIST": {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",

@@ -61,7 +61,7 @@ class AffineAutoregressive(Transform):
         return super()._inv_call(y)
 
     def _forget_constants(self) -> None:
-        """What `sample` cached without a gradient is no use where one is wanted."""
+        """Where a gradient is wanted, forget what was cached without one, as by `sample`."""
         if torch.is_grad_enabled() and not self._has_gradient:
             self._cached_x_y, self._log_scale = (None, None), None
 

@@ -14,7 +14,7 @@ from vaezoo.networks.leading import over_leading
 
 __all__ = ["Amortised", "Posterior", "shown"]
 
-Pair = Tensor | tuple[Tensor, Tensor]
+Shown = Tensor | tuple[Tensor, Tensor]
 
 
 class Posterior(Component):
@@ -77,7 +77,7 @@ class Amortised(Posterior):
         return f"{type(self).__name__}({self.z_dim})"
 
 
-def shown(x: Pair, log1p: bool) -> Pair:
+def shown(x: Shown, log1p: bool) -> Shown:
     """What a network is shown of x, or of the image of a pair."""
     if not log1p:
         return x

@@ -38,7 +38,7 @@ def hold(part: Any, earlier: Sequence[Latent] = ()) -> Any:
     """
     if isinstance(part, Tensor):
         return _hold_tensor(part, earlier)
-    if type(part) in (list, tuple):  # not those with names, such as what a distribution drew
+    if type(part) in (list, tuple):  # no NamedTuple, such as the last draw of a distribution
         return type(part)(hold(each, earlier) for each in part)
     if isinstance(part, functools.partial):
         arguments = {name: hold(each, earlier) for name, each in part.keywords.items()}
@@ -58,7 +58,7 @@ def _hold_object(part: Any, earlier: Sequence[Latent]) -> Any:
             held = {key: hold(each, earlier) for key, each in getattr(part, name).items()}
             twin.__dict__[name] = held
     if isinstance(part, Transform):
-        twin._cached_x_y = None, None  # of values that were drawn: the density is to be one of z
+        twin._cached_x_y = None, None  # they belong to the values that were drawn
         if not isinstance(twin._inv, Transform):
             twin._inv = None  # a weak reference to the inverse of the transform that was copied
     return twin
