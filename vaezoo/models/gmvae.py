@@ -33,12 +33,7 @@ class GMVAE(VAE):
     """A VAE whose prior is a learned mixture of k Gaussians.
 
     Args:
-        x_shape: shape of one image.
-        z_dim: latent size.
-        k: number of components of the default prior.
-        hidden: widths of the encoder's layers; the decoder mirrors them.
-        beta: weight of the KL in the default objective.
-        prior, likelihood, posterior: your own parts in place of the default ones.
+        k: number of components of the default prior; the rest as in `VAE`.
 
     Example:
         >>> GMVAE(k=50).prior

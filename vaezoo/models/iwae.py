@@ -33,11 +33,8 @@ class IWAE(VAE):
     """The VAE's pair, trained with the importance-weighted bound.
 
     Args:
-        x_shape: shape of one image.
-        z_dim: latent size.
-        particles: m, samples per image in the default objective, `objectives.IWELBO(m)`.
-        hidden: widths of the encoder's layers; the decoder mirrors them.
-        prior, likelihood, posterior: your own parts in place of the default ones.
+        particles: m, samples per image in the default objective, `objectives.IWELBO(m)`; the rest
+            as in `VAE`, without `beta`.
 
     Example:
         >>> IWAE(particles=50).particles

@@ -25,11 +25,7 @@ class PairMLP(MLP):
 
     Args:
         x_shape: shape of x, flattened on the way in.
-        v_dim: size of v.
-        hidden: widths of the hidden layers; at least one.
-        out_shape: shape of one output.
-        classes: number of classes of y, 0 for a network without labels.
-        activation: class of the non-linearity.
+        v_dim: size of v; the rest as in `MLP`, without `label_scale`.
 
     Example:
         >>> net = PairMLP((1, 28, 28), 5, (300,), (2, 10), classes=10)

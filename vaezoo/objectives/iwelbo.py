@@ -64,12 +64,7 @@ class IWELBO(Objective):
         return run(model, guide, *batch, particles=self.num_particles, hold_guide=hold)
 
     def bound(self, terms: Terms) -> Tensor:
-        """The importance-weighted bound of each image.
-
-        Raises:
-            ValueError: a label that is summed out depends on a latent drawn before it, so that
-                particles do not share q(y|x).
-        """
+        """The importance-weighted bound of each image; errors as of `sum_out_labels`."""
         log_w = torch.logsumexp(terms.log_w, 1, keepdim=True) - math.log(terms.particles)
         return sum_out_labels(terms, log_w)
 

@@ -34,13 +34,8 @@ class Amortised(Posterior):
     """A posterior whose parameters are what one network puts out.
 
     Args:
-        x_shape: shape of one image.
-        z_dim: latent size.
-        hidden: widths of the hidden layers of the default `MLP`.
-        classes: number of classes of y; 0 for q(z|x).
-        network: your own module from images (N, *x_shape), and labels (N,) if any, to what the
-            posterior reads for each.
-        log1p: show the network `signed_log1p` of x: for counts, which are far from 1.
+        network: your own module from images (N, *x_shape), and labels (N,) if any, to outputs
+            (N, *output_shape()); the rest as in `DiagonalNormal`.
     """
 
     def __init__(
