@@ -1,4 +1,13 @@
-"""Variational auto-encoders as Pyro programs: every part to swap, every number checked."""
+"""Variational auto-encoders as Pyro programs: every part to swap, every number checked.
+
+    models (priors, posteriors, likelihoods, networks)        pairs of programs, and their parts
+    objectives (programs)                                     what is maximised, from one run
+    bound, training, evaluation (chunks, estimates)           using a pair
+    compiler                                                  making it fast
+    contract, closed_form, crosschecks, diagnostics, plots    judging and showing
+
+The other files and folders are the ground that these stand on.
+"""
 
 from typing import TYPE_CHECKING, Any
 

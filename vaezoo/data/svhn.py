@@ -41,11 +41,8 @@ def svhn(
 
     Args:
         split: ``train``, ``test`` or ``extra``; ignored if a file is given.
-        binarisation: ``none`` for colour; see `vaezoo.data.binarising`.
-        root: the cache folder, as for `mnist`.
+        binarisation, root, seed, download: as in `mnist`; ``none`` is for colour.
         file: a .mat file in the official layout, read as it is, instead of the cache.
-        seed: of the draw that ``static`` fixes.
-        download: False never uses the network.
 
     Raises:
         ValueError: the split or the binarisation is unknown, or the file is no SVHN or damaged.
