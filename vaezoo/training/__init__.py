@@ -1,6 +1,7 @@
 """Training: a loop that returns its history, and the step that it takes.
 
-    loop                 `fit`, and the way of a batch through it
+    loop, stepping       `fit`, a loop over `steps`, and the way of a batch through them
+    preparing            what there is to train, and the mode it is in
     step, untrained      one step: loss, gradients, update; and what a step may change besides
     optimizers, rates    what takes the step, and how far
     recorder             writes the `history`, of `means`
@@ -12,5 +13,6 @@ Importing it costs no compiler: a step imports that when it is told to compile.
 
 from vaezoo.training.errors import NonFiniteLoss
 from vaezoo.training.loop import fit
+from vaezoo.training.stepping import steps
 
-__all__ = ["NonFiniteLoss", "fit"]
+__all__ = ["NonFiniteLoss", "fit", "steps"]

@@ -19,12 +19,12 @@ class Recorder:
     """History in the making, shown on a progress bar.
 
     Args:
-        bar: advanced by one at each step.
         log_every: steps between two records.
         validate: called at each record, for its terms on validation data.
         history: to add to; a new one by default.
 
     Attributes:
+        bar: advanced by one at each step; one that does not show at first.
         step: the steps so far, those of earlier training included.
         steps: the steps of this training so far.
         since: the means since the last record.
@@ -32,13 +32,13 @@ class Recorder:
 
     def __init__(
         self,
-        bar: tqdm[None],
         *,
         log_every: int,
         validate: Callable[[], dict[str, float]] | None,
         history: History | None = None,
     ) -> None:
-        self.bar, self.log_every, self.validate = bar, log_every, validate
+        self.bar: tqdm[None] = tqdm(disable=True)
+        self.log_every, self.validate = log_every, validate
         self.history = history if history is not None else History()
         self.step = int(self.history["step"][-1]) if self.history else 0
         before = self.history["seconds"][-1] if self.history else 0.0
@@ -73,6 +73,8 @@ class Recorder:
         """Within it an error is given the history, as its attribute `history`."""
         try:
             yield
+        except GeneratorExit:  # a loop over the steps broke off, and may go on
+            raise
         except BaseException as error:
             self._keep(error)
             raise
@@ -83,7 +85,7 @@ class Recorder:
             self.record()
         with contextlib.suppress(AttributeError):
             error.history = self.history  # type: ignore[attr-defined]
-            if self.history and not isinstance(error, GeneratorExit):
+            if self.history:
                 error.add_note(
                     f"The history until step {self.step} is in this error's attribute history "
                     "(in a notebook: import sys; sys.last_value.history)."
