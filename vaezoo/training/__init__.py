@@ -5,6 +5,9 @@
     step, untrained      one step: loss, gradients, update; and what a step may change besides
     optimizers, rates    what takes the step, and how far
     recorder             writes the `history`, of `means`
+    callbacks            what is called at each record
+    stopping, logs       callbacks: early stopping, the best weights, a file of records
+    weights              copies of a model's weights and buffers
     validation           terms on other data, for each record
     interrupts, errors   the stop button, and the error of a loss that is not finite
 
@@ -12,7 +15,9 @@ Importing it costs no compiler: a step imports that when it is told to compile.
 """
 
 from vaezoo.training.errors import NonFiniteLoss
+from vaezoo.training.logs import Log
 from vaezoo.training.loop import fit
 from vaezoo.training.stepping import steps
+from vaezoo.training.stopping import EarlyStopping, KeepBest
 
-__all__ = ["NonFiniteLoss", "fit", "steps"]
+__all__ = ["EarlyStopping", "KeepBest", "Log", "NonFiniteLoss", "fit", "steps"]

@@ -14,9 +14,11 @@ from pyro import infer
 from torch import nn
 
 from vaezoo.data.passes import Data
+from vaezoo.training.callbacks import Callback, Callbacks
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import stop_button
 from vaezoo.training.rates import Rate
+from vaezoo.training.stepping import Training
 from vaezoo.training.stepping import steps as training_steps
 
 __all__ = ["fit"]
@@ -41,6 +43,7 @@ def fit(
     progress: bool = True,
     compile: bool = False,  # noqa: A002
     precision: str = "float32",
+    callback: Callback | Sequence[Callback] | None = None,
 ) -> History:
     """Train a model in place.
 
@@ -79,6 +82,9 @@ def fit(
             more than compiling takes, which is tens of seconds the first time and a few once the
             graph is on disk. Many particles, labels that are summed out and bf16 gain the most.
         precision: "bf16" runs the networks in bfloat16 (see `Bound`).
+        callback: a function that is called with each record, a dict of numbers by name; where it
+            returns True, training ends. Or several of them in a list. `EarlyStopping`, `KeepBest`
+            and `Log` of `vaezoo.training` are such.
 
     Returns:
         Lists of equal length by name, in nats per image: step, seconds, loss; bound (unless the
@@ -95,6 +101,7 @@ def fit(
 
     An error on the way carries the history until then, in its attribute `history`.
     """
+    callbacks = Callbacks(callback)
     with stop_button() as stop:
         training = training_steps(
             *(model, data, objective),
@@ -114,7 +121,19 @@ def fit(
             precision=precision,
         )
         training.button = stop
-        for _ in training:
-            pass
+        with training.recorder.kept():
+            follow(training, callbacks)
     training.history.stopped = stop.pressed
     return training.history
+
+
+def follow(training: Training, callbacks: Callbacks) -> None:
+    """Take all steps, and call the callbacks at each record, also at the last one."""
+    told = None
+    for taken in training:
+        if taken.record is not None:
+            told = taken.record
+            if callbacks(told):
+                training.stop()
+    if training.recorder.last is not told and training.recorder.last is not None:
+        callbacks(training.recorder.last)

@@ -28,6 +28,7 @@ class Recorder:
         step: the steps so far, those of earlier training included.
         steps: the steps of this training so far.
         since: the means since the last record.
+        last: the last record of this training.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Recorder:
         self.bar: tqdm[None] = tqdm(disable=True)
         self.log_every, self.validate = log_every, validate
         self.history = history if history is not None else History()
+        self.last: dict[str, float] | None = None
         self.step = int(self.history["step"][-1]) if self.history else 0
         before = self.history["seconds"][-1] if self.history else 0.0
         self.since, self.steps, self.started = Mean(), 0, time.perf_counter() - before
@@ -63,6 +65,7 @@ class Recorder:
                 record |= {f"validation_{name}": value for name, value in terms.items()}
         finally:
             self.history.append(record)
+            self.last = record
         shown = ("bound", "kl", "rec", "log_qy", "validation_bound")
         line = " ".join(f"{name}={record[name]:.2f}" for name in shown if name in record)
         self.bar.set_postfix_str(f"{note}{line} nats")
@@ -76,7 +79,8 @@ class Recorder:
         except GeneratorExit:  # a loop over the steps broke off, and may go on
             raise
         except BaseException as error:
-            self._keep(error)
+            if getattr(error, "history", None) is not self.history:
+                self._keep(error)
             raise
 
     def _keep(self, error: BaseException) -> None:
