@@ -6,6 +6,10 @@ around a `Step` (see `vaezoo.bound`).
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +19,7 @@ from torch import nn
 
 from vaezoo.data.passes import Data
 from vaezoo.training.callbacks import Callback, Callbacks
+from vaezoo.training.checkpointing import Checkpoints
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import stop_button
 from vaezoo.training.rates import Rate
@@ -44,6 +49,8 @@ def fit(
     compile: bool = False,  # noqa: A002
     precision: str = "float32",
     callback: Callback | Sequence[Callback] | None = None,
+    checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
+    every: int = 1000,
 ) -> History:
     """Train a model in place.
 
@@ -85,6 +92,13 @@ def fit(
         callback: a function that is called with each record, a dict of numbers by name; where it
             returns True, training ends. Or several of them in a list. `EarlyStopping`, `KeepBest`
             and `Log` of `vaezoo.training` are such.
+        checkpoint: a folder in which the run keeps where it is, so that the same call again goes on
+            there, also after a kill, and ends as it would have ended without. SIGTERM and the stop
+            button write a checkpoint and end training after the step. The data must be able to say
+            where they are: `Images`, semi-supervised batches, lists and tuples can, others where
+            they have `state_dict` and `load_state_dict`. `steps` and `epochs` may be others at the
+            next call; what else changes is refused. Or a `vaezoo.training.Checkpoints`.
+        every: steps between two checkpoints; the last two and the best one are kept.
 
     Returns:
         Lists of equal length by name, in nats per image: step, seconds, loss; bound (unless the
@@ -97,12 +111,15 @@ def fit(
             kept.
         ValueError: the data hold no batch, the optimizer does not know all parameters, or
             max_grad_norm is not positive.
-        TypeError: the model, data, optimizer or scheduler are something else.
+        TypeError: the model, data, optimizer or scheduler are something else; or data or a
+            scheduler cannot be resumed, where there are to be checkpoints.
+        ResumeError: the checkpoint is of a run with other arguments, or damaged (a ValueError).
 
     An error on the way carries the history until then, in its attribute `history`.
     """
-    callbacks = Callbacks(callback)
-    with stop_button() as stop:
+    callbacks, checkpoints = Callbacks(callback), _checkpoints(checkpoint, every)
+    signals = () if checkpoints is None else (signal.SIGTERM,)
+    with stop_button(*signals) as stop, _opened(checkpoints):
         training = training_steps(
             *(model, data, objective),
             steps=steps,
@@ -122,18 +139,40 @@ def fit(
         )
         training.button = stop
         with training.recorder.kept():
-            follow(training, callbacks)
+            _follow(training, callbacks, checkpoints)
     training.history.stopped = stop.pressed
     return training.history
 
 
-def follow(training: Training, callbacks: Callbacks) -> None:
-    """Take all steps, and call the callbacks at each record, also at the last one."""
+def _checkpoints(
+    given: str | os.PathLike[str] | Checkpoints | None, every: int
+) -> Checkpoints | None:
+    return given if isinstance(given, Checkpoints | None) else Checkpoints(given, every)
+
+
+def _opened(checkpoints: Checkpoints | None) -> contextlib.AbstractContextManager[object]:
+    return contextlib.nullcontext() if checkpoints is None else checkpoints.opened()
+
+
+def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints | None) -> None:
+    """Take all steps, with callbacks at each record, also at the last one, and checkpoints."""
+    if checkpoints is not None:
+        checkpoints.resume(training, callbacks)
+        training.button.keeps = True
+        training.before_end = functools.partial(_write_last, training, callbacks, checkpoints)
     told = None
     for taken in training:
         if taken.record is not None:
             told = taken.record
             if callbacks(told):
                 training.stop()
+        if checkpoints is not None and training.recorder.steps % checkpoints.every == 0:
+            checkpoints.write(training, callbacks)
     if training.recorder.last is not told and training.recorder.last is not None:
         callbacks(training.recorder.last)
+
+
+def _write_last(training: Training, callbacks: Callbacks, checkpoints: Checkpoints) -> None:
+    """A checkpoint at the end, unless a batch was lost, behind which nobody can go on."""
+    if not training.button.lost:
+        checkpoints.write(training, callbacks)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -71,6 +73,24 @@ class Recorder:
         self.bar.set_postfix_str(f"{note}{line} nats")
         return record
 
+    def state_dict(self) -> dict[str, Any]:
+        """Steps, time, history, and the means since the last record."""
+        return {
+            "step": self.step,
+            "steps": self.steps,
+            "seconds": time.perf_counter() - self.started,
+            "history": {name: _column(values) for name, values in self.history.items()},
+            "since": self.since.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from there; terms come on this device."""
+        self.step, self.steps = state["step"], state["steps"]
+        self.started = time.perf_counter() - state["seconds"]
+        self.history.clear()
+        self.history.update({name: t.tolist() for name, t in state["history"].items()})
+        self.since.load_state_dict(state["since"], device)
+
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Within it an error is given the history, as its attribute `history`."""
@@ -94,3 +114,9 @@ class Recorder:
                     f"The history until step {self.step} is in this error's attribute history "
                     "(in a notebook: import sys; sys.last_value.history)."
                 )
+
+
+def _column(values: list[float]) -> Tensor:
+    """Many numbers as one tensor, whole ones as such."""
+    whole = all(isinstance(v, int) for v in values)
+    return torch.tensor(values, dtype=torch.int64 if whole else torch.float64, device="cpu")

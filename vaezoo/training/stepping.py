@@ -7,8 +7,7 @@ refuses what the model does not take, a `Step` updates the weights, a `Recorder`
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,14 +18,17 @@ from tqdm.auto import tqdm
 from vaezoo.bound import Bound, check_pair, default_objective, dtype_of
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, passes
-from vaezoo.scopes import checks_data, in_turn, one_thread, unchecked
+from vaezoo.scopes import checks_data, one_thread, unchecked
 from vaezoo.training.errors import NonFiniteLoss
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import StopButton
+from vaezoo.training.opened import Opened
 from vaezoo.training.optimizers import make_optimizer
 from vaezoo.training.preparing import is_known, trainable, training_mode
 from vaezoo.training.rates import Rate, Rates
 from vaezoo.training.recorder import Recorder
+from vaezoo.training.settings import settings_of
+from vaezoo.training.state import load_state_of, state_of
 from vaezoo.training.step import Step
 from vaezoo.training.validation import Validation
 
@@ -47,14 +49,19 @@ class Taken(NamedTuple):
     record: dict[str, float] | None
 
 
+def _nothing() -> None:
+    pass
+
+
 class Training:
     """Training that waits for you to ask for the next step: what `steps` returns.
 
     Args:
         step: takes the steps.
-        batches: all of them.
+        batches: all of them, of which none has been taken.
         rates: changed after each step and at each record.
         recorder: writes the history.
+        settings: what it was started with, by name.
         known: whether one batch says what all hold, so that only the first one is checked.
         total: how many batches there are, where that is known.
         progress: show a progress bar.
@@ -62,22 +69,25 @@ class Training:
     Attributes:
         button: pressed, it ends training after the step that is being taken.
         ended: whether training is over; then a loop over it takes no step.
+        before_end: called after the last step, and before those since the last record are recorded.
     """
 
     def __init__(
         self,
         step: Step,
-        batches: Iterable[Any],
+        batches: Opened,
         rates: Rates,
         recorder: Recorder,
         *,
+        settings: dict[str, Any],
         known: bool,
         total: int | None,
         progress: bool,
     ) -> None:
         self.step, self.rates, self.recorder = step, rates, recorder
         self.button, self.ended, self._stopping = StopButton(), False, False
-        self._batches, self._known = iter(batches), known
+        self.settings, self.before_end = settings, _nothing
+        self._batches, self._known = batches, known
         self._total, self._progress = total, progress
 
     @property
@@ -98,6 +108,27 @@ class Training:
         """Compile the steps from now on, and say so on the progress bar."""
         self.step.compile(announce=lambda text: self.recorder.bar.set_postfix_str(text))
 
+    def state_dict(self) -> dict[str, Any]:
+        """All that the steps to come depend on, in tensors, numbers, texts, lists and dictionaries.
+
+        The tensors are those in use, and change with the next step. To be asked for between two
+        steps, such as in the body of a loop over them.
+
+        Raises:
+            TypeError: the data cannot say where they are.
+        """
+        return {"stopping": self._stopping, "batches": self._batches.state_dict()} | state_of(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another training was.
+
+        Raises:
+            ResumeError: that was started with other arguments; the message says which.
+        """
+        load_state_of(self, state)
+        self._batches.load_state_dict(state["batches"])
+        self._stopping = state["stopping"]
+
     def __iter__(self) -> Iterator[Taken]:
         """Take steps until the data end, or `stop`; a later loop goes on where one broke off.
 
@@ -116,6 +147,7 @@ class Training:
                 if self._stopping:
                     break
             self.ended = True
+            self.before_end()
             self._record(self.recorder.record("stopped: " if self.button.pressed else ""))
 
     def _shown(self) -> dict[str, Any]:
@@ -219,16 +251,30 @@ def steps(
     batches, total = passes(
         data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
     )
-    known = is_known(bound, data)
-    first = next(batches := in_turn(batches))
-    optimizer = make_optimizer(optimizer, lr, trainable(bound, first))
+    known, opened = is_known(bound, data), Opened(batches)
+    optimizer = make_optimizer(optimizer, lr, trainable(bound, opened.first))
     rates = Rates(scheduler, optimizer, lr)
     step = Step(bound, optimizer, max_grad_norm=max_grad_norm)
     validate = None if validation is None else Validation(bound, validation, batch_size)
     recorder = Recorder(log_every=log_every, validate=validate, history=recorded)
-    batches = itertools.chain([first], batches)
+    settings = settings_of(
+        *(model, bound.objective, optimizer, rates.scheduler),
+        data=data,
+        batch_size=batch_size,
+        drop_last=drop_last,
+        max_grad_norm=max_grad_norm,
+        validation=validation,
+        log_every=log_every,
+        compile=compile,
+        precision=precision,
+        dtype=str(torch.get_default_dtype()),
+    )
     training = Training(
-        *(step, batches, rates, recorder), known=known, total=total, progress=progress
+        *(step, opened, rates, recorder),
+        settings=settings,
+        known=known,
+        total=total,
+        progress=progress,
     )
     if compile:
         training.compile()

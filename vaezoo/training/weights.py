@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["copied", "put_back"]
+__all__ = ["copied", "held", "put_back"]
 
 
 def copied(model: nn.Module) -> dict[str, dict[str, Any]]:
@@ -21,14 +21,19 @@ def copied(model: nn.Module) -> dict[str, dict[str, Any]]:
         >>> norm.running_mean.tolist(), norm.num_batches_tracked.item()
         ([0.0], 0)
     """
-    held = model.state_dict()
-    buffers = {n: b for n, b in model.named_buffers() if n not in held}
-    return {"held": _copies(held), "buffers": _copies(buffers)}
+    return {kind: _copies(values) for kind, values in held(model).items()}
+
+
+def held(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """All that a model's `state_dict` holds, and the buffers that it leaves out: no copies."""
+    state = model.state_dict()
+    buffers = {n: b for n, b in model.named_buffers() if n not in state}
+    return {"state": state, "buffers": buffers}
 
 
 def put_back(model: nn.Module, copies: dict[str, dict[str, Any]]) -> None:
     """Write copies into the tensors of the model that they are of."""
-    model.load_state_dict(copies["held"])
+    model.load_state_dict(copies["state"])
     buffers = dict(model.named_buffers())
     with torch.no_grad():
         for name, value in copies["buffers"].items():
