@@ -2,6 +2,7 @@
 
     in_mode                        a module in training or in evaluation mode
     own_generator, OwnGenerator    random numbers drawn apart from the global generators
+    Generators                     the states of these
     unchecked, checks_data         programs and data without checks
     one_thread, in_turn            one thread at a time
 
@@ -17,7 +18,7 @@ import random
 import threading
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyro
@@ -26,6 +27,7 @@ from pyro.distributions import is_validation_enabled
 from torch import nn
 
 __all__ = [
+    "Generators",
     "OwnGenerator",
     "checks_data",
     "in_mode",
@@ -99,7 +101,7 @@ def own_generator(seed: int | None = None) -> Iterator[None]:
         >>> bool((torch.get_rng_state() == before).all())
         True
     """
-    before = _Generators()
+    before = Generators()
     try:
         if seed is not None:
             seed = operator.index(seed)
@@ -127,7 +129,7 @@ class OwnGenerator:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.left: _Generators | None = None
+        self.left: Generators | None = None
 
     @contextlib.contextmanager
     def drawn(self) -> Iterator[None]:
@@ -136,17 +138,25 @@ class OwnGenerator:
             if self.left is not None:
                 self.left.restore()
             yield
-            self.left = _Generators()
+            self.left = Generators()
 
 
-class _Generators:
-    """The states of all global generators at the time that this is made."""
+class Generators:
+    """The states of all global generators at the time that this is made.
+
+    Example:
+        >>> then = Generators()
+        >>> first = random.random()
+        >>> then.restore()
+        >>> first == random.random()
+        True
+    """
 
     def __init__(self) -> None:
         # manual_seed seeds every device, so every device's generator is kept
         self.cuda = range(torch.cuda.device_count())
         self.devices = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, self.cuda)]
-        self.numpy = np.random.get_state()  # noqa: NPY002
+        self.numpy: Any = np.random.get_state()  # noqa: NPY002
         self.python = random.getstate()
 
     def restore(self) -> None:

@@ -70,6 +70,7 @@ class StepCache:
         self.made = 0
         self._seen: set[Any] = set()
         self._first: tuple[Any, Batch] | None = None
+        self._resumed: tuple[set[str], set[str]] = set(), set()
         self._brief, self._has_warned = 0, False
 
     def __deepcopy__(self, memo: Any) -> StepCache:
@@ -93,7 +94,7 @@ class StepCache:
             self.updated, self.finite = step.update is not None, step.finite
             return terms
         key = (shapes, *modes_of(bound.modules()))
-        if step is None and key in self._seen:
+        if step is None and (key in self._seen or repr(key) in self._resumed[0]):
             return self._begin(bound, tuple(t.contiguous() for t in batch), key)
         terms = self._eager(bound, batch)
         if step is None:
@@ -108,6 +109,24 @@ class StepCache:
     def follow(self) -> bool:
         """Re-read the optimizer's state; False if compiled steps can no longer make its update."""
         return self.update is None or self.update.follow()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which kinds of batches have been seen, and which of them have a compiled step."""
+        seen, awaited = self._resumed
+        compiled = {repr(step.key) for step in self.steps if step.call is not None}
+        return {
+            "seen": sorted(seen.union(map(repr, self._seen))),
+            "compiled": sorted(compiled | awaited),
+            "made": self.made + len(awaited),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Compile the steps of these kinds when their first batch comes, and not at the second.
+
+        What ran compiled, and so with other roundings than eagerly, does so again at once.
+        """
+        self._resumed = set(state["seen"]), set(state["compiled"])
+        self.made = state["made"] - len(state["compiled"])
 
     def _find(self, shapes: Any) -> CompiledStep | None:
         """The step for batches of these shapes; those of another program are forgotten."""
@@ -126,7 +145,7 @@ class StepCache:
         """The terms of the first batch that is to have a compiled step."""
         terms: dict[str, Tensor] | None = None
         self.steps = [s for s in self.steps if s.guards.hold()]
-        if self._may_make():
+        if self._may_make(batch_key(batch)):
             self.made += 1
             self._say("compiling")
             started = time.perf_counter()
@@ -138,10 +157,14 @@ class StepCache:
             self.updated, self.finite = step.update is not None, step.finite
         return self._eager(bound, batch) if terms is None else terms
 
-    def _may_make(self) -> bool:
+    def _may_make(self, shapes: Any) -> bool:
+        if repr(shapes) in self._resumed[1]:
+            self._resumed[1].discard(repr(shapes))
+            return True
+        awaited = len(self._resumed[1])  # their places are taken
         if self._brief >= BRIEF_IN_A_ROW:
             self._warn("what the programs read changes between steps: the bound runs eagerly")
-        elif len(self.steps) >= SHAPES or self.made >= COMPILES:
+        elif len(self.steps) + awaited >= SHAPES or self.made + awaited >= COMPILES:
             self._warn(
                 f"{self.made} steps have been compiled, and {len(self.steps)} are in use for "
                 "other kinds of batches: this kind runs eagerly"

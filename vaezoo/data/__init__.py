@@ -16,9 +16,10 @@ name                  what                                        needs
 The other files:
 
     binarising                          how bytes become x in [0, 1]
-    passes                              as many passes over data as training takes
+    passes, positions, image_pass       as many passes over data as training takes, and where it is
     batches, labels, pixels             what people hand over, made tensors or refused
     counts, indices                     the same for whole numbers and for indices
+    files                               files that are whole or not there
     downloads, patience, _torchvision   official files, fetched once
     idx, mat                            the formats of MNIST's and of SVHN's files
     make_digits                         the script that made the digits that ship

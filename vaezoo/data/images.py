@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, overload
 
@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from vaezoo.data.binarising import bernoulli, check_binarisation, scaled
 from vaezoo.data.counts import as_count
+from vaezoo.data.image_pass import ImagePass
 from vaezoo.data.indices import as_number, as_rows
 from vaezoo.data.labels import integer_labels
 from vaezoo.data.pixels import as_pixels, check_pixels
@@ -139,8 +140,10 @@ class Images(Dataset[tuple[Tensor, ...]]):
         shuffle: bool = True,
         drop_last: bool = False,
         generator: Generator | None = None,
-    ) -> Iterator[tuple[Tensor, ...]]:
+    ) -> ImagePass:
         """One pass over the images: ``(x, y)`` for each batch, ``(x,)`` without labels.
+
+        It can say where it is (`ImagePass.state_dict`), and a later one goes on from there.
 
         x has shape (batch, C, H, W), in [0, 1] and of torch's default dtype; y is int64 (batch,).
         The order and the binarisation follow `torch.manual_seed`, or `generator` if there is one.
@@ -159,18 +162,13 @@ class Images(Dataset[tuple[Tensor, ...]]):
                 f"drop_last=True leaves no batch: {len(self)} images are fewer than "
                 f"batch_size={batch_size}; make batch_size smaller"
             )
-        return self._batches(batch_size, shuffle, drop_last, generator)
-
-    def _batches(
-        self, batch_size: int, shuffle: bool, drop_last: bool, generator: Generator | None
-    ) -> Iterator[tuple[Tensor, ...]]:
-        order = torch.arange(len(self), device=self.pixels.device)
-        if shuffle:
-            device = generator.device if generator else "cpu"
-            order = torch.randperm(len(self), generator=generator, device=device).to(order.device)
-        stop = len(self) - len(self) % batch_size if drop_last else len(self)
-        for start in range(0, stop, batch_size):
-            yield self._tensors(order[start : min(start + batch_size, stop)], generator)
+        return ImagePass(
+            *(len(self), self._tensors, batch_size),
+            device=self.pixels.device,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            generator=generator,
+        )
 
     def tensors(self, *, seed: int = 0) -> tuple[Tensor, ...]:
         """All images at once, ``(x, y)`` or ``(x,)``, binarised once: the evaluation protocol.

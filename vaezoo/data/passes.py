@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from vaezoo.data.counts import as_count
 from vaezoo.data.images import Images
+from vaezoo.data.positions import Passes, cast, located
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 
 __all__ = ["Data", "check_data", "length_of", "one_pass", "passes"]
@@ -27,7 +28,7 @@ def passes(
     *,
     drop_last: bool = False,
     dtype: torch.dtype | None = None,
-) -> tuple[Iterator[Any], int | None]:
+) -> tuple[Passes, int | None]:
     """The batches of as many passes as it takes, and how many batches that is, where known.
 
     Args:
@@ -49,32 +50,17 @@ def passes(
     """
     if steps is not None and epochs is not None:
         raise ValueError("give steps or epochs, not both")
+
     options: dict[str, Any] = {"drop_last": drop_last, "dtype": dtype}
     one_pass(data, batch_size, **options)  # refuses what cannot be passed over
+    begin = functools.partial(located, data, batch_size, **options)
     if steps is not None:
         steps = as_count("steps", steps)
-        return itertools.islice(_cycle(data, batch_size, None, options), steps), steps
+        return Passes(begin, steps=steps), steps
     epochs = 10 if epochs is None else as_count("epochs", epochs)
     length = length_of(data, batch_size, drop_last=drop_last)
     total = None if length is None else epochs * length
-    return _cycle(data, batch_size, epochs, options), total
-
-
-def _cycle(
-    data: Data, batch_size: int, epochs: int | None, options: dict[str, Any]
-) -> Iterator[Any]:
-    for epoch in itertools.count() if epochs is None else range(epochs):
-        empty = True
-        for batch in one_pass(data, batch_size, **options):
-            empty = False
-            yield batch
-        if empty:
-            raise ValueError(
-                "data hold no batch"
-                if epoch == 0
-                else f"data ran out after {epoch} pass(es): give something that can be iterated "
-                "again, such as a list or a DataLoader, not a generator"
-            )
+    return Passes(begin, epochs=epochs), total
 
 
 def one_pass(
@@ -106,7 +92,7 @@ def one_pass(
         generator = None if seed is None else Generator().manual_seed(seed)
         size, shuffle = as_count("batch_size", batch_size), seed is None
         batches = data.batches(size, shuffle=shuffle, drop_last=drop_last, generator=generator)
-        return _cast(batches, dtype)
+        return cast(batches, dtype)
     if isinstance(data, SemiSupervisedBatches):
         return _SemiSupervised(data, dtype, drop_last=drop_last)
     if drop_last:
@@ -161,11 +147,6 @@ def _refuse_one_batch(data: Any) -> None:
         raise ValueError("a tuple (x, y) is one batch: put it in a list, [(x, y)]")
 
 
-def _cast(batches: Iterable[Any], dtype: torch.dtype | None) -> Iterator[Any]:
-    for batch in batches:
-        yield tuple(t.to(dtype or t.dtype) if t.is_floating_point() else t for t in batch)
-
-
 class _SemiSupervised:
     """Semi-supervised batches in a dtype, without a smaller last one if need be."""
 
@@ -176,7 +157,7 @@ class _SemiSupervised:
         self.least = batches.batch_size if drop_last else 1
 
     def __iter__(self) -> Iterator[Any]:
-        return _cast((b for b in self.batches if len(b[0]) >= self.least), self.dtype)
+        return cast((b for b in self.batches if len(b[0]) >= self.least), self.dtype)
 
 
 def length_of(data: Data, batch_size: int, *, drop_last: bool = False) -> int | None:

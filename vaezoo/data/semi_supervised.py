@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor
 
 from vaezoo.data.counts import as_count
+from vaezoo.data.image_pass import ImagePass
 from vaezoo.data.images import Images
 
 __all__ = ["SemiSupervisedBatches", "semi_supervised"]
@@ -39,11 +41,8 @@ class SemiSupervisedBatches:
         """The number of batches in one pass."""
         return math.ceil(len(self.unlabelled) / self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        labelled = self._labelled_for_ever()
-        for x, *_ in self.unlabelled.batches(self.batch_size):
-            x_labelled, y_labelled = next(labelled)
-            yield x, x_labelled, y_labelled
+    def __iter__(self) -> SemiSupervisedPass:
+        return SemiSupervisedPass(self)
 
     def __repr__(self) -> str:
         return (
@@ -56,9 +55,41 @@ class SemiSupervisedBatches:
         """N_labelled / (N_labelled + N_unlabelled)."""
         return len(self.labelled) / (len(self.labelled) + len(self.unlabelled))
 
-    def _labelled_for_ever(self) -> Iterator[tuple[Tensor, ...]]:
-        while True:
-            yield from self.labelled.batches(self.labelled_batch_size, drop_last=True)
+
+class SemiSupervisedPass(Iterator[tuple[Tensor, Tensor, Tensor]]):
+    """One pass over the unlabelled images, which can say where it is and go on from there.
+
+    Args:
+        batches: what it is a pass over.
+    """
+
+    def __init__(self, batches: SemiSupervisedBatches) -> None:
+        self._batches = batches
+        self._unlabelled = batches.unlabelled.batches(batches.batch_size)
+        self._labelled = self._labelled_pass()
+
+    def __next__(self) -> tuple[Tensor, Tensor, Tensor]:
+        x, *_ = next(self._unlabelled)
+        pair = next(self._labelled, None)
+        if pair is None:
+            self._labelled = self._labelled_pass()
+            pair = next(self._labelled)
+        x_labelled, y_labelled = pair
+        return x, x_labelled, y_labelled
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is among the unlabelled images, and among the labelled ones."""
+        states = self._unlabelled.state_dict(), self._labelled.state_dict()
+        return dict(zip(("unlabelled", "labelled"), states, strict=True))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._unlabelled.load_state_dict(state["unlabelled"])
+        self._labelled.load_state_dict(state["labelled"])
+
+    def _labelled_pass(self) -> ImagePass:
+        size = self._batches.labelled_batch_size
+        return self._batches.labelled.batches(size, drop_last=True)
 
 
 def semi_supervised(

@@ -1,16 +1,37 @@
 """Training: a loop that returns its history, and the step that it takes.
 
-    loop                 `fit`, and the way of a batch through it
+    loop, stepping       `fit`, a loop over `steps`, and the way of a batch through them
+    preparing            what there is to train, and the mode it is in
     step, untrained      one step: loss, gradients, update; and what a step may change besides
     optimizers, rates    what takes the step, and how far
     recorder             writes the `history`, of `means`
+    callbacks            what is called at each record
+    stopping, logs       callbacks: early stopping, the best weights, a file of records
+    checkpointing        checkpoints of a run in a folder
+    locking, trees       the folder locked, and their files
+    state, settings      all that the steps to come depend on, and what a run was started with
+    opened, randomness   the place in the data, and random numbers
+    weights              copies of a model's weights and buffers
     validation           terms on other data, for each record
     interrupts, errors   the stop button, and the error of a loss that is not finite
 
 Importing it costs no compiler: a step imports that when it is told to compile.
 """
 
-from vaezoo.training.errors import NonFiniteLoss
+from vaezoo.training.checkpointing import Checkpoints
+from vaezoo.training.errors import NonFiniteLoss, ResumeError
+from vaezoo.training.logs import Log
 from vaezoo.training.loop import fit
+from vaezoo.training.stepping import steps
+from vaezoo.training.stopping import EarlyStopping, KeepBest
 
-__all__ = ["NonFiniteLoss", "fit"]
+__all__ = [
+    "Checkpoints",
+    "EarlyStopping",
+    "KeepBest",
+    "Log",
+    "NonFiniteLoss",
+    "ResumeError",
+    "fit",
+    "steps",
+]

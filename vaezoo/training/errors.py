@@ -1,10 +1,10 @@
-"""The error of a step whose loss or gradient is not finite."""
+"""The errors of a step that is not finite, and of a run that cannot be gone on with."""
 
 from __future__ import annotations
 
 from vaezoo.training.history import History
 
-__all__ = ["NonFiniteLoss"]
+__all__ = ["NonFiniteLoss", "ResumeError"]
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -24,3 +24,7 @@ class NonFiniteLoss(ArithmeticError):
             f"({', '.join(f'{n}={v:.4g}' for n, v in terms.items())}); the weights from before "
             "this step are kept: lower the learning rate, or look at the batch"
         )
+
+
+class ResumeError(ValueError):
+    """A checkpoint of another run, or none at all."""

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 __all__ = ["StopButton", "stop_button"]
 
@@ -19,10 +19,13 @@ class StopButton:
 
     Attributes:
         pressed: whether a stop was asked for.
+        keeps: whether an item that is made while the button is pressed is yielded too, so that
+            none is lost to whoever goes on behind them.
+        lost: whether one was, as it could not be made.
     """
 
     def __init__(self) -> None:
-        self.pressed = False
+        self.pressed = self.keeps = self.lost = False
 
     def until(self, items: Iterable[T]) -> Iterator[T]:
         """The items until the button is pressed, the first one in any case.
@@ -45,19 +48,23 @@ class StopButton:
                 return
             except RuntimeError:
                 if self.pressed:
+                    self.lost = True
                     return
                 raise
-            if first or not self.pressed:
+            if first or self.keeps or not self.pressed:
                 yield item
             first = False
 
 
 @contextlib.contextmanager
-def stop_button() -> Iterator[StopButton]:
+def stop_button(*signals: signal.Signals) -> Iterator[StopButton]:
     """Within it a first SIGINT presses the button; a second one interrupts as it would without.
 
-    This holds in the main thread, which is the one that signals reach, and in place of Python's
-    own handler: a handler of yours is left alone.
+    This holds in the main thread, which is the one that signals reach, and in place of the usual
+    handlers: a handler of yours is left alone.
+
+    Args:
+        signals: others that press it too, such as SIGTERM.
 
     Example:
         >>> with stop_button() as button:
@@ -66,20 +73,21 @@ def stop_button() -> Iterator[StopButton]:
         True
     """
     button = StopButton()
-    here = threading.current_thread() is threading.main_thread()
-    usual = signal.default_int_handler
-    if not here or signal.getsignal(signal.SIGINT) is not usual:
-        yield button
-        return
 
     def press(number: int, frame: FrameType | None) -> None:
         if button.pressed:
-            signal.signal(signal.SIGINT, usual)
-            usual(number, frame)
+            signal.signal(number, usual[number])
+            signal.raise_signal(number)
         button.pressed = True
 
-    signal.signal(signal.SIGINT, press)
+    usual: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        usual = {signal.SIGINT: signal.default_int_handler} | dict.fromkeys(signals, signal.SIG_DFL)
+        usual = {number: h for number, h in usual.items() if signal.getsignal(number) is h}
+    for number in usual:
+        signal.signal(number, press)
     try:
         yield button
     finally:
-        signal.signal(signal.SIGINT, usual)
+        for number, handler in usual.items():
+            signal.signal(number, handler)

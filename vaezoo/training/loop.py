@@ -1,41 +1,30 @@
 """The training loop, `fit`: the one that most people write around a `Bound`.
 
-`passes` yields a batch, `Bound.arguments` makes tensors of it on the model's device, `Bound.check`
-refuses what the model does not take, a `Step` updates the weights, a `Recorder` notes its terms.
-Where `fit` is not what you need, write a loop of your own (see `vaezoo.bound`).
+It is a loop over `steps`; where it is not what you need, write one of your own, over `steps` or
+around a `Step` (see `vaezoo.bound`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import functools
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from pyro import infer
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import nn
 
-from vaezoo.autograd import leaves
-from vaezoo.bound import Bound, check_pair, default_objective, dtype_of
-from vaezoo.cpu import tuned
-from vaezoo.data import Images
-from vaezoo.data.counts import as_count
-from vaezoo.data.labels import check_classes
-from vaezoo.data.passes import Data, passes
-from vaezoo.data.semi_supervised import SemiSupervisedBatches
-from vaezoo.objectives import SemiSupervised
-from vaezoo.programs.pair import Member, required_arguments
-from vaezoo.scopes import checks_data, in_mode, in_turn, one_thread, own_generator, unchecked
-from vaezoo.training.errors import NonFiniteLoss
+from vaezoo.data.passes import Data
+from vaezoo.training.callbacks import Callback, Callbacks
+from vaezoo.training.checkpointing import Checkpoints
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import stop_button
-from vaezoo.training.optimizers import make_optimizer
-from vaezoo.training.rates import Rate, Rates
-from vaezoo.training.recorder import Recorder
-from vaezoo.training.step import Step
-from vaezoo.training.validation import Validation
+from vaezoo.training.rates import Rate
+from vaezoo.training.stepping import Training
+from vaezoo.training.stepping import steps as training_steps
 
 __all__ = ["fit"]
 
@@ -59,6 +48,9 @@ def fit(
     progress: bool = True,
     compile: bool = False,  # noqa: A002
     precision: str = "float32",
+    callback: Callback | Sequence[Callback] | None = None,
+    checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
+    every: int = 1000,
 ) -> History:
     """Train a model in place.
 
@@ -97,6 +89,16 @@ def fit(
             more than compiling takes, which is tens of seconds the first time and a few once the
             graph is on disk. Many particles, labels that are summed out and bf16 gain the most.
         precision: "bf16" runs the networks in bfloat16 (see `Bound`).
+        callback: a function that is called with each record, a dict of numbers by name; where it
+            returns True, training ends. Or several of them in a list. `EarlyStopping`, `KeepBest`
+            and `Log` of `vaezoo.training` are such.
+        checkpoint: a folder in which the run keeps where it is, so that the same call again goes on
+            there, also after a kill, and ends as it would have ended without. SIGTERM and the stop
+            button write a checkpoint and end training after the step. The data must be able to say
+            where they are: `Images`, semi-supervised batches, lists and tuples can, others where
+            they have `state_dict` and `load_state_dict`. `steps` and `epochs` may be others at the
+            next call; what else changes is refused. Or a `vaezoo.training.Checkpoints`.
+        every: steps between two checkpoints; the last two and the best one are kept.
 
     Returns:
         Lists of equal length by name, in nats per image: step, seconds, loss; bound (unless the
@@ -109,100 +111,68 @@ def fit(
             kept.
         ValueError: the data hold no batch, the optimizer does not know all parameters, or
             max_grad_norm is not positive.
-        TypeError: the model, data, optimizer or scheduler are something else.
+        TypeError: the model, data, optimizer or scheduler are something else; or data or a
+            scheduler cannot be resumed, where there are to be checkpoints.
+        ResumeError: the checkpoint is of a run with other arguments, or damaged (a ValueError).
 
     An error on the way carries the history until then, in its attribute `history`.
     """
-    check_pair(model)
-    bound = Bound(model, objective or default_objective(model, data), precision=precision)
-    recorded, log_every = History.continuing(history), as_count("log_every", log_every)
-    batches, total = passes(
-        data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
-    )
-    known = _is_known(bound, data)
-    with stop_button() as stop:
-        first = next(batches := in_turn(batches))
-        optimizer = make_optimizer(optimizer, lr, _trainable(bound, first))
-        rates = Rates(scheduler, optimizer, lr)
-        step = Step(bound, optimizer, max_grad_norm=max_grad_norm)
-        validate = None if validation is None else Validation(bound, validation, batch_size)
-        bar = tqdm(total=total, disable=not progress, unit="step")
-        recorder = Recorder(bar, log_every=log_every, validate=validate, history=recorded)
-        with _training(model), bar, recorder.kept():
-            if compile:
-                step.compile(announce=bar.set_postfix_str)
-            batches = stop.until(itertools.chain([first], batches))
-            _train(step, batches, recorder, rates, known)
-            rates.record(recorder.record("stopped: " if stop.pressed else ""))
-    recorded.stopped = stop.pressed
-    return recorded
+    callbacks, checkpoints = Callbacks(callback), _checkpoints(checkpoint, every)
+    signals = () if checkpoints is None else (signal.SIGTERM,)
+    with stop_button(*signals) as stop, _opened(checkpoints):
+        training = training_steps(
+            *(model, data, objective),
+            steps=steps,
+            epochs=epochs,
+            batch_size=batch_size,
+            drop_last=drop_last,
+            lr=lr,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            max_grad_norm=max_grad_norm,
+            validation=validation,
+            history=history,
+            log_every=log_every,
+            progress=progress,
+            compile=compile,
+            precision=precision,
+        )
+        training.button = stop
+        with training.recorder.kept():
+            _follow(training, callbacks, checkpoints)
+    training.history.stopped = stop.pressed
+    return training.history
 
 
-def _is_known(bound: Bound, data: Data) -> bool:
-    """Whether data are pixels, of which one batch says all; their labels are checked here."""
-    if not isinstance(data, Images | SemiSupervisedBatches):
-        return False
-    images = data.labelled if isinstance(data, SemiSupervisedBatches) else data
-    model: Any = bound.model
-    semi_supervised = isinstance(bound.objective, SemiSupervised)
-    if images.labels is not None and (semi_supervised or required_arguments(model.model) > 1):
-        check_classes(images.labels, getattr(model, "classes", 0) or 2**62)
-    return True
+def _checkpoints(
+    given: str | os.PathLike[str] | Checkpoints | None, every: int
+) -> Checkpoints | None:
+    return given if isinstance(given, Checkpoints | None) else Checkpoints(given, every)
 
 
-def _train(
-    step: Step, batches: Iterable[Any], recorder: Recorder, rates: Rates, known: bool
-) -> None:
-    """Take a step with each batch; of known data only the first one is checked."""
-    check, objective = checks_data(), step.bound.objective
-    for batch in batches:
-        with one_thread():
-            first = recorder.steps == 0
-            terms = _take(step, batch, check=check and (first or not known), first=first)
-            if step.broken:
-                numbers = {name: value.item() for name, value in terms.items()}
-                raise NonFiniteLoss(recorder.step + 1, numbers, recorder.history)
-            rates.step()
-            if hasattr(objective, "step"):
-                objective.step()
-            rates.record(recorder.add(terms))
+def _opened(checkpoints: Checkpoints | None) -> contextlib.AbstractContextManager[object]:
+    return contextlib.nullcontext() if checkpoints is None else checkpoints.opened()
 
 
-def _take(step: Step, batch: Any, *, check: bool, first: bool) -> dict[str, Tensor]:
-    arguments = step.bound.arguments(batch)
-    if check:
-        step.bound.check(arguments)
-    # Pyro's own checks, of programs rather than data, are made once
-    with contextlib.nullcontext() if check and first else unchecked():
-        return step(*arguments)
+def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints | None) -> None:
+    """Take all steps, with callbacks at each record, also at the last one, and checkpoints."""
+    if checkpoints is not None:
+        checkpoints.resume(training, callbacks)
+        training.button.keeps = True
+        training.before_end = functools.partial(_write_last, training, callbacks, checkpoints)
+    told = None
+    for taken in training:
+        if taken.record is not None:
+            told = taken.record
+            if callbacks(told):
+                training.stop()
+        if checkpoints is not None and training.recorder.steps % checkpoints.every == 0:
+            checkpoints.write(training, callbacks)
+    if training.recorder.last is not told and training.recorder.last is not None:
+        callbacks(training.recorder.last)
 
 
-def _trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
-    """Everything to train, by name: the module's parameters, and what else the loss depends on.
-
-    A program of one's own may use `pyro.param`, a network from outside the model, or a guide that
-    makes its parameters when it is first called. Such a bound is run once, and the leaves of its
-    loss are trained too.
-    """
-    loss_leaves: list[Tensor] = []
-    if not isinstance(bound.model, Member) or bound.model.replaced_programs:
-        with one_thread(), in_mode(bound.model, False), own_generator():
-            loss_leaves = leaves(bound(*bound.arguments(batch))["loss"])
-    named = {n: p for n, p in bound.model.named_parameters() if p.requires_grad}
-    known = {id(p) for p in named.values()}
-    others = (p for p in loss_leaves if id(p) not in known)
-    return named | {f"parameter {i} {tuple(p.shape)} of a program": p for i, p in enumerate(others)}
-
-
-@contextlib.contextmanager
-def _training(model: nn.Module) -> Iterator[None]:
-    """Within it a model is in training mode, and the CPU is tuned."""
-    with contextlib.ExitStack() as stack:
-        with one_thread():
-            stack.enter_context(in_mode(model, True))
-        stack.enter_context(tuned())
-        try:
-            yield
-        finally:
-            with one_thread():  # or another thread's evaluation would find its mode changed
-                stack.close()
+def _write_last(training: Training, callbacks: Callbacks, checkpoints: Checkpoints) -> None:
+    """A checkpoint at the end, unless a batch was lost, behind which nobody can go on."""
+    if not training.button.lost:
+        checkpoints.write(training, callbacks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,27 @@ class Mean:
         self.values.clear()
         self.sums.clear()
         return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been taken in, to the last digit."""
+        return {
+            "values": {name: torch.stack(v) for name, v in self.values.items() if v},
+            "weights": {name: list(w) for name, w in self.weights.items() if w},
+            "sums": {name: list(s) for name, s in self.sums.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from there, with values that come on this device."""
+        self.values.clear()
+        self.weights.clear()
+        self.sums.clear()
+        self.sums.update(state["sums"])
+        self.weights.update(state["weights"])
+        for name, weights in state["weights"].items():
+            self.values[name] = list(state["values"][name].to(device).unbind())
+            assert len(self.values[name]) == len(weights)
+        for name in state["sums"]:
+            self.values.setdefault(name, [])
 
     def _sum(self, name: str) -> None:
         """Add up the values kept of a term, since one for each step would take memory."""

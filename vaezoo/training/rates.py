@@ -58,6 +58,11 @@ class Rates:
         else:
             self.stepped.append(scheduler)
 
+    @property
+    def scheduler(self) -> Any:
+        """What changes the rate; None where nothing does."""
+        return self.plateau or next(iter(self.stepped), None)
+
     def step(self) -> None:
         """Follow a step that was taken."""
         for scheduler in self.stepped:

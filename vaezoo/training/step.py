@@ -120,6 +120,11 @@ class Step:
         self.broken = "" if updated else "gradient" if finite else "loss"
         return terms
 
+    @property
+    def cache(self) -> StepCache | None:
+        """What keeps compiled steps, or the bound's; None where steps run eagerly."""
+        return self.bound.compiled if self.compiled is None else self.compiled
+
     def _follow(self) -> None:
         """Follow what was set since the last step, and compile anew where that needs it."""
         if self._untrained.module is not self.bound:

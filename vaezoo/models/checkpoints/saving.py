@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
-import secrets
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import safetensors.torch
 from torch import Tensor, nn
 
+from vaezoo.data.files import write_whole
 from vaezoo.models.checkpoints.describing import describe, unstorable
 
 __all__ = ["FORMAT", "location", "save"]
@@ -63,7 +60,7 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
     weights = dict(_weights(model))
     content = safetensors.torch.save(weights, metadata=header)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return _write(path, content)
+    return write_whole(path, [content])
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -87,40 +84,3 @@ def location(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"expected a path, got a {type(path).__name__}")
     return Path(os.path.expanduser(path))  # Path's own fails for unknown users
-
-
-def _write(path: Path, content: bytes) -> Path:
-    if path.exists() and not path.is_file():
-        number = errno.EISDIR if path.is_dir() else errno.EINVAL
-        raise OSError(number, "cannot save to what is no file", str(path))
-    # a name of its own, made here and now: nobody can have put a link in its place
-    partial = path.with_name(f".vaezoo-{secrets.token_hex(8)}.partial")
-    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(path))
-    try:
-        with open(file, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if path.is_file() and not path.is_symlink():
-            partial.chmod(stat.S_IMODE(path.stat().st_mode))
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-    return path
-
-
-def _mode(path: Path) -> int:
-    """The mode of the unfinished file: its owner's alone, where an older one may be private."""
-    return 0o600 if path.is_file() and not path.is_symlink() else 0o666
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force a folder's entries to disk, on systems where folders can be opened."""
-    with contextlib.suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)

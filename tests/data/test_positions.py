@@ -1,0 +1,96 @@
+"""Where a pass over data is: it goes on with the same batches, bitwise, at any place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from zoo import fixed, labels
+
+from vaezoo import data
+from vaezoo.data.passes import passes
+
+PIXELS = (255 * fixed(11)).byte()
+IMAGES = data.Images(PIXELS, labels(11), binarisation="dynamic")
+
+
+class Counting:
+    """Batches from a loader that says where it is."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.i = n, 0
+
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        while self.i < self.n:
+            self.i += 1
+            yield [torch.full((2,), self.i) + torch.rand(2)]
+        self.i = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"i": self.i}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.i = state["i"]
+
+
+DATA: dict[str, Any] = {
+    "images": lambda: IMAGES,
+    "semi-supervised": lambda: data.semi_supervised(
+        IMAGES, IMAGES[:5], batch_size=4, labelled_batch_size=2
+    ),
+    "list": lambda: [[PIXELS[:3]], [PIXELS[3:]]],
+    "tuple": lambda: tuple([p] for p in PIXELS),
+    "with a state": lambda: Counting(3),
+}
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("name", DATA)
+def test_it_goes_on_at_any_batch(name: str, drop_last: bool) -> None:
+    """Three passes, and left and resumed at each batch: batches and the generator bitwise equal."""
+    if drop_last and name not in ("images", "semi-supervised"):
+        pytest.skip("loaders have their own")
+
+    def begun() -> Any:
+        return passes(DATA[name](), 4, None, 3, drop_last=drop_last)[0]
+
+    torch.manual_seed(5)
+    whole, states = [], []
+    batches = begun()
+    while True:
+        states.append((batches.state_dict(), torch.get_rng_state()))
+        if (batch := next(batches, None)) is None:
+            break
+        whole.append(batch)
+    end = torch.get_rng_state()
+    assert len(whole) > 5
+    for i, (state, generator) in enumerate(states):
+        torch.manual_seed(77)
+        again = begun()
+        if i % 2:  # one that has begun elsewhere
+            next(again)
+        torch.set_rng_state(generator)
+        again.load_state_dict(state)
+        left = list(again)
+        assert len(left) == len(whole) - i
+        for a, b in zip(left, whole[i:], strict=True):
+            assert all(map(torch.equal, a, b))
+        assert torch.equal(torch.get_rng_state(), end)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (DataLoader([torch.zeros(1)] * 3), "a DataLoader .* StatefulDataLoader"),
+        ((x for x in [torch.zeros(1)] * 3), "a generator cannot say where it is"),
+        ({1: 1}.values(), "a dict_values cannot say .* a list of batches"),
+    ],
+)
+def test_what_cannot_say_where_it_is(given: Any, kind: str) -> None:
+    batches = passes(given, 1, 2, None)[0]
+    next(batches)
+    with pytest.raises(TypeError, match=kind):
+        batches.state_dict()

@@ -1,0 +1,149 @@
+"""Where training is in its data: a pass that can say so, and go on from there."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader
+
+from vaezoo.data.images import Images
+from vaezoo.data.semi_supervised import SemiSupervisedBatches
+
+__all__ = ["Located", "Passes", "cast", "located"]
+
+
+class Located(NamedTuple):
+    """One pass over data that knows where it is.
+
+    Attributes:
+        batches: those that are left.
+        state: where it is, given how many batches have come; a TypeError where nobody can say.
+    """
+
+    batches: Iterator[Any]
+    state: Callable[[int], Any]
+
+
+def located(
+    data: Any,
+    batch_size: int,
+    at: Any = None,
+    *,
+    drop_last: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Located:
+    """One pass over data, from the beginning, or from where an earlier one was.
+
+    `Images`, semi-supervised batches, lists and tuples know where a pass is. Other data can say so
+    by `state_dict` and go on by `load_state_dict`, as torchdata's `StatefulDataLoader` does.
+
+    Args:
+        data: `Images`, or any iterable of batches.
+        batch_size: for `Images` only.
+        at: what the state of an earlier pass was.
+        drop_last: leave out a last batch that is smaller, of `Images` or semi-supervised ones.
+        dtype: of the pixels of `Images`; torch's default one by default.
+
+    Example:
+        >>> first = located(["a", "b", "c"], 100)
+        >>> next(first.batches), first.state(1)
+        ('a', 1)
+        >>> list(located(["a", "b", "c"], 100, 1).batches)
+        ['b', 'c']
+    """
+    if isinstance(data, Images | SemiSupervisedBatches):
+        source: Any
+        if isinstance(data, Images):
+            source, least = data.batches(batch_size, drop_last=drop_last), 1
+        else:
+            source, least = iter(data), data.batch_size if drop_last else 1
+        if at is not None:
+            source.load_state_dict(at)
+        whole = (batch for batch in source if len(batch[0]) >= least)
+        return Located(cast(whole, dtype), lambda n: source.state_dict())
+    if isinstance(data, list | tuple):
+        return Located(itertools.islice(data, at or 0, None), lambda n: n)
+    if hasattr(data, "state_dict") and hasattr(data, "load_state_dict"):
+        if at is not None:
+            data.load_state_dict(at)
+        return Located(iter(data), lambda n: data.state_dict())
+    return Located(iter(data), lambda n: _refuse(data))
+
+
+def cast(batches: Iterable[Any], dtype: torch.dtype | None) -> Iterator[Any]:
+    """The batches of tensors, their floats in a dtype."""
+    for batch in batches:
+        yield tuple(t.to(dtype or t.dtype) if t.is_floating_point() else t for t in batch)
+
+
+def _refuse(data: Any) -> None:
+    kind, cure = type(data).__name__, "data.Images or a list of batches"
+    if isinstance(data, DataLoader):
+        cure += ", or torchdata's StatefulDataLoader in its place"
+    raise TypeError(
+        f"a {kind} cannot say where it is, so that training could not go on at the same batch: "
+        f"give {cure}, or let it have state_dict() and load_state_dict(state)"
+    )
+
+
+class Passes(Iterator[Any]):
+    """Pass after pass over data, which can say where it is and go on from there.
+
+    Args:
+        begin: begins a pass, in the middle if it is told where.
+        steps: batches in all; as many as come by default.
+        epochs: passes in all.
+
+    Raises:
+        ValueError: while iterating: the data hold no batch, or cannot be iterated over again.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[Any], Located],
+        *,
+        steps: int | None = None,
+        epochs: int | None = None,
+    ) -> None:
+        self._begin, self._steps, self._epochs = begin, steps, epochs
+        self._taken = self._epoch = self._in_pass = 0
+        self._current: Located | None = None
+
+    def __next__(self) -> Any:
+        while self._taken != self._steps and self._epoch != self._epochs:
+            if self._current is None:
+                self._current = self._begin(None)
+            for batch in self._current.batches:
+                self._taken, self._in_pass = self._taken + 1, self._in_pass + 1
+                return batch
+            self._end_pass()
+        raise StopIteration
+
+    def _end_pass(self) -> None:
+        if self._in_pass == 0:
+            raise ValueError(
+                "data hold no batch"
+                if self._epoch == 0
+                else f"data ran out after {self._epoch} pass(es): give something that can be "
+                "iterated again, such as a list or a DataLoader, not a generator"
+            )
+        self._current, self._in_pass, self._epoch = None, 0, self._epoch + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is: batches so far, passes, batches in this pass, and where the data are.
+
+        Raises:
+            TypeError: the data cannot say where they are.
+        """
+        counts = {"taken": self._taken, "epoch": self._epoch, "in_pass": self._in_pass}
+        at = None if self._current is None else self._current.state(self._in_pass)
+        return counts | {"at": at}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._taken, self._epoch = state["taken"], state["epoch"]
+        self._in_pass, at = state["in_pass"], state["at"]
+        self._current = None if at is None else self._begin(at)

@@ -1,0 +1,94 @@
+"""What `fit` calls at each record of the history: functions of yours, or those in `stopping`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from vaezoo.training.rates import type_name
+
+__all__ = ["Callback", "Callbacks", "WithState", "term_of"]
+
+Record = dict[str, float]
+Callback = Callable[[Record], object]
+
+
+@runtime_checkable
+class WithState(Protocol):
+    """What goes on where it was when a run is resumed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What there is to go on from, in tensors, numbers, texts, lists and dictionaries."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> object:
+        """Go on from what `state_dict` has returned."""
+
+
+class Callbacks:
+    """Several callbacks as one, with the state of those that have one.
+
+    Args:
+        given: one, several in a list, or none.
+
+    Raises:
+        TypeError: one of them cannot be called.
+
+    Example:
+        >>> seen = []
+        >>> callbacks = Callbacks([lambda r: r["loss"] < 2, seen.append])
+        >>> callbacks({"loss": 1.0}), seen
+        (True, [{'loss': 1.0}])
+    """
+
+    def __init__(self, given: Callback | Sequence[Callback] | None) -> None:
+        single = given is None or callable(given) or not isinstance(given, Sequence)
+        self.each: list[Any] = [c for c in ([given] if single else given) if c is not None]  # type: ignore[union-attr]
+        for callback in self.each:
+            if not callable(callback) or isinstance(callback, type):
+                raise TypeError(
+                    "callback must be a function of the record, or a list of such, got "
+                    f"{type_name(callback)}"
+                )
+
+    def __call__(self, record: Record) -> bool:
+        """Call each, whatever the others say; returns whether one has returned True."""
+        answers = [callback(record) for callback in self.each]
+        return any(isinstance(a, bool | np.bool_) and bool(a) for a in answers)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of each that has one, by its place in the list and its class."""
+        return {k: c.state_dict() for k, c in self._by_name() if isinstance(c, WithState)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put the state of each back."""
+        for name, callback in self._by_name():
+            if name in state:
+                callback.load_state_dict(state[name])
+
+    def names(self) -> list[str]:
+        """The names under which `state_dict` keeps states."""
+        return [name for name, c in self._by_name() if isinstance(c, WithState)]
+
+    def _by_name(self) -> list[tuple[str, Any]]:
+        return [(f"{i} {type(c).__name__}", c) for i, c in enumerate(self.each)]
+
+
+def term_of(record: Mapping[str, float], name: str) -> float:
+    """A term of a record, or an error that names those it has.
+
+    Example:
+        >>> term_of({"step": 100, "loss": 9.0}, "validation_loss")
+        Traceback (most recent call last):
+        ...
+        ValueError: a record has the terms loss, got 'validation_loss': give fit validation \
+data, or name another term
+    """
+    if name not in record:
+        terms = ", ".join(n for n in record if n not in ("step", "seconds"))
+        raise ValueError(
+            f"a record has the terms {terms}, got {name!r}: give fit validation data, or name "
+            "another term"
+        )
+    return record[name]

@@ -1,0 +1,159 @@
+"""Checkpoints of training in a folder: a run that was killed goes on as if it had not been.
+
+    fit(vae, digits, steps=100_000, checkpoint="runs/vae", every=1000)
+
+Each is one file, `step-000001000.safetensors`, written while training goes on (see `trees`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vaezoo.data.counts import as_count
+from vaezoo.data.files import unfinished, write_whole
+from vaezoo.training.callbacks import Callbacks
+from vaezoo.training.errors import ResumeError
+from vaezoo.training.locking import locked
+from vaezoo.training.stepping import Training
+from vaezoo.training.trees import packed, pieces, read
+
+__all__ = ["Checkpoints"]
+
+
+class Checkpoints:
+    """The checkpoints of one run, of which the last ones and the best one are kept.
+
+    The best is the one whose last record had the lowest loss, on validation data where there are
+    some. A checkpoint is written by a thread of its own from a copy, so that training waits for the
+    copy alone; a kill at any moment leaves the one before whole.
+
+    Args:
+        folder: made if it is not there; `~` is your home. One run at a time.
+        every: steps between two checkpoints.
+        last: how many of the last ones are kept.
+
+    Raises:
+        ValueError: every or last is below 1.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from vaezoo.models import VAE
+        >>> from vaezoo.training import fit
+        >>> folder, x = tempfile.mkdtemp(), torch.zeros(7, 1, 28, 28)
+        >>> for steps in (2, 3):
+        ...     history = fit(
+        ...         *(VAE(), [x]), steps=steps, log_every=1, progress=False,
+        ...         checkpoint=Checkpoints(folder, every=1, last=1),
+        ...     )
+        >>> history["step"], [path.name for path in Checkpoints(folder, 1).files()]
+        ([1, 2, 3], ['step-000000003.safetensors'])
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], every: int = 1000, *, last: int = 2) -> None:
+        self.folder = Path(os.path.expanduser(folder))
+        self.every, self.last = as_count("every", every), as_count("last", last)
+        self._best: tuple[int, float] | None = None
+        self._written, self._thread = -1, threading.Thread()
+        self._failed: list[BaseException] = []
+
+    def files(self) -> list[Path]:
+        """The checkpoints that are there, the last one at the end."""
+        return sorted(self.folder.glob("step-*.safetensors"))
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Checkpoints]:
+        """Within it the folder is this run's alone; what a killed process left unfinished goes.
+
+        Raises:
+            ResumeError: another process is training into it.
+            OSError: the folder cannot be made, or a checkpoint could not be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder):
+            for path in unfinished(self.folder):
+                path.unlink(missing_ok=True)
+            try:
+                yield self
+            finally:
+                self._join()
+            self._raise()
+
+    def resume(self, training: Training, callbacks: Callbacks) -> None:
+        """Go on from the last checkpoint; where there is none, see whether there can be.
+
+        Raises:
+            ResumeError: it is damaged, or of a run that was started with other arguments.
+            TypeError: the data cannot say where they are, or something has a state that no file
+                can hold.
+        """
+        files = self.files()
+        if not files:
+            packed(self._state(training, callbacks))
+            return
+        state = read(files[-1])
+        try:
+            training.load_state_dict(state["training"])
+            callbacks.load_state_dict(state["callbacks"])
+        except ResumeError as error:
+            raise ResumeError(f"{files[-1]}: {error}") from error
+        self._best, self._written = state["best"], training.recorder.steps
+        self._keep_some()
+
+    def write(self, training: Training, callbacks: Callbacks) -> None:
+        """Write a checkpoint of training as it is now, unless this step's is there.
+
+        Raises:
+            OSError: the one before could not be written.
+        """
+        step = training.recorder.steps
+        if step == self._written:
+            return
+        self._join()
+        self._raise()
+        self._judge(training)
+        tree, tensors = packed(self._state(training, callbacks))
+        self._written = step
+        self._thread = threading.Thread(target=self._write, args=(step, tree, tensors))
+        self._thread.start()
+
+    def _state(self, training: Training, callbacks: Callbacks) -> dict[str, Any]:
+        states = {"training": training.state_dict(), "callbacks": callbacks.state_dict()}
+        return states | {"best": self._best}
+
+    def _judge(self, training: Training) -> None:
+        history = training.history
+        losses = history.get("validation_loss", history.get("loss", []))
+        known = math.inf if self._best is None else self._best[1]
+        if losses and losses[-1] < known:
+            self._best = training.recorder.steps, losses[-1]
+
+    def _write(self, step: int, tree: Any, tensors: dict[str, Any]) -> None:
+        try:
+            write_whole(self._file(step), pieces(tree, tensors))
+            self._keep_some()
+        except BaseException as error:  # raised where training waits for it
+            self._failed.append(error)
+
+    def _file(self, step: int) -> Path:
+        return self.folder / f"step-{step:09}.safetensors"
+
+    def _keep_some(self) -> None:
+        """Remove all but the last ones and the best one."""
+        best = None if self._best is None else self._file(self._best[0])
+        for path in self.files()[: -self.last]:
+            if path != best:
+                path.unlink(missing_ok=True)
+
+    def _join(self) -> None:
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _raise(self) -> None:
+        if self._failed:
+            raise self._failed.pop()

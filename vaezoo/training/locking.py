@@ -1,0 +1,55 @@
+"""A folder for one process at a time, on systems that can lock one; a kill unlocks it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from vaezoo.training.errors import ResumeError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["locked"]
+
+PATIENCE = 10.0  # seconds: the loading processes of a killed run may live on for a moment
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Within it no other process can lock the folder.
+
+    Raises:
+        ResumeError: another one has it.
+    """
+    if fcntl is None:
+        yield
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(number, folder)
+        yield
+    finally:
+        os.close(number)
+
+
+def _lock(number: int, folder: Path) -> None:
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                raise ResumeError(
+                    f"another process is training into {folder}: give each run a folder of its own"
+                ) from error
+            time.sleep(0.05)
+        except OSError:  # a file system without locks
+            return
+        else:
+            return

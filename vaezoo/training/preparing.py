@@ -1,0 +1,65 @@
+"""Before the first step: what there is to train, what is known of the data, and the mode."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from vaezoo.autograd import leaves
+from vaezoo.bound import Bound
+from vaezoo.cpu import tuned
+from vaezoo.data import Images
+from vaezoo.data.labels import check_classes
+from vaezoo.data.passes import Data
+from vaezoo.data.semi_supervised import SemiSupervisedBatches
+from vaezoo.objectives import SemiSupervised
+from vaezoo.programs.pair import Member, required_arguments
+from vaezoo.scopes import in_mode, one_thread, own_generator
+
+__all__ = ["is_known", "trainable", "training_mode"]
+
+
+def is_known(bound: Bound, data: Data) -> bool:
+    """Whether data are pixels, of which one batch says all; their labels are checked here."""
+    if not isinstance(data, Images | SemiSupervisedBatches):
+        return False
+    images = data.labelled if isinstance(data, SemiSupervisedBatches) else data
+    model: Any = bound.model
+    semi_supervised = isinstance(bound.objective, SemiSupervised)
+    if images.labels is not None and (semi_supervised or required_arguments(model.model) > 1):
+        check_classes(images.labels, getattr(model, "classes", 0) or 2**62)
+    return True
+
+
+def trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
+    """Everything to train, by name: the module's parameters, and what else the loss depends on.
+
+    A program of one's own may use `pyro.param`, a network from outside the model, or a guide that
+    makes its parameters when it is first called. Such a bound is run once, and the leaves of its
+    loss are trained too.
+    """
+    loss_leaves: list[Tensor] = []
+    if not isinstance(bound.model, Member) or bound.model.replaced_programs:
+        with one_thread(), in_mode(bound.model, False), own_generator():
+            loss_leaves = leaves(bound(*bound.arguments(batch))["loss"])
+    named = {n: p for n, p in bound.model.named_parameters() if p.requires_grad}
+    known = {id(p) for p in named.values()}
+    others = (p for p in loss_leaves if id(p) not in known)
+    return named | {f"parameter {i} {tuple(p.shape)} of a program": p for i, p in enumerate(others)}
+
+
+@contextlib.contextmanager
+def training_mode(model: nn.Module) -> Iterator[None]:
+    """Within it a model is in training mode, and the CPU is tuned."""
+    with contextlib.ExitStack() as stack:
+        with one_thread():
+            stack.enter_context(in_mode(model, True))
+        stack.enter_context(tuned())
+        try:
+            yield
+        finally:
+            with one_thread():  # or another thread's evaluation would find its mode changed
+                stack.close()

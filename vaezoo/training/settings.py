@@ -1,0 +1,125 @@
+"""What a run was started with, in values that a later start can be compared with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pyro import infer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from vaezoo.data import Images
+from vaezoo.data.semi_supervised import SemiSupervisedBatches
+from vaezoo.objectives.schedules import Schedule
+
+__all__ = ["differences", "numbers_of", "restore_numbers", "settings_of"]
+
+Plain = bool | int | float | str | None
+
+
+def settings_of(
+    model: nn.Module, objective: Any, optimizer: Optimizer, scheduler: Any, **others: Any
+) -> dict[str, Plain]:
+    """What a run is, by name: its model's parts and shapes, objective, optimizer and the rest.
+
+    Args:
+        model, objective, optimizer, scheduler: as they are before the first step.
+        others: arguments, with data among them.
+
+    Example:
+        >>> from torch.optim import SGD
+        >>> linear = nn.Linear(2, 1)
+        >>> found = settings_of(linear, infer.Trace_ELBO(), SGD(linear.parameters(), 0.1), None)
+        >>> found["model.weight"], found["optimizer"], found["optimizer.lr"]
+        ('1×2 float32, trained', 'SGD', 0.1)
+    """
+    settings: dict[str, Plain] = {"model": without_addresses(f"{type(model).__name__}: {model!r}")}
+    settings |= {f"model.{n}": _layout(t) for n, t in model.state_dict(keep_vars=True).items()}
+    settings["objective"] = type(objective).__name__
+    settings |= numbers_of(objective)
+    settings["optimizer"] = type(optimizer).__name__
+    groups = optimizer.param_groups
+    for i, group in enumerate(groups):
+        place = "optimizer" if len(groups) == 1 else f"optimizer.{i}"
+        settings |= _plain(place, {n: v for n, v in group.items() if n != "params"})
+        settings[f"{place}.params"] = len(group["params"])
+    settings["scheduler"] = None if scheduler is None else type(scheduler).__name__
+    settings |= _plain("scheduler", {} if scheduler is None else vars(scheduler))
+    return settings | {n: described(v) for n, v in others.items()}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Where two starts differ, in words.
+
+    Example:
+        >>> differences({"batch_size": 100}, {"batch_size": 50})
+        ['batch_size=100, got 50']
+    """
+    names = [*before, *(n for n in now if n not in before)]
+    changed = [n for n in names if before.get(n, "none") != now.get(n, "none")]
+    return [f"{n}={before.get(n, 'none')}, got {now.get(n, 'none')}" for n in changed]
+
+
+def numbers_of(objective: Any) -> dict[str, Plain]:
+    """The numbers and texts of an objective, of those inside it, and of their schedules.
+
+    Example:
+        >>> from vaezoo.objectives import ELBO, WarmUp
+        >>> numbers_of(ELBO(WarmUp(10)))["objective.beta.taken"]
+        0
+    """
+    found = _numbers(objective, "objective")
+    return {path: getattr(owner, name) for path, owner, name in found}
+
+
+def restore_numbers(objective: Any, numbers: Mapping[str, Plain]) -> None:
+    """Set them again, where they differ."""
+    for path, owner, name in list(_numbers(objective, "objective")):
+        if path in numbers and getattr(owner, name) != numbers[path]:
+            setattr(owner, name, numbers[path])
+
+
+def _numbers(owner: Any, where: str) -> Iterator[tuple[str, Any, str]]:
+    for name, value in vars(owner).items():
+        path = f"{where}.{name}"
+        if isinstance(value, Plain):
+            yield path, owner, name
+        elif isinstance(value, infer.elbo.ELBO | Schedule):
+            yield from _numbers(value, path)
+
+
+def described(value: Any) -> Plain:
+    """What an argument is, as far as a later start can tell: of data their kind and length."""
+    if isinstance(value, Plain):
+        return value
+    if isinstance(value, Images | SemiSupervisedBatches):
+        return repr(value)
+    kind = type(value).__name__
+    return f"a {kind} of {len(value)}" if hasattr(value, "__len__") else f"a {kind}"
+
+
+def without_addresses(text: str) -> str:
+    """A repr without addresses in memory, which differ from one process to the next."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+
+
+def _layout(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    trained = ", trained" if value.requires_grad else ""
+    shape = "×".join(map(str, value.shape)) or "one"
+    return f"{shape} {str(value.dtype).removeprefix('torch.')}{trained}"
+
+
+def _plain(where: str, values: Mapping[str, Any]) -> dict[str, Plain]:
+    """Those that are numbers or texts, in lists and tuples too."""
+    found: dict[str, Plain] = {}
+    for name, value in values.items():
+        value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+        if isinstance(value, tuple | list) and all(isinstance(v, Plain) for v in value):
+            value = str(list(value))
+        if isinstance(value, Plain):
+            found[f"{where}.{name}"] = value
+    return found

@@ -1,0 +1,81 @@
+"""All that the steps to come depend on, gathered and put back."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from vaezoo.bound import Bound
+from vaezoo.training.errors import ResumeError
+from vaezoo.training.rates import Rates
+from vaezoo.training.recorder import Recorder
+from vaezoo.training.settings import differences, numbers_of, restore_numbers
+from vaezoo.training.step import Step
+from vaezoo.training.weights import held, put_back
+
+__all__ = ["load_state_of", "state_of"]
+
+
+class Running(Protocol):
+    """Training between two steps."""
+
+    step: Step
+    rates: Rates
+    recorder: Recorder
+    settings: dict[str, Any]
+
+    @property
+    def bound(self) -> Bound:
+        """What is trained."""
+
+
+def state_of(training: Running) -> dict[str, Any]:
+    """Weights, buffers, optimizer, rates, schedules, history, and what has been compiled."""
+    step, scheduler = training.step, training.rates.scheduler
+    return {
+        "settings": training.settings,
+        "weights": held(training.bound.model),
+        "others": [p.detach() for p in _others(training)],
+        "optimizer": step.optimizer.state_dict(),
+        "scheduler": None if scheduler is None else scheduler.state_dict(),
+        "objective": numbers_of(training.bound.objective),
+        "records": training.recorder.state_dict(),
+        "compiled": None if step.cache is None else step.cache.state_dict(),
+    }
+
+
+def load_state_of(training: Running, state: dict[str, Any]) -> None:
+    """Put all of it back.
+
+    Raises:
+        ResumeError: it is of a training that was started with other arguments.
+    """
+    if changed := differences(state["settings"], training.settings):
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise ResumeError(
+            f"this is a run with {'; '.join(changed[:5])}{more}: to go on with it give the "
+            "arguments of its start (steps and epochs may change); for another run give another "
+            "folder"
+        )
+    step, scheduler = training.step, training.rates.scheduler
+    put_back(training.bound.model, state["weights"])
+    with torch.no_grad():
+        for p, value in zip(_others(training), state["others"], strict=True):
+            p.copy_(value)
+    step.optimizer.load_state_dict(state["optimizer"])
+    if scheduler is not None:
+        scheduler.load_state_dict(state["scheduler"])
+    restore_numbers(training.bound.objective, state["objective"])
+    device = next((p.device for p in training.bound.parameters()), torch.device("cpu"))
+    training.recorder.load_state_dict(state["records"], device)
+    if step.cache is not None and state["compiled"] is not None:
+        step.cache.load_state_dict(state["compiled"])
+
+
+def _others(training: Running) -> list[Tensor]:
+    """What the optimizer trains besides the model's own parameters."""
+    own = {id(p) for p in training.bound.parameters()}
+    groups = training.step.optimizer.param_groups
+    return [p for group in groups for p in group["params"] if id(p) not in own]

@@ -1,0 +1,176 @@
+"""Callbacks for `fit`: stop where it gets no better, and keep what was best.
+
+fit(vae, digits, validation=test, callback=EarlyStopping(patience=5))
+fit(vae, digits, validation=test, callback=(best := KeepBest(vae)))
+best.restore()
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from vaezoo.data.counts import as_count
+from vaezoo.training.callbacks import term_of
+from vaezoo.training.weights import copied, put_back
+
+__all__ = ["EarlyStopping", "KeepBest"]
+
+
+class Best:
+    """The best value of a term so far.
+
+    Args:
+        term: its name in a record.
+        higher: whether more is better, as of a bound; of a loss less is.
+
+    Attributes:
+        value: the best one; None before the first that is a number.
+        step: where it was.
+    """
+
+    def __init__(self, term: str, *, higher: bool = False) -> None:
+        self.term, self.higher = term, higher
+        self.value: float | None = None
+        self.step = 0
+
+    def betters(self, record: dict[str, float], *, by: float = 0.0) -> bool:
+        """Whether a record is better by more than this, in which case it is the best from now."""
+        value = term_of(record, self.term)
+        gain = math.inf if self.value is None else value - self.value
+        better = not math.isnan(value) and (gain if self.higher or gain == math.inf else -gain) > by
+        if better:
+            self.value, self.step = value, int(record["step"])
+        return better
+
+    def __str__(self) -> str:
+        return "nothing yet" if self.value is None else f"{self.value:.4f} at step {self.step}"
+
+
+class EarlyStopping:
+    """Stops training once a term has not been better for some records.
+
+    Args:
+        patience: how many records may follow the best one before training stops.
+        term: of the record; by default the loss on validation data.
+        least: a record is better only by more than this.
+        higher: whether more is better, as of "validation_bound".
+
+    Attributes:
+        best: the best record, with its `value` and `step`.
+        since: records since then.
+
+    Raises:
+        ValueError: patience is below 1; when it is called, the record has no such term.
+
+    Example:
+        >>> stop = EarlyStopping(patience=2, term="loss")
+        >>> [stop({"step": i, "loss": loss}) for i, loss in enumerate([3.0, 2.0, 2.5, 2.0])]
+        [False, False, False, True]
+        >>> stop
+        EarlyStopping(patience=2, term='loss'), best 2.0000 at step 1
+    """
+
+    def __init__(
+        self,
+        patience: int,
+        *,
+        term: str = "validation_loss",
+        least: float = 0.0,
+        higher: bool = False,
+    ) -> None:
+        self.patience, self.least = as_count("patience", patience), least
+        self.best, self.since = Best(term, higher=higher), 0
+
+    def __call__(self, record: dict[str, float]) -> bool:
+        """Whether to stop."""
+        self.since = 0 if self.best.betters(record, by=self.least) else self.since + 1
+        return self.since >= self.patience
+
+    def __repr__(self) -> str:
+        what = f"patience={self.patience}, term={self.best.term!r}"
+        return f"{type(self).__name__}({what}), best {self.best}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best record, and how many have followed."""
+        return {"value": self.best.value, "step": self.best.step, "since": self.since}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.best.value, self.best.step = state["value"], state["step"]
+        self.since = state["since"]
+
+
+class KeepBest:
+    """Keeps weights and buffers as they were at the best record.
+
+    Args:
+        model: what is trained.
+        term: of the record; by default the loss on validation data.
+        higher: whether more is better, as of "validation_bound".
+        save: called without arguments at each record that is the best so far, to keep the model in
+            a file too: `lambda: vaezoo.save(vae, "best.safetensors")`.
+
+    Attributes:
+        best: the best record, with its `value` and `step`.
+
+    Raises:
+        ValueError: when it is called, the record has no such term.
+
+    Example:
+        >>> model = nn.Linear(1, 1)
+        >>> best = KeepBest(model, term="loss")
+        >>> for step, loss in enumerate([3.0, 2.0, 2.5]):
+        ...     _ = nn.init.constant_(model.weight, step)
+        ...     best({"step": step, "loss": loss})
+        >>> best.restore().weight.item(), best.best.value
+        (1.0, 2.0)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        term: str = "validation_loss",
+        higher: bool = False,
+        save: Callable[[], object] | None = None,
+    ) -> None:
+        self.model, self.save = model, save
+        self.best = Best(term, higher=higher)
+        self._weights: dict[str, dict[str, Any]] | None = None
+
+    def __call__(self, record: dict[str, float]) -> None:
+        """Look at a record, and keep the weights if it is the best one."""
+        if self.best.betters(record):
+            self._weights = copied(self.model)
+            if self.save is not None:
+                self.save()
+
+    def restore(self) -> nn.Module:
+        """Put the best weights and buffers back; returns the model.
+
+        Raises:
+            RuntimeError: there was no record whose term is a number.
+        """
+        if self._weights is None:
+            raise RuntimeError(
+                f"there is nothing to restore: no record with a {self.best.term} came; pass this "
+                "as fit(…, callback=…) first"
+            )
+        put_back(self.model, self._weights)
+        return self.model
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(term={self.best.term!r}), best {self.best}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best record, and its weights."""
+        return {"value": self.best.value, "step": self.best.step, "weights": self._weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.best.value, self.best.step = state["value"], state["step"]
+        self._weights = state["weights"]
