@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +35,7 @@ class Shard:
         offset: the byte at which the array begins.
         shape, dtype: of the array.
         state: size and time of change of the file when it was checked.
+        mapped: whether it was given as a mapped array, which may be a part of the file.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Shard:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     state: tuple[int, int]
+    mapped: bool = False
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -97,11 +99,14 @@ def label_shards(
 ) -> list[Shard] | None:
     """The labels of each file of images: those that lie beside, if any, unless they are given.
 
+    Beside mapped arrays none are looked for.
+
     Raises:
         ValueError: they are not as many, or are no integers (N,).
         OSError: one is not there or cannot be read.
     """
-    sources = _beside(images) if labels is None else _sources(labels)
+    mapped = any(shard.mapped for shard in images)
+    sources = _sources(labels) if labels is not None else [] if mapped else _beside(images)
     if not sources:
         return None
     if len(sources) != len(images):
@@ -179,7 +184,7 @@ def _of_map(array: np.memmap[Any, Any]) -> Shard:
     with path.open("rb") as file:
         state = _state(file)
     offset = root.offset + array.ctypes.data - root.ctypes.data
-    return Shard(path, offset, array.shape, array.dtype, state)
+    return Shard(path, offset, array.shape, array.dtype, state, mapped=True)
 
 
 def _checked_images(shard: Shard) -> Shard:
@@ -199,14 +204,14 @@ def _checked_images(shard: Shard) -> Shard:
         check_pixels(meta, last="pixels.transpose(0, 3, 1, 2)")
     except ValueError as error:
         raise ValueError(f"{shard.path}: {error}") from error
-    return Shard(shard.path, shard.offset, shape, shard.dtype, shard.state)
+    return replace(shard, shape=shape)
 
 
 def _check_size(shard: Shard) -> None:
-    """Refuse a file that is shorter than its header says, or a .npy that is longer."""
+    """Refuse a file that is shorter or longer than its header says, or shorter than its map."""
     end = shard.offset + shard.dtype.itemsize * math.prod(map(int, shard.shape))
-    size = shard.state[0]
-    if min(shard.shape) < 0 or size < end or (size > end and shard.path.suffix == ".npy"):
+    size, least = shard.state[0], min(shard.shape, default=0)
+    if least < 0 or size < end or (size > end and not shard.mapped):
         raise ValueError(
             f"{shard.path} should have {end:,} bytes for the shape {shard.shape}, got {size:,}: it "
             "was cut, or is still being written"
