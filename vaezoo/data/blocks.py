@@ -22,12 +22,13 @@ class Piece(NamedTuple):
 
     Attributes:
         shard: in which they are.
-        block: the first image of their block there.
+        block, until: the first image of their block there, and the one after its last.
         start, stop: the images.
     """
 
     shard: int
     block: int
+    until: int
     start: int
     stop: int
 
@@ -41,9 +42,9 @@ class Blocks:
         generator: of the order; None for that of the shards.
 
     Example:
-        >>> list(Blocks([5, 2], 3, None).pieces(2, 7))
-        [Piece(shard=0, block=0, start=2, stop=3), Piece(shard=0, block=3, start=3, stop=5), \
-Piece(shard=1, block=0, start=0, stop=2)]
+        >>> list(Blocks([5, 2], 3, None).pieces(2, 4))
+        [Piece(shard=0, block=0, until=3, start=2, stop=3), \
+Piece(shard=0, block=3, until=5, start=3, stop=4)]
     """
 
     def __init__(self, sizes: list[int], block: int, generator: Generator | None) -> None:
@@ -63,8 +64,8 @@ Piece(shard=1, block=0, start=0, stop=2)]
         while start < stop:
             shard, block, end = int(self.shards[i]), int(self.starts[i]), int(self.ends[i])
             first = block + start - (end - int(self.lengths[i]))
-            n = min(end, stop) - start
-            yield Piece(shard, block, first, first + n)
+            until, n = block + int(self.lengths[i]), min(end, stop) - start
+            yield Piece(shard, block, until, first, first + n)
             start, i = start + n, i + 1
 
 

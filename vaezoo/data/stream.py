@@ -181,7 +181,9 @@ class Stream(IterableDataset[tuple[Tensor, ...]]):
         for batch in range(first + done, last):
             pixels, labels = windows.take(end(batch), end(batch + 1))
             self._now = Place(epoch, batch + 1 - first, order, workers)
-            yield self._tensors(pixels, labels, keyed(*key, PIXELS, end(batch)))
+            generator = keyed(*key, PIXELS, end(batch))
+            x = scaled(pixels, self.binarisation, generator, by_words=True)
+            yield (x,) if labels is None else (x, labels)
         self._now = self._next
 
     def _begin(self) -> tuple[int, int, int, int, int]:
@@ -204,8 +206,9 @@ class Stream(IterableDataset[tuple[Tensor, ...]]):
         start, stop = self._share()
         windows, generator = self._windows(start, stop, None), Generator().manual_seed(seed)
         for begin in range(start, stop, self.batch_size):
-            taken = windows.take(begin, min(begin + self.batch_size, stop))
-            yield self._tensors(*taken, generator)
+            pixels, labels = windows.take(begin, min(begin + self.batch_size, stop))
+            x = scaled(pixels, self.binarisation, generator)
+            yield (x,) if labels is None else (x, labels)
 
     def _share(self) -> tuple[int, int]:
         """The places of this rank."""
@@ -232,9 +235,3 @@ class Stream(IterableDataset[tuple[Tensor, ...]]):
             "labels": self.labels is not None,
             "sizes": hashlib.sha256(repr(self.sizes).encode()).hexdigest(),
         }
-
-    def _tensors(
-        self, pixels: Tensor, labels: Tensor | None, generator: Generator
-    ) -> tuple[Tensor, ...]:
-        x = scaled(pixels, self.binarisation, generator)
-        return (x,) if labels is None else (x, labels)

@@ -87,10 +87,11 @@ class Windows:
 
     def _drawn(self, pixels: Tensor, piece: Piece) -> Tensor:
         """The draw of a piece, part of the one of its block."""
-        before = piece.start - piece.block
-        block = torch.cat([pixels.new_zeros(before, *pixels.shape[1:]), pixels])
+        block = pixels.new_zeros(piece.until - piece.block, *pixels.shape[1:])
+        rows = slice(piece.start - piece.block, piece.stop - piece.block)
+        block[rows] = pixels
         generator = keyed(*(self.static or ()), STATIC, piece.shard, piece.block)
-        return bernoulli(block, generator, dtype=torch.uint8)[before:].mul_(255)
+        return bernoulli(block, generator, dtype=torch.uint8, by_words=True)[rows].mul_(255)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
