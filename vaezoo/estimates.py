@@ -7,7 +7,7 @@ import mmap
 import tempfile
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import IO, Any, NamedTuple
 
 import torch
@@ -88,11 +88,11 @@ class Values:
     def see(self, x: Tensor) -> None:
         """Note the images of which values will be added."""
         for part in x.detach().split(64):
-            self.images.extend(_fingerprints(part))
+            self.images.extend(_fingerprints(part).tolist())
 
     def add(self, name: str, values: Tensor) -> None:
         """Take in the values (n,) of some images."""
-        self.values[name].extend(values)
+        self.values[name].extend(values.double().tolist())
 
     def estimates(self) -> dict[str, Estimate]:
         """The mean of each name's values, with its standard error."""
@@ -128,8 +128,8 @@ class _Column:
     def __len__(self) -> int:
         return self.written + len(self.kept)
 
-    def extend(self, numbers: Tensor) -> None:
-        self.kept.extend(numbers.double().tolist())
+    def extend(self, numbers: Iterable[float]) -> None:
+        self.kept.extend(numbers)
         if len(self.kept) > self.limit:
             self._write()
 
