@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import mmap
+import tempfile
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import IO, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +16,8 @@ from torch import Tensor
 from vaezoo.tables import Differences, Estimates
 
 __all__ = ["Estimate", "Values", "compare"]
+
+FEW = 2**16  # values of a name that are kept in memory
 
 
 class _Numbers(NamedTuple):
@@ -27,7 +31,8 @@ class Estimate(_Numbers):
 
     Attributes:
         values: what it is the mean of, one number per image (n,), in float64; None in an estimate
-            made by hand, of its three numbers alone.
+            made by hand, of its three numbers alone. Those of many images lie in a file without a
+            name, which the system removes with the tensor, in the folder of `tempfile`.
 
     Example:
         >>> print(Estimate(97.5512, 0.2401, 10_000))
@@ -77,9 +82,8 @@ class Values:
     """
 
     def __init__(self) -> None:
-        # arrays grow in place: many small tensors would split the memory that large ones need
-        self.values: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
-        self.images = array("d")
+        self.values: defaultdict[str, _Column] = defaultdict(_Column)
+        self.images = _Column()
 
     def see(self, x: Tensor) -> None:
         """Note the images of which values will be added."""
@@ -92,18 +96,65 @@ class Values:
 
     def estimates(self) -> dict[str, Estimate]:
         """The mean of each name's values, with its standard error."""
-        if not self.images:
+        if not len(self.images):
             raise ValueError("data must be Images, or an iterable of at least one batch of tensors")
-        images = torch.tensor(self.images, dtype=torch.float64, device="cpu")
-        tensors = {
-            name: torch.tensor(each, dtype=torch.float64, device="cpu")
-            for name, each in self.values.items()
-        }
+        images = self.images.tensor()
         # where some batches come without labels, some values are of fewer images
-        return Estimates(
-            (name, _estimate(each, images if len(each) == len(images) else None))
-            for name, each in tensors.items()
+        estimates = Estimates(
+            (name, _estimate(each.tensor(), images if len(each) == len(images) else None))
+            for name, each in self.values.items()
         )
+        for name, each in self.values.items():
+            estimates[name].values = each.tensor()  # without the pages that the mean has read
+        return estimates
+
+
+class _Column:
+    """Numbers in float64, one after the other: few of them in memory, many in a file.
+
+    Where no file can be written they stay in memory.
+    """
+
+    def __init__(self) -> None:
+        # an array grows in place: many small tensors would split the memory that large ones need
+        self.kept = array("d")
+        self.file: IO[bytes] | None = None
+        self.written, self.limit = 0, float(FEW)
+
+    def __del__(self) -> None:
+        if self.file is not None:
+            self.file.close()
+
+    def __len__(self) -> int:
+        return self.written + len(self.kept)
+
+    def extend(self, numbers: Iterable[float]) -> None:
+        self.kept.extend(numbers)
+        if len(self.kept) > self.limit:
+            self._write()
+
+    def tensor(self) -> Tensor:
+        """All of them (n,); those of a file are read where they are used."""
+        if self.written and self.kept:
+            self._write()
+        kept = torch.tensor(self.kept, dtype=torch.float64, device="cpu")
+        if self.file is None or not self.written:
+            return kept
+        pages = mmap.mmap(self.file.fileno(), 8 * self.written, access=mmap.ACCESS_COPY)
+        written = torch.frombuffer(pages, dtype=torch.float64)
+        return torch.cat([written, kept]) if self.kept else written
+
+    def _write(self) -> None:
+        try:
+            self.file = self.file or tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+            self.file.seek(8 * self.written)
+            if self.file.write(self.kept) < 8 * len(self.kept):
+                raise OSError("the disk is full")
+        except OSError:
+            self.limit = math.inf
+            return
+        self.written += len(self.kept)
+        self.kept = array("d")
 
 
 def compare(a: Mapping[str, Estimate], b: Mapping[str, Estimate]) -> dict[str, Estimate]:

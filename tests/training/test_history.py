@@ -104,6 +104,7 @@ def test_means_of_many_steps_keep_few_numbers() -> None:
     for value, weight in zip(values, weights.tolist(), strict=True):
         mean.add({"loss": value}, weight=weight)
         assert len(mean.values["loss"]) <= KEPT
+        assert all(isinstance(kept, float) for kept in mean.values["loss"])  # no tensor of a CPU
     expected = ((values * weights).sum() / weights.sum()).item()
     assert mean.take()["loss"] == pytest.approx(expected, abs=1e-12)
 

@@ -1,4 +1,4 @@
-"""Pictures to learn from: everything in memory, one batch at a time on the right device.
+"""Pictures to learn from: in memory or in files, one batch at a time on the right device.
 
 ====================  ==========================================  =====================
 name                  what                                        needs
@@ -9,6 +9,7 @@ name                  what                                        needs
 `fashion_mnist`       60,000 + 10,000 articles of clothing        a download
 `svhn`                73,257 + 26,032 house numbers in colour     a download
 `Images`              your own uint8 tensor or NumPy array        nothing
+`Stream`              files of images larger than memory          `write_shards`
 `semi_supervised`     unlabelled and labelled batches, side by    two of the above
                       side
 ====================  ==========================================  =====================
@@ -17,6 +18,7 @@ The other files:
 
     binarising                          how bytes become x in [0, 1]
     passes, positions, image_pass       as many passes over data as training takes, and where it is
+    shards, blocks, windows, writing    files of images, their order, what of them is in memory
     batches, labels, pixels             what people hand over, made tensors or refused
     counts, indices                     the same for whole numbers and for indices
     files                               files that are whole or not there
@@ -30,16 +32,20 @@ from vaezoo.data.digits import digits
 from vaezoo.data.images import Images
 from vaezoo.data.mnist import fashion_mnist, mnist
 from vaezoo.data.semi_supervised import SemiSupervisedBatches, semi_supervised
+from vaezoo.data.stream import Stream
 from vaezoo.data.svhn import svhn
+from vaezoo.data.writing import write_shards
 
 __all__ = [
     "ColourDigits",
     "Images",
     "SemiSupervisedBatches",
+    "Stream",
     "colour_digits",
     "digits",
     "fashion_mnist",
     "mnist",
     "semi_supervised",
     "svhn",
+    "write_shards",
 ]

@@ -39,8 +39,15 @@ def check_binarisation(binarisation: str) -> None:
         )
 
 
-def scaled(pixels: Tensor, binarisation: str, generator: Generator | None) -> Tensor:
+def scaled(
+    pixels: Tensor, binarisation: str, generator: Generator | None, *, by_words: bool = False
+) -> Tensor:
     """Pixels in [0, 1], of torch's default dtype; those of ``static`` have been drawn before.
+
+    Args:
+        pixels: uint8, any shape.
+        binarisation: one of the names above.
+        generator, by_words: of ``dynamic``, as of `bernoulli`.
 
     Example:
         >>> scaled(torch.tensor([0, 128, 255], dtype=torch.uint8), "threshold", None)
@@ -48,13 +55,15 @@ def scaled(pixels: Tensor, binarisation: str, generator: Generator | None) -> Te
     """
     dtype = torch.get_default_dtype()
     if binarisation == "dynamic":
-        return bernoulli(pixels, generator, dtype=dtype)
+        return bernoulli(pixels, generator, dtype=dtype, by_words=by_words)
     if binarisation == "threshold":
         return (pixels >= 128).to(dtype)
     return pixels.to(dtype).div_(255)
 
 
-def bernoulli(pixels: Tensor, generator: Generator | None, *, dtype: torch.dtype) -> Tensor:
+def bernoulli(
+    pixels: Tensor, generator: Generator | None, *, dtype: torch.dtype, by_words: bool = False
+) -> Tensor:
     """Exact draws: 1 with probability pixel / 255, else 0.
 
     A uniform u in {0, …, 254} is below a pixel with that probability, and fits in a byte.
@@ -63,29 +72,35 @@ def bernoulli(pixels: Tensor, generator: Generator | None, *, dtype: torch.dtype
         pixels: uint8, any shape.
         generator: torch's global one by default.
         dtype: of the result, which has the shape of the pixels and their device.
+        by_words: on a CPU, draw eight bytes from each number of the generator, which is faster;
+            without a generator they always are.
 
     Example:
         >>> bernoulli(torch.tensor([0, 255], dtype=torch.uint8), None, dtype=torch.float32)
         tensor([0., 1.])
     """
-    if generator is None and pixels.device.type == "cpu":
-        u = _below_255(pixels.shape)
+    if (generator is None or by_words) and pixels.device.type == "cpu":
+        u = _below_255(pixels.shape, generator)
     else:
         device = generator.device if generator else pixels.device
         u = torch.randint(255, pixels.shape, dtype=torch.uint8, device=device, generator=generator)
     return torch.lt(u.to(pixels.device), pixels, out=pixels.new_empty(pixels.shape, dtype=dtype))
 
 
-def _below_255(shape: torch.Size) -> Tensor:
-    """Uniform bytes from 0 to 254, from torch's global generator on a CPU.
+def _below_255(shape: torch.Size, generator: Generator | None) -> Tensor:
+    """Uniform bytes from 0 to 254, on a CPU.
 
     Eight bytes come from each random number, and those that are 255 are drawn again: a quarter of
     the time of a number for each pixel.
     """
     n = math.prod(shape)
-    words = torch.empty(-(-n // 8), dtype=torch.int64, device="cpu").random_(-(2**63), None)
+    words = torch.empty(-(-n // 8), dtype=torch.int64, device="cpu").random_(
+        -(2**63), None, generator=generator
+    )
     u = words.view(torch.uint8)[:n]
     values = u.numpy()
     again = np.flatnonzero(values == 255)
-    values[again] = torch.randint(255, again.shape, dtype=torch.uint8, device="cpu").numpy()
+    values[again] = torch.randint(
+        255, again.shape, dtype=torch.uint8, device="cpu", generator=generator
+    ).numpy()
     return u.view(shape)

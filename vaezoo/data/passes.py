@@ -1,4 +1,4 @@
-"""Passes over data: `Images` or any iterable of batches, again and again until it is enough."""
+"""Passes over data: `Images`, a `Stream` or any iterable of batches, until it is enough."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vaezoo.data.counts import as_count
 from vaezoo.data.images import Images
 from vaezoo.data.positions import Passes, cast, located
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
+from vaezoo.data.stream import Stream
 
 __all__ = ["Data", "check_data", "length_of", "one_pass", "passes"]
 
@@ -36,7 +37,7 @@ def passes(
         batch_size: for `Images` only.
         steps, epochs: how many batches, or how many passes; 10 passes by default.
         drop_last: leave out a last batch that is smaller, of `Images` or semi-supervised ones.
-        dtype: of the pixels of `Images`; torch's default one by default.
+        dtype: of the pixels of `Images` and of a `Stream`; torch's default one by default.
 
     Raises:
         TypeError, ValueError: data are no iterable of batches; both steps and epochs are given, or
@@ -77,8 +78,9 @@ def one_pass(
         data: `Images`, or any iterable of batches.
         batch_size: for `Images` only.
         drop_last: leave out a last batch that is smaller, of `Images` or semi-supervised ones.
-        dtype: of the pixels of `Images`; torch's default one by default.
-        seed: keep `Images` in order, and draw their pixels by it, as `Images.tensors` does.
+        dtype: of the pixels of `Images` and of a `Stream`; torch's default one by default.
+        seed: keep `Images` and a `Stream` in order, and draw their pixels by it, as
+            `Images.tensors` does.
 
     Raises:
         TypeError, ValueError: data are no iterable of batches.
@@ -100,7 +102,7 @@ def one_pass(
             "drop_last is for data.Images; other loaders have their own, "
             "DataLoader(…, drop_last=True)"
         )
-    return data
+    return _Streamed(data, dtype, seed) if isinstance(data, Stream) else data
 
 
 def check_data(data: Any) -> None:
@@ -158,6 +160,17 @@ class _SemiSupervised:
 
     def __iter__(self) -> Iterator[Any]:
         return cast((b for b in self.batches if len(b[0]) >= self.least), self.dtype)
+
+
+class _Streamed:
+    """A pass over a stream in a dtype, in the order of its files where there is a seed."""
+
+    def __init__(self, stream: Stream, dtype: torch.dtype | None, seed: int | None) -> None:
+        self.stream, self.dtype, self.seed = stream, dtype, seed
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = self.stream if self.seed is None else self.stream.in_order(self.seed)
+        return _cast(batches, self.dtype)
 
 
 def length_of(data: Data, batch_size: int, *, drop_last: bool = False) -> int | None:

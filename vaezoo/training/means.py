@@ -14,7 +14,7 @@ KEPT = 1000  # values of a term, before they are added up
 
 
 class Mean:
-    """Weighted means of named scalars, which stay on their device until they are asked for.
+    """Weighted means of named scalars, which stay on an accelerator until they are asked for.
 
     Example:
         >>> import torch
@@ -26,14 +26,16 @@ class Mean:
     """
 
     def __init__(self) -> None:
-        self.values: defaultdict[str, list[Tensor]] = defaultdict(list)
+        self.values: defaultdict[str, list[Any]] = defaultdict(list)
         self.weights: defaultdict[str, list[int]] = defaultdict(list)
         self.sums: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def add(self, terms: dict[str, Tensor], *, weight: int = 1) -> None:
         """Take in the terms of one batch."""
         for name, value in terms.items():
-            self.values[name].append(value.detach())
+            # on a CPU a kept tensor would split the memory that the batches free around it
+            on_cpu = value.device.type == "cpu"
+            self.values[name].append(value.item() if on_cpu else value.detach())
             self.weights[name].append(weight)
             if len(self.values[name]) >= KEPT:
                 self._sum(name)
@@ -73,7 +75,14 @@ class Mean:
         if not self.values[name]:
             return
         weights = torch.tensor(self.weights.pop(name), dtype=torch.float64, device="cpu")
-        values = torch.stack(self.values[name]).cpu().double()
+        values = _numbers(self.values[name])
         self.sums[name][0] += (values @ weights).item()
         self.sums[name][1] += weights.sum().item()
         self.values[name].clear()
+
+
+def _numbers(values: list[Any]) -> Tensor:
+    """Values of one term, as tensors on one accelerator or as floats."""
+    if isinstance(values[0], Tensor):
+        return torch.stack(values).cpu().double()
+    return torch.tensor(values, dtype=torch.float64, device="cpu")

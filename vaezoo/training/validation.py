@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 
 from vaezoo.bound import Bound, dtype_of
-from vaezoo.data import Images
+from vaezoo.data import Images, Stream
 from vaezoo.data.passes import Data, one_pass
 from vaezoo.scopes import in_mode, one_thread, own_generator
 from vaezoo.training.means import Mean
@@ -54,13 +54,18 @@ class Validation:
         """The terms of the model as it is now."""
         mean = Mean()
         with self._apart():
-            for batch in one_pass(self.data, self.batch_size, dtype=self.dtype):
+            for batch in self._pass():
                 arguments = self.bound.arguments(batch)
                 mean.add(self.bound(*arguments), weight=len(arguments[0]))
         return mean.take()
 
+    def _pass(self) -> Iterable[Any]:
+        # in order, as the place of a stream may be training's
+        seed = SEED if isinstance(self.data, Stream) else None
+        return one_pass(self.data, self.batch_size, dtype=self.dtype, seed=seed)
+
     def _try(self) -> None:
-        batches = one_pass(self.data, self.batch_size, dtype=self.dtype)
+        batches = self._pass()
         once = not isinstance(self.data, Images) and iter(batches) is batches
         batch = None if once else next(iter(batches), None)
         if batch is None:
