@@ -6,11 +6,13 @@
     recorder             writes the `history`, of `means`
     validation           terms on other data, for each record
     interrupts, errors   the stop button, and the error of a loss that is not finite
+    guards               looks at each record: warns of what ails it, of `symptoms` and `rising`
+    culprits             what it was that is not finite
 
 Importing it costs no compiler: a step imports that when it is told to compile.
 """
 
-from vaezoo.training.errors import NonFiniteLoss
+from vaezoo.training.errors import NonFiniteLoss, TrainingWarning
 from vaezoo.training.loop import fit
 
-__all__ = ["NonFiniteLoss", "fit"]
+__all__ = ["NonFiniteLoss", "TrainingWarning", "fit"]
