@@ -28,7 +28,7 @@ from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives import SemiSupervised
 from vaezoo.programs.pair import Member, required_arguments
 from vaezoo.scopes import checks_data, in_mode, in_turn, one_thread, own_generator, unchecked
-from vaezoo.training.errors import NonFiniteLoss
+from vaezoo.training.guards import Guard
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import stop_button
 from vaezoo.training.optimizers import make_optimizer
@@ -132,7 +132,7 @@ def fit(
             if compile:
                 step.compile(announce=bar.set_postfix_str)
             batches = stop.until(itertools.chain([first], batches))
-            _train(step, batches, recorder, rates, known)
+            _train(step, batches, recorder, rates, known, Guard(step, data, recorded))
             rates.record(recorder.record("stopped: " if stop.pressed else ""))
     recorded.stopped = stop.pressed
     return recorded
@@ -151,7 +151,12 @@ def _is_known(bound: Bound, data: Data) -> bool:
 
 
 def _train(
-    step: Step, batches: Iterable[Any], recorder: Recorder, rates: Rates, known: bool
+    step: Step,
+    batches: Iterable[Any],
+    recorder: Recorder,
+    rates: Rates,
+    known: bool,
+    guard: Guard,
 ) -> None:
     """Take a step with each batch; of known data only the first one is checked."""
     check, objective = checks_data(), step.bound.objective
@@ -160,12 +165,12 @@ def _train(
             first = recorder.steps == 0
             terms = _take(step, batch, check=check and (first or not known), first=first)
             if step.broken:
-                numbers = {name: value.item() for name, value in terms.items()}
-                raise NonFiniteLoss(recorder.step + 1, numbers, recorder.history)
+                raise guard.error(recorder.step + 1, terms, recorder.history, batch)
             rates.step()
             if hasattr(objective, "step"):
                 objective.step()
-            rates.record(recorder.add(terms))
+            rates.record(record := recorder.add(terms))
+            guard.look(record, recorder.history, batch)
 
 
 def _take(step: Step, batch: Any, *, check: bool, first: bool) -> dict[str, Tensor]:
