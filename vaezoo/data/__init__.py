@@ -20,6 +20,7 @@ The other files:
     batches, labels, pixels             what people hand over, made tensors or refused
     counts, indices                     the same for whole numbers and for indices
     downloads, patience, _torchvision   official files, fetched once
+    locks                               one process at a time
     idx, mat                            the formats of MNIST's and of SVHN's files
     make_digits                         the script that made the digits that ship
 """

@@ -1,9 +1,9 @@
 """Guards of training, which look at each record: what is not finite stops it, what ails it is said.
 
 A look costs one pass through the pair, without gradients, with at most `IMAGES` images of the last
-batch, in evaluation mode and with noise of its own: training is not changed by it. The first
-look is after `STEPS` steps, and the others are at least as far apart. What they find is a `TrainingWarning`, once for each kind and training; which
-numbers are too much, and why, is said in docs/guards.md.
+batch, in evaluation mode and with noise of its own: training is not changed by it. The first look
+is after `STEPS` steps, and others are at least as far apart. What they find is a `TrainingWarning`,
+once for each kind and training; which numbers are too much, and why, is said in docs/guards.md.
 """
 
 from __future__ import annotations

@@ -93,6 +93,15 @@ def _write(path: Path, content: bytes) -> Path:
     if path.exists() and not path.is_file():
         number = errno.EISDIR if path.is_dir() else errno.EINVAL
         raise OSError(number, "cannot save to what is no file", str(path))
+    try:
+        return _replace(path, content)
+    except OSError as error:
+        kept = "; the file that was there is as it was" if path.exists() else ""
+        what = f"cannot save to {path} ({error.strerror}){kept}: free some room, or save elsewhere"
+        raise OSError(error.errno, what) from error
+
+
+def _replace(path: Path, content: bytes) -> Path:
     # a name of its own, made here and now: nobody can have put a link in its place
     partial = path.with_name(f".vaezoo-{secrets.token_hex(8)}.partial")
     file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(path))
