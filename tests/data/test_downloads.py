@@ -2,7 +2,11 @@
 
 import contextlib
 import hashlib
+import os
+import re
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,6 +46,27 @@ class Answers(BaseHTTPRequestHandler):
     def short(self):
         self._start(len(CONTENT))
         self.wfile.write(CONTENT[:1000])
+
+    def cut(self):
+        """Half of what is asked for, each time; it goes on where it is asked to."""
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        self.server.starts.append(start)
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        half = start + (len(CONTENT) - start) // 2
+        self.wfile.write(CONTENT[start : half if len(self.server.starts) < 3 else None])
+
+    def forgetful(self):
+        """As a server that knows nothing of ranges: whole from the second time on."""
+        self.server.starts.append(self.headers.get("Range"))
+        self._start(len(CONTENT))
+        self.wfile.write(CONTENT[: None if len(self.server.starts) > 1 else 1000])
+
+    def slow(self):
+        """Long enough for all who want it to be there."""
+        self.server.stopped.wait(1.0)
+        self.right()
 
     def missing(self):
         self.send_error(404)
@@ -85,7 +110,7 @@ def server(monkeypatch):
     monkeypatch.setattr(downloads, "TIMEOUT", 60)
     monkeypatch.setattr(downloads, "_LARGEST", 10**7)
     found = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    found.asked, found.stopped = [], threading.Event()
+    found.asked, found.starts, found.stopped = [], [], threading.Event()
     found.daemon_threads = True
     thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -155,6 +180,107 @@ def test_a_stalled_server_ends_a_loader(server, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets().SVHN, "split_list", files)
     with pytest.raises(ConnectionError, match=r"SVHN could not be loaded .*timed out"):
         svhn("test", root=tmp_path)
+
+
+@pytest.mark.parametrize("answer", ["cut", "forgetful"])
+def test_after_a_cut_it_goes_on(server, tmp_path, answer):
+    """From the byte that was not there yet, or from the first where the server sends all again."""
+    assert fetch(server, tmp_path / "a.bin", answer).read_bytes() == CONTENT
+    half = len(CONTENT) // 2
+    assert (
+        server.starts
+        == {
+            "cut": [0, half, half + half // 2],
+            "forgetful": [None, "bytes=1000-"],
+        }[answer]
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_both_checksums_count(server, tmp_path):
+    path, sha256 = tmp_path / "a.bin", hashlib.sha256(CONTENT).hexdigest()
+    address = f"http://127.0.0.1:{server.server_port}/right"
+    options = {"name": "Set", "md5": MD5, "addresses": [address], "download": True, "files": "a"}
+    with pytest.raises(ConnectionError, match=f"has the checksum {sha256}, not 0000"):
+        fetched(path, sha256="0" * 64, **options)
+    assert fetched(path, sha256=sha256, **options).read_bytes() == CONTENT
+
+
+# without the rest of vaezoo, and torch, which would take longer than the download
+FETCH = """
+import importlib, resource, sys, types
+from pathlib import Path
+
+for name in ("vaezoo", "vaezoo.data"):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["vaezoo.data"].__path__ = ["{folder}"]
+fetched = importlib.import_module("vaezoo.data.downloads").fetched
+
+if sys.argv[3:]:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    fetched(Path(sys.argv[1]), name="Set", md5="{md5}", addresses=[sys.argv[2]], download=True,
+            files=["a"])
+except OSError as error:
+    print(type(error).__name__, error)
+else:
+    print("fetched")
+"""
+
+
+def processes(n, path, address, *more):
+    """What n processes say that all want the same file at the same time."""
+    code = FETCH.replace("{md5}", MD5).replace("{folder}", os.path.dirname(downloads.__file__))
+    command = [sys.executable, "-c", code, path, address, *more]
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen(command, **pipe) for _ in range(n)]
+    for each in started:
+        assert each.stdout.readline() == "ready\n"
+    for each in started:
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    return [each.communicate(timeout=60)[0].strip() for each in started]
+
+
+def test_several_first_downloads_at_once(server, tmp_path):
+    """One of four processes fetches the file, the others wait for it; nothing is left behind."""
+    path, address = tmp_path / "new" / "a.bin", f"http://127.0.0.1:{server.server_port}/slow"
+    assert processes(4, path, address) == ["fetched"] * 4
+    assert server.asked == ["/slow"]
+    assert [p.name for p in path.parent.iterdir()] == ["a.bin"]
+
+
+def test_a_lock_goes_with_its_process(server, tmp_path):
+    """What a process that was killed left behind keeps nobody out."""
+    (tmp_path / ".vaezoo-a.bin.lock").touch()
+    assert fetch(server, tmp_path / "a.bin", "right").read_bytes() == CONTENT
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_no_room_for_the_file(server, tmp_path):
+    """As on a full disk: said so, with another folder to give, and what was there is there still."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    (said,) = processes(1, path, f"http://127.0.0.1:{server.server_port}/right", "limited")
+    assert re.match(rf"OSError .*cannot write to {tmp_path} \(File too large\); give another", said)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.bin", b"old")]
+
+
+def test_a_folder_that_is_none(server, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"cannot write to .* give another folder by root=…"):
+        fetch(server, tmp_path / "file" / "a.bin", "right")
+    assert server.asked == []
+
+
+def test_a_folder_that_is_read_only(server, tmp_path):
+    tmp_path.chmod(0o555)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("this user may write anywhere")
+    with pytest.raises(OSError, match=r"cannot write to .*denied"):
+        fetch(server, tmp_path / "a.bin", "right")
 
 
 def test_nothing_to_ask(tmp_path):

@@ -23,6 +23,7 @@ The other files:
     counts, indices                     the same for whole numbers and for indices
     files                               files that are whole or not there
     downloads, patience, _torchvision   official files, fetched once
+    locks                               one process at a time
     idx, mat                            the formats of MNIST's and of SVHN's files
     make_digits                         the script that made the digits that ship
 """

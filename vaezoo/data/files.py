@@ -27,7 +27,8 @@ def write_whole(path: Path, content: Iterable[Any]) -> Path:
         content: bytes, or other buffers of them, one behind the other.
 
     Raises:
-        OSError: the file cannot be written; nothing is left then.
+        OSError: the file cannot be written; nothing is left of it then, and an older one is as it
+            was.
 
     Example:
         >>> import tempfile
@@ -38,6 +39,15 @@ def write_whole(path: Path, content: Iterable[Any]) -> Path:
     if path.exists() and not path.is_file():
         number = errno.EISDIR if path.is_dir() else errno.EINVAL
         raise OSError(number, "cannot save to what is no file", str(path))
+    try:
+        return _replace(path, content)
+    except OSError as error:
+        kept = "; the file that was there is as it was" if path.exists() else ""
+        what = f"cannot save to {path} ({error.strerror}){kept}: free some room, or save elsewhere"
+        raise OSError(error.errno, what) from error
+
+
+def _replace(path: Path, content: Iterable[Any]) -> Path:
     # a name of its own, made here and now: nobody can have put a link in its place
     partial = path.with_name(f"{_BEGIN}{secrets.token_hex(8)}{_END}")
     file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(path))

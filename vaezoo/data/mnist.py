@@ -37,6 +37,22 @@ _UNPACKED = {
     },
 }
 
+# of the packed files: computed from files that have the MD5 checksums that torchvision publishes
+_SHA256 = {
+    "MNIST": {
+        "train-images": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "train-labels": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "t10k-images": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "t10k-labels": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    },
+    "FashionMNIST": {
+        "train-images": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "train-labels": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "t10k-images": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "t10k-labels": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    },
+}
+
 
 def mnist(
     split: str = "train",
@@ -132,6 +148,7 @@ def _array(kind: str, file: Path, download: bool) -> np.ndarray:
         packed,
         name=kind,
         md5=dict(dataset.resources)[packed.name],
+        sha256=_SHA256[kind][packed.name.partition("-idx")[0]],
         addresses=[f"{mirror}{packed.name}" for mirror in dataset.mirrors],
         download=download,
         files=[name for name, _ in dataset.resources],

@@ -170,7 +170,7 @@ class _Streamed:
 
     def __iter__(self) -> Iterator[Any]:
         batches = self.stream if self.seed is None else self.stream.in_order(self.seed)
-        return _cast(batches, self.dtype)
+        return cast(batches, self.dtype)
 
 
 def length_of(data: Data, batch_size: int, *, drop_last: bool = False) -> int | None:

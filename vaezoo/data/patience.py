@@ -17,12 +17,13 @@ from typing import Any
 __all__ = ["open_within"]
 
 
-def open_within(address: str, seconds: float) -> Any:
+def open_within(address: str, seconds: float, *, start: int = 0) -> Any:
     """The answer of an http or https address, its header read, within a time.
 
     Args:
         address: redirects and the environment's proxies are followed, as urllib does.
         seconds: for each of: to connect, the whole header, and every later piece.
+        start: the first byte that is asked for; a server that does not heed it sends all of them.
 
     Raises:
         OSError: there is no answer in time, or it is an error.
@@ -31,6 +32,8 @@ def open_within(address: str, seconds: float) -> Any:
     """
     opener = urllib.request.build_opener(_Http, _Https)
     opener.addheaders = [("User-Agent", "vaezoo")]
+    if start:
+        opener.addheaders.append(("Range", f"bytes={start}-"))
     return opener.open(address, timeout=seconds)
 
 

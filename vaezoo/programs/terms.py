@@ -69,6 +69,11 @@ class Terms:
         """The names of the sites that the model observes, such as x."""
         return [name for name, site in self._model.items() if site["is_observed"]]
 
+    @property
+    def latents(self) -> list[str]:
+        """The names of the latents that are not summed out and that the model has too."""
+        return [name for name in self._continuous if name in self._model]
+
     def value(self, name: str) -> Tensor:
         """The value at a site, the same in both programs."""
         value: Tensor = (self._guide if name in self._guide else self._model)[name]["value"]

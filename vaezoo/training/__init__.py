@@ -14,12 +14,14 @@
     weights              copies of a model's weights and buffers
     validation           terms on other data, for each record
     interrupts, errors   the stop button, and the error of a loss that is not finite
+    guards               looks at each record: warns of what ails it, of `symptoms` and `rising`
+    culprits             what it was that is not finite
 
 Importing it costs no compiler: a step imports that when it is told to compile.
 """
 
 from vaezoo.training.checkpointing import Checkpoints
-from vaezoo.training.errors import NonFiniteLoss, ResumeError
+from vaezoo.training.errors import NonFiniteLoss, ResumeError, TrainingWarning
 from vaezoo.training.logs import Log
 from vaezoo.training.loop import fit
 from vaezoo.training.stepping import steps
@@ -32,6 +34,7 @@ __all__ = [
     "Log",
     "NonFiniteLoss",
     "ResumeError",
+    "TrainingWarning",
     "fit",
     "steps",
 ]

@@ -1,30 +1,104 @@
-"""The errors of a step that is not finite, and of a run that cannot be gone on with."""
+"""The errors of a step that is not finite and of a run that cannot go on, and its warning."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+
 from vaezoo.training.history import History
 
-__all__ = ["NonFiniteLoss", "ResumeError"]
+__all__ = ["NonFiniteLoss", "ResumeError", "TrainingWarning", "users_level"]
+
+FEW = 5  # of each kind that are named
 
 
 class NonFiniteLoss(ArithmeticError):
-    """The loss or its gradient became NaN or infinite; the model is as it was before that step.
+    """The loss, its gradient, a parameter or a buffer became NaN or infinite.
+
+    The model is as it was before that step.
+
+    Args:
+        step: the step, counted from 1.
+        terms: name and value of every reported term at that step; none where what is not finite
+            was found between steps.
+        history: what was recorded until then.
+        sites: what log-densities are not finite, in words.
+        gradients: names of parameters whose gradient is not finite.
+        state: names of parameters and buffers that are not finite themselves.
 
     Attributes:
-        step: the step, counted from 1.
-        terms: name and value of every reported term at that step.
-        history: what `fit` had recorded until then.
+        step, terms, history, sites, gradients, state: as above.
+
+    Example:
+        >>> print(NonFiniteLoss(3, {}, History(), state=["parameter prior.loc"]))
+        step 3: parameter prior.loc not finite; begin again from a checkpoint or with a new model
     """
 
-    def __init__(self, step: int, terms: dict[str, float], history: History) -> None:
+    def __init__(
+        self,
+        step: int,
+        terms: dict[str, float],
+        history: History,
+        *,
+        sites: Sequence[str] = (),
+        gradients: Sequence[str] = (),
+        state: Sequence[str] = (),
+    ) -> None:
         self.step, self.terms, self.history = step, terms, history
-        broken = [n for n, v in terms.items() if not abs(v) < float("inf")] or ["the gradient"]
-        super().__init__(
-            f"step {step}: {', '.join(broken)} not finite "
-            f"({', '.join(f'{n}={v:.4g}' for n, v in terms.items())}); the weights from before "
-            "this step are kept: lower the learning rate, or look at the batch"
-        )
+        self.sites, self.gradients, self.state = list(sites), list(gradients), list(state)
+        super().__init__(f"step {step}: {self._what()}; {self._cure()}")
+
+    def _what(self) -> str:
+        if not self.terms:
+            return f"{_few(self.state)} not finite"
+        broken = [n for n, v in self.terms.items() if not abs(v) < float("inf")]
+        numbers = ", ".join(f"{n}={v:.4g}" for n, v in self.terms.items())
+        text = f"{', '.join(broken or ['the gradient'])} not finite ({numbers})"
+        if self.state:
+            text += f"; not finite before the step: {_few(self.state)}"
+        if self.sites:
+            text += f"; not finite: {_few(self.sites)}"
+        if self.gradients:
+            text += f"; the gradient of {_few(self.gradients)} not finite"
+        return text
+
+    def _cure(self) -> str:
+        if self.state:
+            return "begin again from a checkpoint or with a new model"
+        kept = "the weights from before this step are kept"
+        return f"{kept}: lower the learning rate, or look at the batch"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return ", ".join(names[:FEW]) + more
 
 
 class ResumeError(ValueError):
     """A checkpoint of another run, or none at all."""
+
+
+class TrainingWarning(UserWarning):
+    """Something that `fit` has seen is likely to spoil the training, with its cause and cure.
+
+    Example:
+        >>> import warnings
+        >>> warnings.filterwarnings("ignore", category=TrainingWarning)  # doctest: +SKIP
+    """
+
+
+def users_level() -> int:
+    """The stack level, for a warning, of the nearest code that is not vaezoo's.
+
+    Example:
+        >>> eval("users_level()", {"users_level": users_level, "__name__": "yours"})
+        1
+    """
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _is_ours(module: str) -> bool:
+    return module.split(".")[0] in ("vaezoo", "contextlib", "torch")

@@ -19,7 +19,7 @@ from vaezoo.bound import Bound, check_pair, default_objective, dtype_of
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, passes
 from vaezoo.scopes import checks_data, one_thread, unchecked
-from vaezoo.training.errors import NonFiniteLoss
+from vaezoo.training.guards import Guard
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import StopButton
 from vaezoo.training.opened import Opened
@@ -61,6 +61,7 @@ class Training:
         batches: all of them, of which none has been taken.
         rates: changed after each step and at each record.
         recorder: writes the history.
+        guard: looks at each record.
         settings: what it was started with, by name.
         known: whether one batch says what all hold, so that only the first one is checked.
         total: how many batches there are, where that is known.
@@ -78,6 +79,7 @@ class Training:
         batches: Opened,
         rates: Rates,
         recorder: Recorder,
+        guard: Guard,
         *,
         settings: dict[str, Any],
         known: bool,
@@ -87,7 +89,7 @@ class Training:
         self.step, self.rates, self.recorder = step, rates, recorder
         self.button, self.ended, self._stopping = StopButton(), False, False
         self.settings, self.before_end = settings, _nothing
-        self._batches, self._known = batches, known
+        self._batches, self._known, self._guard = batches, known, guard
         self._total, self._progress = total, progress
 
     @property
@@ -157,13 +159,13 @@ class Training:
         with one_thread():
             terms = self._updated(batch, check=check and (first or not self._known), first=first)
             if self.step.broken:
-                numbers = {name: value.item() for name, value in terms.items()}
-                raise NonFiniteLoss(self.recorder.step + 1, numbers, self.history)
+                raise self._guard.error(self.recorder.step + 1, terms, self.history, batch)
             self.rates.step()
             objective: Any = self.bound.objective
             if hasattr(objective, "step"):
                 objective.step()
             record = self._record(self.recorder.add(terms))
+            self._guard.look(record, self.history, batch)
         return Taken(self.recorder.step, terms, record)
 
     def _updated(self, batch: Any, *, check: bool, first: bool) -> dict[str, Tensor]:
@@ -270,7 +272,7 @@ def steps(
         dtype=str(torch.get_default_dtype()),
     )
     training = Training(
-        *(step, opened, rates, recorder),
+        *(step, opened, rates, recorder, Guard(step, data, recorded)),
         settings=settings,
         known=known,
         total=total,
