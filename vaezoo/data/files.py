@@ -40,14 +40,14 @@ def write_whole(path: Path, content: Iterable[Any]) -> Path:
         number = errno.EISDIR if path.is_dir() else errno.EINVAL
         raise OSError(number, "cannot save to what is no file", str(path))
     try:
-        return _replace(path, content)
+        return _put_in_place(path, content)
     except OSError as error:
         kept = "; the file that was there is as it was" if path.exists() else ""
         what = f"cannot save to {path} ({error.strerror}){kept}: free some room, or save elsewhere"
         raise OSError(error.errno, what) from error
 
 
-def _replace(path: Path, content: Iterable[Any]) -> Path:
+def _put_in_place(path: Path, content: Iterable[Any]) -> Path:
     # a name of its own, made here and now: nobody can have put a link in its place
     partial = path.with_name(f"{_BEGIN}{secrets.token_hex(8)}{_END}")
     file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(path))
