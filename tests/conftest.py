@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pyro
@@ -11,6 +12,9 @@ import torch
 
 # tests are many small tensors, on which a second thread only costs
 torch.set_num_threads(1)
+# a shell starts what it runs in the background with the stop button off, and tests press it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

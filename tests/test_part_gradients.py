@@ -115,8 +115,8 @@ class WrongGamma(dist.Gamma):
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         return WrongGamma(self.concentration.expand(batch_shape), self.rate.expand(batch_shape))
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        return times(super().rsample(sample_shape), 1.1)
+    def rsample(self, sample_shape: Any = (), **options: Any) -> Tensor:  # torch 2.15 passes a generator
+        return times(super().rsample(sample_shape, **options), 1.1)
 
 
 class WrongPrior(Prior):
