@@ -32,18 +32,18 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-quality: $(STAMP)  ## every result in the README, several hours on two cores
+quality: $(STAMP)  ## every result in docs/quality.md, several hours on two cores
 	for task in vae gmvae iwae weights vamp flow full lowrank iaf ssvae-0 ssvae-1 ssvae-2 \
 	  classifier-0 classifier-1 classifier-2 moved-0 moved-1 moved-2 fsvae svhn; do \
-	  $(BIN)/python benchmarks/quality.py train $$task --progress && \
-	  $(BIN)/python benchmarks/quality.py evaluate $$task --progress || exit 1; \
+	  $(BIN)/python -m benchmarks.quality train $$task --progress && \
+	  $(BIN)/python -m benchmarks.quality evaluate $$task --progress || exit 1; \
 	done
-	$(BIN)/python benchmarks/quality.py table
-	$(BIN)/python benchmarks/gradients.py
+	$(BIN)/python -m benchmarks.quality table
+	$(BIN)/python -m benchmarks.gradients
 
 speed: $(STAMP)  ## training steps, epochs, cold starts and evaluation against peers, about an hour
-	$(BIN)/python benchmarks/speed.py
-	$(BIN)/python benchmarks/flows.py
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.flows
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,8 +1,8 @@
 """Compiled steps against eager ones, by Inductor, for every member and objective.
 
-    python benchmarks/agreement.py steps      # loss and gradients under the same noise
-    python benchmarks/agreement.py curves     # 2,000 steps, beside another seed
-    python benchmarks/agreement.py table      # benchmarks/results/agreement.md, from the JSON
+    python -m benchmarks.agreement steps      # loss and gradients under the same noise
+    python -m benchmarks.agreement curves     # 2,000 steps, beside another seed
+    python -m benchmarks.agreement table      # benchmarks/results/agreement.md, from the JSON
 
 steps: 28×28 noise, 20 images, networks of 32. In float32 the largest difference of a term, relative
 to it or to 1 nat; of the gradient, its norm relative to the gradient's; and of a parameter's, its
@@ -11,8 +11,8 @@ alone does to the eager step: how far it is from the same step in float64, with 
 last column compares compiled and eager steps, by parameter, in float64. Weights of importance
 samples are exponentials of hundreds of nats, and gradients of a classifier are small differences of
 large bounds: both lose digits in float32 either way.
-curves: the built-in digits, members of the seed's sizes, batches of 100, Adam at 1e-3. The mean
-bound of the last 500 steps, eager from seeds 0 and 1, compiled from seed 0.
+curves: the built-in digits, members of the reference recipe's sizes, batches of 100, Adam at 1e-3.
+The mean bound of the last 500 steps, eager from seeds 0 and 1, compiled from seed 0.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import normal
 
+from benchmarks import markdown
 from vaezoo import ELBO, IWELBO, Bound, Renyi, SemiSupervised, data, fit, models
 
 RESULTS = Path(__file__).parent / "results"
@@ -53,7 +54,9 @@ Step = tuple[list[Tensor], list[Tensor]]  # terms and gradients
 def main() -> None:
     """Parse the command line, measure, write."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.agreement",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("action", choices=["steps", "curves", "table"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -71,7 +74,7 @@ def main() -> None:
 
 def steps() -> Iterator[dict[str, Any]]:
     """The largest differences by member and objective, as far as they are known."""
-    found: dict[str, Any] = {}
+    differences: dict[str, Any] = {}
     for name, objective in itertools.product(MEMBERS, OBJECTIVES):
         if not _makes_sense(name, objective):
             continue
@@ -80,9 +83,9 @@ def steps() -> Iterator[dict[str, Any]]:
         each = _differences(*single) | {"double": _differences(*double)["parameter"]}
         rounding = _differences(double[0], single[0])
         each |= {f"{k}, rounding": rounding[k] for k in ("gradient", "parameter")}
-        found[f"{name}, {objective}"] = each
+        differences[f"{name}, {objective}"] = each
         print(name, objective, each, flush=True)
-        yield found
+        yield differences
 
 
 def _noise(shape: Any, dtype: torch.dtype, device: Any) -> Tensor:
@@ -148,12 +151,12 @@ def _differences(a: Step, b: Step) -> dict[str, float]:
 
 def curves() -> Iterator[dict[str, Any]]:
     """Mean bounds at the end of training by member, as far as they are known."""
-    found: dict[str, Any] = {}
+    ends: dict[str, Any] = {}
     for name in CURVES:
         runs = {"eager": (0, False), "eager, seed 1": (1, False), "compiled": (0, True)}
-        found[name] = {run: _end(name, *how) for run, how in runs.items()}
-        print(name, found[name], flush=True)
-        yield found
+        ends[name] = {run: _end(name, *how) for run, how in runs.items()}
+        print(name, ends[name], flush=True)
+        yield ends
 
 
 def _end(name: str, seed: int, compiling: bool) -> float:
@@ -172,25 +175,27 @@ def _end(name: str, seed: int, compiling: bool) -> float:
 
 def table(record: dict[str, Any]) -> str:
     """Both parts as Markdown."""
-    titles = "of a term | of the gradient | (rounding) | of a parameter's | (rounding) | in float64"
-    lines = [f"| member | objectives | largest difference {titles} |", "|---" * 8 + "|"]
+    return f"{_steps_table(record.get('steps', {}))}\n\n{_curves_table(record.get('curves', {}))}\n"
+
+
+def _steps_table(differences: dict[str, Any]) -> str:
+    rows = []
     for name in MEMBERS:
-        cases = [v for k, v in record.get("steps", {}).items() if k.startswith(name + ",")]
+        cases = [v for k, v in differences.items() if k.startswith(name + ",")]
         worst = [f"{max(c[k] for c in cases):.1e}" if cases else "" for k in COLUMNS]
-        lines.append(f"| {name} | {len(cases) or 'not measured'} | {' | '.join(worst)} |")
-    lines += [
-        "",
-        f"| {STEPS:,} steps, mean bound of the last {LAST} | eager | eager, seed 1 | compiled |",
+        rows.append((name, len(cases) or "not measured", *worst))
+    titles = ("largest difference of a term", "of the gradient", "(rounding)")
+    more = ("of a parameter's", "(rounding)", "in float64")
+    return markdown.table(("member", "objectives", *titles, *more), rows)
+
+
+def _curves_table(ends: dict[str, Any]) -> str:
+    runs = ("eager", "eager, seed 1", "compiled")
+    rows = [
+        (name, *(f"{ends[name][run]:.2f}" if name in ends else "not measured" for run in runs))
+        for name in CURVES
     ]
-    lines += ["|---|---|---|---|"]
-    for name in CURVES:
-        ends = record.get("curves", {}).get(name, {})
-        cells = [
-            f"{ends[run]:.2f}" if ends else "not measured"
-            for run in ("eager", "eager, seed 1", "compiled")
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return markdown.table((f"{STEPS:,} steps, mean bound of the last {LAST}", *runs), rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Speed of one masked autoregressive flow: vaezoo.flows, Pyro's AffineAutoregressive, and zuko.
+"""Speed of one masked autoregressive flow: vaezoo's, Pyro's AffineAutoregressive, and zuko.
 
-    python benchmarks/flows.py          # benchmarks/results/flows.json and .md, a minute
+    python -m benchmarks.flows          # benchmarks/results/flows.json and .md, a minute
 
 `priors.Flow` in 10 dimensions: four layers with masked networks of 128-128 ELU units, the order of
 coordinates reversed from one to the next, in float32 on one thread. A step is the log-density of a
@@ -28,6 +28,7 @@ from pyro.distributions.transforms import AffineAutoregressive
 from pyro.nn import AutoRegressiveNN
 from torch import Tensor, nn
 
+from benchmarks import markdown
 from vaezoo import priors
 
 RESULTS = Path(__file__).parent / "results"
@@ -56,14 +57,14 @@ class Pyros(nn.Module):
 
 def flows() -> dict[str, nn.Module]:
     """Modules that return the distribution when they are called, by library."""
-    found = {OURS: priors.Flow(SIZE, layers=LAYERS, hidden=HIDDEN), "Pyro": Pyros()}
+    modules = {OURS: priors.Flow(SIZE, layers=LAYERS, hidden=HIDDEN), "Pyro": Pyros()}
     if importlib.util.find_spec("zuko") is None:
         print("zuko is not installed, and left out: pip install zuko")
-        return found
+        return modules
     import zuko
 
     shape: dict[str, Any] = {"transforms": LAYERS, "hidden_features": HIDDEN}
-    return {**found, "zuko": zuko.flows.MAF(SIZE, **shape, activation=nn.ELU)}
+    return {**modules, "zuko": zuko.flows.MAF(SIZE, **shape, activation=nn.ELU)}
 
 
 def main() -> None:
@@ -107,13 +108,13 @@ def _seconds(module: nn.Module, z: Tensor) -> float:
 def table(rows: list[dict[str, Any]]) -> str:
     """The results as Markdown."""
     names = list(rows[0]["milliseconds"])
-    heads = [f"{n}, ms" for n in names] + [f"{n} / {OURS}" for n in names if n != OURS]
-    lines = [f"| batch | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    others = [n for n in names if n != OURS]
+    lines = []
     for row in rows:
-        found = [f"{row['milliseconds'][n]:.2f}" for n in names]
-        found += [f"{row['ratio'][n]:.2f}" for n in names if n != OURS]
-        lines.append(f"| {row['batch']} | {' | '.join(found)} |")
-    return "\n".join(lines) + "\n"
+        times = [f"{row['milliseconds'][n]:.2f}" for n in names]
+        lines.append((row["batch"], *times, *(f"{row['ratio'][n]:.2f}" for n in others)))
+    heads = [f"{n}, ms" for n in names] + [f"{n} / {OURS}" for n in others]
+    return markdown.table(("batch", *heads), lines) + "\n"
 
 
 if __name__ == "__main__":

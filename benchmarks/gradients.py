@@ -1,6 +1,6 @@
 """Signal and noise of the guide's gradients: iwae against stl and dreg, on a linear-Gaussian model.
 
-    python benchmarks/gradients.py      # benchmarks/results/gradients.json, .md and .png
+    python -m benchmarks.gradients      # benchmarks/results/gradients.json, .md and .png
 
 The model of Rainforth et al. 2018 (arXiv:1802.04537, section 4): z ~ N(0, I) and x ~ N(z, I) in 20
 dimensions; q(z|x) = N(A x + b, 2/3 I), where A = I/2 and b = 0 are the best and each of their
@@ -27,6 +27,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from benchmarks import markdown
 from vaezoo import likelihoods, models
 from vaezoo.components import outside_param_store
 from vaezoo.objectives import IWELBO
@@ -62,10 +63,10 @@ def main() -> None:
         for e in ESTIMATORS
     ]
     for row in rows:
-        plain = next(
+        iwae = next(
             r for r in rows if (r["particles"], r["estimator"]) == (row["particles"], "iwae")
         )
-        row["variance_ratio"] = plain["variance"] / row["variance"]
+        row["variance_ratio"] = iwae["variance"] / row["variance"]
     record = {"size": SIZE, "draws": DRAWS, "seed": 0, "torch": torch.__version__, "rows": rows}
     (RESULTS / "gradients.json").write_text(json.dumps(record, indent=1) + "\n")
     (RESULTS / "gradients.md").write_text(table(rows))
@@ -73,28 +74,26 @@ def main() -> None:
 
 
 def _measure(vae: models.VAE, x: Tensor, objective: IWELBO) -> dict[str, float]:
-    found, wanted = [], vae.get_parameter("posterior.b")
+    gradients, wanted = [], vae.get_parameter("posterior.b")
     with outside_param_store(), pyro.validation_enabled(False):
         for _ in range(DRAWS):
             loss = objective.differentiable_loss(vae.model, vae.guide, x)
-            found.append(torch.autograd.grad(loss, [wanted])[0])
-    each = torch.stack(found)
+            gradients.append(torch.autograd.grad(loss, [wanted])[0])
+    each = torch.stack(gradients)
     ratio = (each.mean(0).abs() / each.std(0)).mean().item()
     return {"signal_to_noise": ratio, "variance": each.var(0).sum().item()}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The results as Markdown."""
-    lines = [
-        "| particles | iwae, S/N | stl, S/N | dreg, S/N | variance of iwae / stl | / dreg |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = []
     for k in PARTICLES:
         by = {r["estimator"]: r for r in rows if r["particles"] == k}
-        cells = [f"{by[e]['signal_to_noise']:.3f}" for e in ESTIMATORS]
-        cells += [f"{by[e]['variance_ratio']:.3g}" for e in ESTIMATORS[1:]]
-        lines.append(f"| {k} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        signals = [f"{by[e]['signal_to_noise']:.3f}" for e in ESTIMATORS]
+        lines.append((k, *signals, *(f"{by[e]['variance_ratio']:.3g}" for e in ESTIMATORS[1:])))
+    signals = [f"{e}, S/N" for e in ESTIMATORS]
+    header = ("particles", *signals, "variance of iwae / stl", "/ dreg")
+    return markdown.table(header, lines) + "\n"
 
 
 def _figure(rows: list[dict[str, Any]]) -> Figure:

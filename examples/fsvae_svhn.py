@@ -94,7 +94,7 @@ def explain(found: dict[str, Estimate], *, pixels: int, variance: float = 0.1) -
 
 
 def arguments() -> argparse.Namespace:
-    """The seed recipe by default: 3072-500-500-10, Adam at 1e-3, batches of 100, 50,000 steps."""
+    """The reference recipe by default: 3072-500-500-10, Adam at 1e-3, 50,000 batches of 100."""
     parser = inputs.command_line(
         __doc__, full="svhn", built_in="colour-digits", steps=50_000, z_dim=10
     )

@@ -78,7 +78,7 @@ def draw(
 
 
 def arguments() -> argparse.Namespace:
-    """The seed recipe by default: 784-300-300-10, k = 500, batches of 100, 20,000 steps."""
+    """The reference recipe by default: 784-300-300-10, k = 500, batches of 100, 20,000 steps."""
     parser = inputs.command_line(__doc__, full="mnist", built_in="digits", steps=20_000, z_dim=10)
     parser.add_argument(
         "--k", type=inputs.count, default=500, help="Gaussians in the prior; default 500"

@@ -90,7 +90,7 @@ def fall(found: dict[str, Estimate]) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    """The seed recipe by default: 784-300-300-10, Adam at 1e-3, batches of 100, 20,000 steps."""
+    """The reference recipe by default: 784-300-300-10, Adam at 1e-3, 20,000 batches of 100."""
     parser = inputs.command_line(
         __doc__,
         full="mnist",

@@ -6,8 +6,8 @@ a classifier q(y|x); the few labels teach that classifier, and the sum teaches i
     maximise  sum_x ELBO(x) + sum_(x,y) ELBO(x, y) + alpha sum_(x,y) log q(y|x)
     ELBO(x) = sum_y q(y|x) [ ELBO(x, y) - log q(y|x) ]
 
-The README has the accuracy of the classifier alone, and with the generative model beside it. The
-score depends on which labels were drawn: try a few seeds.
+docs/quality.md has the accuracy of the classifier alone, and with the generative model beside it.
+The score depends on which labels were drawn: try a few seeds.
 
     python examples/ssvae_mnist.py
     python examples/ssvae_mnist.py --data digits --steps 3000 --seed 1
@@ -88,7 +88,7 @@ def semi_supervised(images: data.Images, args: argparse.Namespace) -> data.SemiS
 
 
 def arguments() -> argparse.Namespace:
-    """The seed recipe by default: 100 labels, alpha 100, z of 64, batches of 100, 30,000 steps."""
+    """The reference recipe by default: 100 labels, alpha 100, z of 64, 30,000 batches of 100."""
     parser = inputs.command_line(__doc__, full="mnist", built_in="digits", steps=30_000, z_dim=64)
     parser.add_argument(
         "--labels", type=inputs.tens, default=100, help="images with a label; default 100"

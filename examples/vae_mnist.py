@@ -76,7 +76,7 @@ def draw(
 
 
 def arguments() -> argparse.Namespace:
-    """The seed recipe by default: 784-300-300-10, Adam at 1e-3, batches of 100, 20,000 steps."""
+    """The reference recipe by default: 784-300-300-10, Adam at 1e-3, 20,000 batches of 100."""
     parser = inputs.command_line(__doc__, full="mnist", built_in="digits", steps=20_000, z_dim=10)
     parser.add_argument(
         "--beta", type=inputs.weight, default=1.0, help="weight of the KL; default 1, the ELBO"

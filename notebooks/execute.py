@@ -1,7 +1,7 @@
 """Run the notebooks, each in a fresh kernel, and write their outputs: `make notebooks`.
 
 One thread and no times, so that the same versions give the same file on every machine but for
-rounding. tests/test_notebooks.py runs them again and compares.
+rounding. tests/house/test_notebooks.py runs them again and compares.
 """
 
 from __future__ import annotations

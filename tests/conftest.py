@@ -40,6 +40,35 @@ def _settings() -> tuple[object, ...]:
     )
 
 
+# the files that take longest, begun first: no process is left with one of them at the end
+SLOWEST = (
+    "test_product",
+    "test_by_inductor",
+    "test_own_pairs_compiled",
+    "test_notebooks",
+    "test_examples",
+    "test_compiled",
+    "test_pyro_adapter",
+    "test_plots",
+    "test_readme",
+    "test_benchmarks",
+    "test_step",
+    "test_objectives",
+    "test_interrupts",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist keep the order below, not that of how many tests a file has."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slowest files first."""
+    order = {name: i for i, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what tests counted (`record_property("counted", …)`), which pytest would hide."""
     for report in terminalreporter.getreports("passed"):

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from small import batch_for, fixed, images, labels, member
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+from zoo import BadCall, batch_for, fixed, images, labels, member, refused
 
 from vaezoo import accuracy, compare, data, evaluate, fit, likelihoods, models
-from vaezoo.chunks import _size
+from vaezoo.chunks import Draws
 from vaezoo.estimates import Estimate
-from vaezoo.traces import required_arguments
+from vaezoo.programs.pair import required_arguments
 
 N = 24
 X, Y = fixed(N), labels(N)
@@ -186,10 +186,10 @@ def test_a_loader_draws_from_the_global_generator_and_evaluation_from_its_own() 
 def test_decodes_count_outputs() -> None:
     """Each label that is summed out is one more decode, and so is each level of a categorical."""
     levels = likelihoods.Categorical(3, (1, 4, 4), hidden=(8,), levels=16)
-    assert _size(member("VAE"), [X]) == (1, 1)
-    assert _size(member("SSVAE"), [X]) == (3, 1)
-    assert _size(member("FSVAE"), list(batch_for("FSVAE"))) == (1, 1)
-    assert _size(member("VAE", likelihood=levels), [X]) == (1, 16)
+    assert Draws(member("VAE"), None).size_of([X]) == (1, 1)
+    assert Draws(member("SSVAE"), None).size_of([X]) == (3, 1)
+    assert Draws(member("FSVAE"), None).size_of(list(batch_for("FSVAE"))) == (1, 1)
+    assert Draws(member("VAE", likelihood=levels), None).size_of([X]) == (1, 16)
     found = evaluated(member("VAE", likelihood=levels), [X], particles=8, max_decodes=64)
     assert found["nelbo"].n == N
 
@@ -224,3 +224,14 @@ def test_required_arguments_of_every_kind_of_program() -> None:
         assert [required_arguments(program) for program, _ in kinds] == [n for _, n in kinds]
     fsvae.model = lambda x, y: x
     assert required_arguments(fsvae.model) == 2
+
+
+BAD_CALLS: list[BadCall] = [
+    (lambda: evaluate(member("VAE"), [], progress=False), ValueError, "at least one batch"),
+    (lambda: evaluate(member("VAE"), [images(1)], progress=False), ValueError, "at least 2 images, got 1"),
+    (lambda: evaluate(member("VAE"), [images()], particles=(0,), progress=False), ValueError, "particles must be at least 1, got 0"),
+    (lambda: accuracy(member("VAE"), data.digits("test")[:5]), TypeError, "a model with classify, got a VAE"),
+]  # fmt: skip
+
+
+test_bad_calls = refused(BAD_CALLS)

@@ -15,18 +15,18 @@ from vaezoo import (
     priors,
 )
 from vaezoo.bound import Bound
-from vaezoo.checkpoints import CheckpointError, load, save
-from vaezoo.crosscheck import crosscheck
+from vaezoo.crosschecks import crosscheck
 from vaezoo.estimates import compare
 from vaezoo.evaluation import accuracy, evaluate
+from vaezoo.models.checkpoints import CheckpointError, load, save
 from vaezoo.objectives import ELBO, IWELBO, Renyi, SemiSupervised
-from vaezoo.steps import Step
 from vaezoo.training import NonFiniteLoss, fit
+from vaezoo.training.step import Step
 
 if TYPE_CHECKING:
     from vaezoo import plots
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ELBO",

@@ -55,13 +55,13 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
         raise TypeError(f"{name} must be a sequence of sizes, such as {line}, got {value!r}")
     each = tuple(value)
     try:
-        found = tuple(size(name, one) for one in each)
+        sizes = tuple(size(name, one) for one in each)
     except (TypeError, ValueError) as error:
         wrong = f"{name} must be one or more sizes of at least 1, got {value!r}"
         raise type(error)(wrong) from None
-    if not found:
+    if not sizes:
         raise ValueError(f"{name} must be one or more sizes of at least 1, got {value!r}")
-    return found
+    return sizes
 
 
 def number(name: str, value: Any, *, least: float = -math.inf) -> float:
@@ -79,12 +79,12 @@ def number(name: str, value: Any, *, least: float = -math.inf) -> float:
     if isinstance(value, bool | str):
         raise TypeError(f"{wrong}, got {value!r}")
     try:
-        found = value if isinstance(value, int) else float(value)
+        converted = value if isinstance(value, int) else float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{wrong}, got {value!r}") from error
-    if not least <= found < math.inf:
+    if not least <= converted < math.inf:
         raise ValueError(f"{wrong}, got {value}")
-    return found
+    return converted
 
 
 def shape_first(
@@ -135,8 +135,8 @@ def activation(value: Any) -> Callable[[], nn.Module]:
         raise TypeError(
             f"activation must be a class of module, such as torch.nn.ELU, got {value!r}"
         )
-    found: Callable[[], nn.Module] = value
-    return found
+    maker: Callable[[], nn.Module] = value
+    return maker
 
 
 def module(name: str, value: Any) -> Any:

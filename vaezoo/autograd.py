@@ -1,22 +1,76 @@
-"""What a loss can be differentiated by."""
+"""What a loss can be differentiated by, and losses whose gradients are known beforehand."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from torch import Tensor
 
-__all__ = ["leaves"]
+__all__ = ["KnownGradients", "leaves"]
+
+
+class KnownGradients(torch.autograd.Function):
+    """A loss with gradients that were computed with it: a backward pass only hands them out.
+
+    `KnownGradients.apply(loss, gradients, *leaves)` returns the loss, whose gradient by each of the
+    leaves is the one at its place in `gradients`.
+
+    Raises:
+        RuntimeError: by the backward pass, if a gradient is to be differentiated again, or if there
+            was a backward pass before it without `retain_graph=True`.
+
+    Example:
+        >>> weight = torch.ones(2, requires_grad=True)
+        >>> loss = KnownGradients.apply(torch.tensor(3.0), [torch.tensor([5.0, 7.0])], weight)
+        >>> (2 * loss).backward()
+        >>> weight.grad
+        tensor([10., 14.])
+    """
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, gradients: Sequence[Tensor], *_: Tensor) -> Tensor:
+        """Keep the gradients for the backward pass."""
+        ctx.gradients = gradients
+        ctx.set_materialize_grads(False)
+        return loss.detach()
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The gradients, times that by the loss."""
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "the gradients of this loss were computed with it, and cannot be differentiated "
+                "again (create_graph=True): use bound.eager of a compiled bound, and an objective "
+                "with differentiable_loss in place of one of Pyro's without"
+            )
+        if ctx.gradients is None:
+            raise RuntimeError(
+                "this loss was differentiated before: use backward(retain_graph=True), or compute "
+                "it again"
+            )
+        gradients = tuple(ctx.gradients)
+        keep = torch._C._autograd._get_current_graph_task_keep_graph()
+        if not keep:
+            ctx.gradients = None
+        if outer is None:
+            return None, None, *(None for _ in gradients)
+        # on an accelerator, to ask whether it is 1 would wait for the loss
+        if keep or outer.device.type != "cpu" or outer.item() != 1:
+            gradients = torch._foreach_mul(gradients, outer)
+        return None, None, *gradients
 
 
 def leaves(loss: Tensor | None) -> list[Tensor]:
     """The tensors at the ends of a loss's autograd graph: all that it can be differentiated by.
 
     Example:
-        >>> import torch
         >>> a, b = torch.zeros(2, requires_grad=True), torch.zeros(2)
         >>> leaves((a * b).sum())[0] is a
         True
     """
-    found: list[Tensor] = []
+    ends: list[Tensor] = []
     stack, seen = [None if loss is None else loss.grad_fn], set()
     while stack:
         node = stack.pop()
@@ -24,6 +78,6 @@ def leaves(loss: Tensor | None) -> list[Tensor]:
             continue
         seen.add(node)
         if hasattr(node, "variable"):
-            found.append(node.variable)
+            ends.append(node.variable)
         stack += [following for following, _ in node.next_functions]
-    return found
+    return ends

@@ -1,11 +1,11 @@
 """A bound as a torch module: its parameters are the model's, its forward is the loss.
 
     bound = Bound(vae, ELBO())
-    optimiser = torch.optim.Adam(bound.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(bound.parameters(), lr=1e-3)
     for (x,) in batches:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         bound(x)["loss"].backward()
-        optimiser.step()
+        optimizer.step()
 
 It leaves Pyro's parameter store alone, unless the objective is one of Pyro's.
 """
@@ -20,19 +20,19 @@ import torch
 from pyro import infer
 from torch import Tensor, nn
 
-from vaezoo.components import networks_in, outside_param_store
+from vaezoo.components import outside_param_store
 from vaezoo.data.batches import as_tensors
 from vaezoo.data.labels import integer_labels
-from vaezoo.data.semi_supervised import SemiSupervisedBatches
-from vaezoo.models import IWAE, VAE, LatentVariableModel
-from vaezoo.objectives import ELBO, IWELBO, Objective, SemiSupervised
+from vaezoo.networks.precision import networks_lowered_to
+from vaezoo.objectives import Objective, SemiSupervised
+from vaezoo.objectives.pyro_adapter import adapted_loss, reports_the_bound
+from vaezoo.objectives.usual import usual_objective
+from vaezoo.programs.pair import Member, check_pair, described, required_arguments
 from vaezoo.scopes import one_thread
-from vaezoo.stock import is_plain, stock_loss
-from vaezoo.traces import required_arguments
 
 if TYPE_CHECKING:
-    from vaezoo.compiled import Graphs
-    from vaezoo.tracing import Backend
+    from vaezoo.compiler.cache import StepCache
+    from vaezoo.compiler.tracing import Backend
 
 __all__ = ["Bound", "arguments", "check_pair", "default_objective", "dtype_of"]
 
@@ -40,22 +40,21 @@ PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
 
 
 def default_objective(model: nn.Module, data: Any = None) -> Objective:
-    """The objective a member is trained with unless you name one.
+    """The objective a model is trained with unless you name one.
 
-    For a member that classifies, the labelled fraction is that of `data`, where they are
-    semi-supervised batches.
+    A member says it itself; any other pair gets `SemiSupervised` where it can `classify`, with the
+    labelled fraction of `data` that are semi-supervised batches, and `ELBO` where it cannot.
 
     Example:
+        >>> from vaezoo.models import IWAE, VAE
         >>> default_objective(IWAE(particles=50)), default_objective(VAE(beta=4))
         (IWELBO(particles=50), ELBO(beta=4, particles=1))
     """
-    if isinstance(model, IWAE):
-        return IWELBO(model.particles)
-    if hasattr(model, "classify"):
-        if isinstance(data, SemiSupervisedBatches):
-            return SemiSupervised(labelled_fraction=data.labelled_fraction)
-        return SemiSupervised()
-    return ELBO(model.beta) if isinstance(model, VAE) else ELBO()
+    if isinstance(model, Member):
+        # of its class: an attribute of that name may be set for other purposes
+        objective: Objective = type(model).objective(model, data)
+        return objective
+    return usual_objective(model, data)
 
 
 class Bound(nn.Module):
@@ -66,11 +65,15 @@ class Bound(nn.Module):
             same arguments and one plate over images.
         objective: one of `vaezoo.objectives` or a stock `pyro.infer.ELBO`; the member's own by
             default.
-        precision: "bf16" runs networks (see `components.networks_in`) in bfloat16, with weights,
+        precision: "bf16" runs networks (see `networks.precision`) in bfloat16, with weights,
             densities, KLs and sums in float32 as ever; it leaves a float64 model alone. An
             `autocast` around the call is taken as one around the networks.
 
+    Attributes:
+        compiled: keeps the compiled steps; None until `compile` is called.
+
     Example:
+        >>> from vaezoo.models import VAE
         >>> bound = Bound(VAE())
         >>> sorted(bound(torch.zeros(7, 1, 28, 28)))
         ['bound', 'kl', 'loss', 'rec']
@@ -93,10 +96,10 @@ class Bound(nn.Module):
         if not isinstance(objective, infer.elbo.ELBO):
             raise TypeError(
                 "objective must be one of vaezoo.objectives or a pyro.infer ELBO, got "
-                f"{_kind(objective)}"
+                f"{described(objective)}"
             )
         self.model, self.objective, self.precision = model, objective, precision
-        self._graphs: Graphs | None = None
+        self.compiled: StepCache | None = None
 
     def forward(self, *batch: Tensor) -> dict[str, Tensor]:
         """Scalars in nats per image: loss, to differentiate; bound, and rec and kl where known.
@@ -104,16 +107,16 @@ class Bound(nn.Module):
         Pyro's RenyiELBO reports no bound unless its α is 0: its loss is minus another one.
         """
         with one_thread():
-            return self.eager(*batch) if self._graphs is None else self._graphs(self, batch)
+            return self.eager(*batch) if self.compiled is None else self.compiled(self, batch)
 
     def eager(self, *batch: Tensor) -> dict[str, Tensor]:
-        """The same, never compiled."""
+        """The same scalars, never compiled."""
         with one_thread(), self._networks_lowered(batch):
             if isinstance(self.objective, Objective):
                 with outside_param_store():
                     return self.objective.estimate(self.model.model, self.model.guide, *batch)
-            loss = stock_loss(self.objective, self.model, *batch)
-            bound = {"bound": -loss.detach()} if is_plain(self.objective) else {}
+            loss = adapted_loss(self.objective, self.model, *batch)
+            bound = {"bound": -loss.detach()} if reports_the_bound(self.objective) else {}
             return {"loss": loss, **bound}
 
     @contextlib.contextmanager
@@ -124,14 +127,14 @@ class Bound(nn.Module):
             if torch.is_autocast_enabled(device):
                 dtype = torch.get_autocast_dtype(device)
                 stack.enter_context(torch.autocast(device, enabled=False))
-            stack.enter_context(networks_in(self.model, dtype))
+            stack.enter_context(networks_lowered_to(self.model, dtype))
             yield
 
     def compile(  # type: ignore[override]
         self,
         backend: str | Backend = "inductor",
         *,
-        announce: Callable[[str], object] = str,
+        announce: Callable[[str], object] | None = None,
         gradients: bool = True,
     ) -> Bound:
         """Compile training steps from now on, one graph for each shape of batch; returns self.
@@ -140,23 +143,22 @@ class Bound(nn.Module):
         tens of seconds, or a few where the same graph was compiled before (Inductor keeps it in its
         directory on disk). Four shapes are kept; others run eagerly, and so do calls under
         `no_grad`. Swaps of parts, changes of the objective, of dtype, of mode or of what is frozen
-        make a new graph; schedules do not. The same seed gives the same noise as without, but for
-        programs that draw what they do not use (on torch 2.9 also for an ADGM, whose draws Inductor
-        makes in another order there).
+        make a new graph; schedules do not. The same seed gives the same noise as eagerly, unless a
+        program draws samples it never uses.
 
-        A program that a graph would not repeat runs eagerly after one warning: one that looks at
-        the values of tensors (`.item()`, `.numpy()`), draws random numbers that are not torch's,
-        changes attributes, containers, closures or globals as it runs, or has hooks that return
-        nothing; and so does one of Pyro's objectives, and what the compiler fails on. Before a
-        graph is used, it is held against the program on other batches, and nothing is left of that.
+        A program that a graph would not repeat runs eagerly after one warning: one that reads the
+        values of tensors in Python (`.item()`, `.numpy()`), draws random numbers that are not
+        torch's, changes attributes, containers, closures or globals as it runs, or has hooks that
+        return nothing. So does one of Pyro's objectives, and what the compiler fails on. Before a
+        graph is used, it is compared with the program on other batches, which leaves no trace.
         Under an `autocast` from outside calls run eagerly too.
 
         What the programs' own code names is watched, and makes a new graph when it is changed
         from outside: attributes, globals, closures, lists and dictionaries of up to 1,000
-        elements, arrays of up to 64 MiB. Not seen is what another library or an extension keeps,
-        nor the place of an iterator; what a program prints or writes to a file, and a look that it
-        takes at some later step for a reason of that kind, stop with the graph. Use a
-        `objectives.Schedule` for a number that changes at each step.
+        elements, arrays of up to 64 MiB. What another library or an extension keeps is not seen,
+        nor the place of an iterator. A compiled program no longer prints or writes files, nor does
+        it read values at some later step because of what is not seen. Use an `objectives.Schedule`
+        for a number that changes at each step.
 
         Args:
             backend: any that `torch.compile` takes.
@@ -164,13 +166,14 @@ class Bound(nn.Module):
             gradients: False compiles calls under `no_grad`, and leaves the others eager.
 
         Example:
+            >>> from vaezoo.models import VAE
             >>> bound, x = Bound(VAE()).compile("eager"), torch.zeros(7, 1, 28, 28)
             >>> for _ in range(3):
             ...     bound(x)["loss"].backward()
         """
-        from vaezoo.compiled import Graphs  # a fifth of the time that importing vaezoo takes
+        from vaezoo.compiler.cache import StepCache
 
-        self._graphs = Graphs(backend, announce, gradients=gradients)
+        self.compiled = StepCache(backend, announce, gradients=gradients)
         return self
 
     def arguments(self, batch: Any) -> list[Tensor]:
@@ -189,7 +192,7 @@ class Bound(nn.Module):
 
     def check(self, batch: list[Tensor]) -> None:
         """Raise ValueError if images or labels of a batch are not what the model takes."""
-        if isinstance(self.model, LatentVariableModel):
+        if isinstance(self.model, Member):
             parts = [batch[:1], batch[1:]] if len(batch) == 3 else [batch[:2]]
             for part in parts:
                 self.model.check(*part)
@@ -207,6 +210,7 @@ def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[T
         ValueError: as `Bound.arguments`.
 
     Example:
+        >>> from vaezoo.models import VAE
         >>> x, y = arguments(VAE(), ([[0.5]], [3]))
         >>> x.dtype, y.dtype
         (torch.float32, torch.int64)
@@ -217,7 +221,7 @@ def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[T
             f"{type(model).__name__} is given {wanted} tensors, such as (x, y), and the batch "
             f"holds {len(tensors)}: let the loader yield labels too"
         )
-    if isinstance(model, LatentVariableModel) and model.classes and len(tensors) in (2, 3):
+    if isinstance(model, Member) and model.classes and len(tensors) in (2, 3):
         *images, y = tensors
         n = len(images[-1]) if images[-1].dim() else 0
         return [*images, integer_labels(y, n)]
@@ -225,9 +229,10 @@ def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[T
 
 
 def dtype_of(model: nn.Module) -> torch.dtype | None:
-    """What the parameters of a model are of; None where there are none.
+    """The dtype of a model's parameters; None where there are none.
 
     Example:
+        >>> from vaezoo.models import VAE
         >>> dtype_of(VAE().double())
         torch.float64
     """
@@ -237,32 +242,3 @@ def dtype_of(model: nn.Module) -> torch.dtype | None:
 
 def _like(model: nn.Module) -> Tensor | None:
     return next((p for p in model.parameters() if p.is_floating_point()), None)
-
-
-def check_pair(model: Any) -> None:
-    """Refuse what is no module with programs `model` and `guide`.
-
-    Raises:
-        TypeError: it is none.
-
-    Example:
-        >>> check_pair(VAE)
-        Traceback (most recent call last):
-        ...
-        TypeError: model must be a member of the zoo or another module, got the class VAE: make an \
-instance, VAE(…)
-    """
-    if isinstance(model, type) or not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a member of the zoo or another module, got {_kind(model)}")
-    missing = [n for n in ("model", "guide") if not callable(getattr(model, n, None))]
-    if missing:
-        raise TypeError(
-            f"a {type(model).__name__} has no program {' and no '.join(missing)}: a pair is a "
-            "module with Pyro programs model and guide"
-        )
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, type):
-        return f"the class {value.__name__}: make an instance, {value.__name__}(…)"
-    return f"a {type(value).__name__}"

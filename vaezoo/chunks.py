@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,15 @@ from torch.distributions import Distribution
 
 from vaezoo.bound import Bound
 from vaezoo.objectives import Objective
+from vaezoo.programs.pair import Pair
+from vaezoo.programs.run import run
+from vaezoo.programs.terms import Terms
 from vaezoo.scopes import checks_data, own_generator, unchecked
-from vaezoo.traces import Terms, run
 
-__all__ = ["Drawing", "per_image"]
+__all__ = ["Draws", "per_image"]
 
 
-class _Draws(Objective):
+class _SumsAndWeights(Objective):
     """What evaluation keeps of some draws: sums of rec and kl (N,), and log weights (L, K, N)."""
 
     def report(self, terms: Terms) -> dict[str, Tensor]:
@@ -29,31 +31,32 @@ class _Draws(Objective):
         return {**sums, "log_w": terms.log_w + terms.log_py}
 
 
-class Drawing(dict[int, Bound]):
+class Draws(dict[int, Bound]):
     """For each number of draws, a module that makes so many; compiled if there is `announce`."""
 
     def __init__(self, model: nn.Module, announce: Callable[[str], object] | None) -> None:
-        self.model, self.announce = model, announce
+        self.pair: Any = model  # nn.Module's own annotations hide the programs
+        self.announce = announce
         self.size: tuple[int, int] | None = None
 
     def size_of(self, batch: list[Tensor]) -> tuple[int, int]:
-        """Of one draw of an image that is decoded: see `_size`. The first batch says it."""
+        """Labels and outputs of one decoded image (see `_size`), found on the first batch."""
         if self.size is None:
             if checks_data():
-                Bound(self.model).check(batch)  # all of it, before a part is run
+                Bound(self.pair).check(batch)  # all of it, before a part is run
             with own_generator():
-                self.size = _size(self.model, [t[:2] for t in batch])
+                self.size = _size(self.pair, [t[:2] for t in batch])
         return self.size
 
     def __missing__(self, particles: int) -> Bound:
-        self[particles] = bound = Bound(self.model, _Draws(particles))
+        self[particles] = bound = Bound(self.pair, _SumsAndWeights(particles))
         if self.announce is not None:
             bound.compile(announce=self.announce, gradients=False)
         return bound
 
 
 def per_image(
-    draws: Drawing, batch: list[Tensor], particles: list[int], max_decodes: int
+    draws: Draws, batch: list[Tensor], particles: list[int], max_decodes: int
 ) -> Iterator[tuple[str, Tensor]]:
     """Name and per-image values of every quantity, (N,).
 
@@ -64,28 +67,28 @@ def per_image(
     at_a_time = max(1, max_decodes // (labels * outputs))
     # run once in full, to check it
     for part in _split(batch, len(batch[0]) if outputs == 1 else at_a_time):
-        run(cast(Any, draws.model).model, cast(Any, draws.model).guide, *part)
+        run(draws.pair.model, draws.pair.guide, *part)
     for part in _split(batch, max(1, max_decodes // (particles[-1] * labels * outputs))):
-        yield from _few(draws, part, particles, at_a_time)
+        yield from _few_images(draws, part, particles, at_a_time)
 
 
 def _split(batch: list[Tensor], size: int) -> Iterator[list[Tensor]]:
     return map(list, zip(*(t.split(size) for t in batch), strict=True))
 
 
-def _few(
-    draws: Drawing, batch: list[Tensor], particles: list[int], at_a_time: int
+def _few_images(
+    draws: Draws, batch: list[Tensor], particles: list[int], at_a_time: int
 ) -> Iterator[tuple[str, Tensor]]:
-    """The same for a few images, with so many draws of each at a time."""
+    """The values of a few images, with at most `at_a_time` draws of each at once."""
     total, means = particles[-1], defaultdict[str, Tensor](lambda: torch.zeros(()))
     log_w = []
-    for k in _parts(total, at_a_time):
+    for k in _equal_shares(total, at_a_time):
         # values were checked in full when the labels were counted
         with unchecked():
-            found = draws[k](*batch)
+            sums = draws[k](*batch)
         for name in ("rec", "kl"):
-            means[name] = means[name] + found[name] / total
-        log_w.append(found["log_w"])
+            means[name] = means[name] + sums[name] / total
+        log_w.append(sums["log_w"])
     yield "nelbo", means["kl"] - means["rec"]
     yield from means.items()
     together = torch.cat(log_w, 1)
@@ -93,8 +96,8 @@ def _few(
         yield f"niwae-{k}", _niwae(together, k)
 
 
-def _parts(total: int, largest: int) -> list[int]:
-    """Equal parts where that takes at most twice as many, so that all are of one shape."""
+def _equal_shares(total: int, largest: int) -> list[int]:
+    """Equal shares where that takes at most twice as many, so that all are of one shape."""
     size = next(n for n in range(min(largest, total), 0, -1) if total % n == 0)
     if 2 * size < largest < total:
         return [len(part) for part in torch.arange(total).split(largest)]
@@ -108,14 +111,14 @@ def _niwae(log_w: Tensor, k: int) -> Tensor:
     return -(grouped.logsumexp((0, 2)) - math.log(k)).mean(0)
 
 
-def _size(model: Any, batch: list[Tensor]) -> tuple[int, int]:
+def _size(pair: Pair, batch: list[Tensor]) -> tuple[int, int]:
     """Combinations of labels that are summed out, and outputs for each pixel.
 
     An image is decoded for each of the former; a categorical likelihood has as many of the latter
     as there are levels.
     """
-    terms: Terms = run(model.model, model.guide, *batch)
-    observed = [site["fn"] for site in terms._model.values() if site["is_observed"]]
+    terms = run(pair.model, pair.guide, *batch)
+    observed = [terms.distribution(name, of="model") for name in terms.observed]
     outputs = [_largest(fn) / math.prod(fn.batch_shape + fn.event_shape) for fn in observed]
     return terms.log_qy.shape[0], max(1, round(max(outputs, default=1)))
 

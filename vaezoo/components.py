@@ -16,7 +16,7 @@ import contextlib
 import itertools
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -27,7 +27,7 @@ from pyro.poutine.runtime import am_i_wrapped
 from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["Component", "announce", "networks_in", "outside_param_store", "parameter_name"]
+__all__ = ["Component", "announce", "outside_param_store", "parameter_name"]
 
 _names: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # of each parameter, by label
 _owners: dict[str, weakref.ref[nn.Parameter]] = {}
@@ -50,6 +50,10 @@ class Component(nn.Module):
         if _announcing.get() and am_i_wrapped():
             announce(self)
         return super().__call__(*args, **kwargs)
+
+    def follows(self) -> tuple[nn.Module, ...]:
+        """What this component calls and does not own, as a `VampPrior` does its posterior."""
+        return ()
 
 
 def announce(component: Component) -> None:
@@ -139,62 +143,12 @@ def _is_free(name: str) -> bool:
 
 
 def outside_param_store() -> contextlib.AbstractContextManager[None]:
-    """Within it components leave Pyro's parameter store alone, for loops with a torch optimiser."""
-    return _set(_announcing, False)
+    """Within it components leave Pyro's parameter store alone, for loops with a torch optimizer."""
+    return _switched(_announcing, False)
 
 
 @contextlib.contextmanager
-def networks_in(model: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
-    """Within it the networks of a model run under autocast to `dtype`; None changes nothing.
-
-    A network is an outermost module that is no component and holds none: the `network` of a part,
-    or the modules of a pair of your own. Its outputs come back in its parameters' dtype, so that
-    distributions are made from, and densities computed in, that one. A flow's masked networks are
-    left out: the map and its Jacobian have to belong to one another.
-
-    Example:
-        >>> from vaezoo.posteriors import DiagonalNormal
-        >>> q = DiagonalNormal((1, 28, 28), 10)
-        >>> with networks_in(nn.ModuleList([q]), torch.bfloat16):
-        ...     loc = q(torch.rand(7, 1, 28, 28)).base_dist.loc
-        >>> loc.dtype, torch.equal(loc, loc.bfloat16().float())
-        (torch.float32, True)
-    """
-    networks = {} if dtype is None else {id(m): m for m in _networks(model)}
-    try:
-        for network in networks.values():
-            network.__dict__["forward"] = _lowered(network, dtype)
-        yield
-    finally:
-        for network in networks.values():
-            network.__dict__.pop("forward", None)
-
-
-def _networks(model: nn.Module) -> Iterator[nn.Module]:
-    programs = [vars(model).get(name) for name in ("model", "guide")]
-    for child in model.children():
-        holds = any(isinstance(m, Component) for m in child.modules())
-        called = type(child).forward is not nn.Module.forward
-        if holds or not called or any(child is p for p in programs):
-            yield from _networks(child)
-        elif "forward" not in vars(child):
-            yield child
-
-
-def _lowered(network: nn.Module, dtype: torch.dtype | None) -> Callable[..., Any]:
-    forward = network.forward
-    like = next(network.parameters(), torch.empty(0))
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(like.device.type, dtype):
-            found = forward(*args, **kwargs)
-        return found.to(like.dtype) if isinstance(found, torch.Tensor) else found
-
-    return run
-
-
-@contextlib.contextmanager
-def _set(variable: ContextVar[bool], value: bool) -> Iterator[None]:
+def _switched(variable: ContextVar[bool], value: bool) -> Iterator[None]:
     token = variable.set(value)
     try:
         yield

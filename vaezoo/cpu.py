@@ -1,7 +1,6 @@
-"""Settings of the process that training and evaluation on a CPU are faster with.
+"""Process-wide settings that make training and evaluation on a CPU faster, within a block.
 
-They hold for the whole process, so they are made for as long as a block runs: `fit` and `evaluate`
-run inside one, and a loop of your own may.
+`fit` and `evaluate` run inside such a block, and a loop of your own may.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ def tuned() -> Iterator[None]:
     A CPU is many times slower on numbers below 1e-38. They abound once a decoder is sure of its
     pixels, whose gradients are that small.
 
-    With glibc, whose `malloc` gives blocks of megabytes back to the system at once, every step
-    would be handed its memory anew, page by page and filled with zeros. At the end of the block
-    what is free is given back; `malloc` then keeps up to 64 MiB, as it does by itself once blocks
-    of 32 MiB have been freed. Elsewhere memory is left alone.
+    The `malloc` of glibc gives blocks of megabytes back to the system at once: every step would
+    get its memory anew, page by page and filled with zeros. At the end of the block what is free
+    is given back; `malloc` then keeps up to 64 MiB, as it does by itself once blocks of 32 MiB have
+    been freed. With another library memory is left alone.
 
     Example:
         >>> tiny = torch.full((1,), 1e-40)
@@ -43,12 +42,12 @@ def tuned() -> Iterator[None]:
         0.0
     """
     global _blocks
-    # of this thread alone, unlike what follows
+    # denormals are a setting of this thread alone, malloc's limits of the process
     flushed = bool(torch.full((1,), 1e-40, dtype=torch.float32, device="cpu").mul(1) == 0)
     torch.set_flush_denormal(True)
     with _counting:
         _blocks += 1
-        _set(KEPT)
+        _limit_malloc(KEPT)
     try:
         yield
     finally:
@@ -56,18 +55,18 @@ def tuned() -> Iterator[None]:
         with _counting:
             _blocks -= 1
             if not _blocks:
-                _set(USUAL)
+                _limit_malloc(USUAL)
                 give_back()
 
 
 def give_back() -> None:
-    """Give the memory that is free back to the system, as after work that is done once."""
+    """Give free memory back to the system, as after work that is done once."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)
 
 
-def _set(limits: dict[int, int]) -> None:
+def _limit_malloc(limits: dict[int, int]) -> None:
     libc = _glibc()
     if libc is not None:
         for name, value in limits.items():

@@ -2,42 +2,27 @@
 
 With responsibilities r_i(z) = p(component i | z) = w_i p_i(z) / p(z), the usage of component i is
 the mean of r_i over the codes of a data set. A component hardly used is dead; two components that
-overlap almost wholly have merged, and count as one. All of it is about the latent that the prior is
-of, z2 in a member with z1 and z2.
-
-The overlap of two components is the Bhattacharyya coefficient, for Normals of any covariance
-
-    ∫ √(p_i p_j) = exp(-⅛ δᵀ Σ⁻¹ δ) |Σ_i|^¼ |Σ_j|^¼ / |Σ|^½,    δ = μ_i - μ_j,  Σ = (Σ_i + Σ_j) / 2
-
-References:
-    Kailath. The Divergence and Bhattacharyya Distance Measures in Signal Selection. 1967. IEEE
-    Transactions on Communication Technology 15(1).
+overlap almost wholly have merged, and count as one (see `distributions.overlaps`). All of it is
+about the latent that the prior is of, z2 in a member with z1 and z2.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import (
-    Distribution,
-    Independent,
-    LowRankMultivariateNormal,
-    MixtureSameFamily,
-    MultivariateNormal,
-    Normal,
-)
+from torch.distributions import MixtureSameFamily
 
 from vaezoo.data.counts import as_count
+from vaezoo.distributions.overlaps import NUMBERS, in_rows, overlaps_of
 from vaezoo.models import LatentVariableModel
 from vaezoo.scopes import in_mode, one_thread
 from vaezoo.tables import table
 
 __all__ = ["MixtureDiagnostics", "component_samples", "mixture_diagnostics", "responsibilities"]
-
-NUMBERS = 2**20  # at a time: 4 MiB in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +46,10 @@ class MixtureDiagnostics:
     merged: list[list[int]] | None
 
     def __repr__(self) -> str:
-        found = self._summary()
+        number = self._summary()
         return (
-            f"{found['components']} components: {found['in effective use']} in effective use, "
-            f"{found['dead']} dead, {found['merged into others']} merged into others"
+            f"{number['components']} components: {number['in effective use']} in effective use, "
+            f"{number['dead']} dead, {number['merged into others']} merged into others"
         )
 
     def _repr_html_(self) -> str:
@@ -92,27 +77,13 @@ def responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:
         >>> r.shape, torch.allclose(r.sum(-1), torch.ones(7))
         (torch.Size([7, 5]), True)
     """
-    _check(prior)
+    prior = _checked(prior)
     if z.dim() < 2:
         return _responsibilities(prior, z)
     k = prior.mixture_distribution.logits.numel()
     size, codes = max(1, NUMBERS // (k * z.shape[-1])), z.flatten(0, -2)
-    found = _filled((_responsibilities(prior, part) for part in codes.split(size)), len(codes))
-    return found.unflatten(0, z.shape[:-1])
-
-
-def _filled(parts: Iterable[Tensor], n: int) -> Tensor:
-    """The parts one below the other, n rows in all.
-
-    They are written where they belong as they come: small tensors that were kept till the end
-    would lie between large ones, whose memory could then not be used again.
-    """
-    found, at = torch.empty(0), 0
-    for part in parts:
-        found = part.new_empty(n, *part.shape[1:]) if at == 0 else found
-        found[at : at + len(part)] = part
-        at += len(part)
-    return found
+    each = in_rows((_responsibilities(prior, part) for part in codes.split(size)), len(codes))
+    return each.unflatten(0, z.shape[:-1])
 
 
 def _responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:
@@ -149,12 +120,10 @@ def mixture_diagnostics(
         >>> mixture_diagnostics(models.GMVAE(k=20), torch.zeros(9, 1, 28, 28)).usage.shape
         torch.Size([20])
     """
-    with one_thread(), in_mode(model, False):
-        prior = model.prior()
-    _check(prior)
-    codes = model._encode(model.parts["prior"].of, x, y)
+    prior = _mixture_of(model)
+    codes = model.encode(x, y, latent=model.parts["prior"].of)
     usage = responsibilities(prior, codes).mean(0)
-    overlaps = _overlaps(prior.component_distribution)
+    overlaps = overlaps_of(prior.component_distribution)
     dead = (usage < dead_below / len(usage)).nonzero().flatten().tolist()
     return MixtureDiagnostics(
         usage=usage,
@@ -192,55 +161,28 @@ def component_samples(
         >>> component_samples(models.GMVAE(k=20), [3, 5], n=4).shape
         torch.Size([8, 1, 28, 28])
     """
-    with one_thread(), in_mode(model, False):
-        prior = model.prior()
-    _check(prior)
+    prior = _mixture_of(model)
     k, n = prior.mixture_distribution.logits.shape[-1], as_count("n", n)
     components = [as_count("components", i, least=-(2**63)) for i in components]
     if not components or min(components) < 0 or max(components) >= k:
         raise ValueError(f"expected components of 0..{k - 1}, got {components}")
     z = prior.component_distribution.sample((n,))[:, components].transpose(0, 1).flatten(0, 1)
-    return model._draw(None, y, {model.parts["prior"].of: z}, mean=True)
+    codes: dict[str, Any] = {model.parts["prior"].of: z}
+    return model.sample(y=y, **codes)
 
 
-def _overlaps(components: Distribution) -> Tensor | None:
-    """∫ √(p_i p_j) of each two, shape (k, k); None where it has no closed form."""
-    if isinstance(components, Independent) and isinstance(components.base_dist, Normal):
-        return _overlaps_of_diagonals(components.base_dist)
-    if isinstance(components, MultivariateNormal | LowRankMultivariateNormal):
-        return _overlaps_of_normals(components.loc.double(), components.covariance_matrix.double())
-    return None
+def _mixture_of(model: LatentVariableModel) -> MixtureSameFamily:
+    with one_thread(), in_mode(model, False):
+        return _checked(model.prior())
 
 
-def _overlaps_of_diagonals(normal: Normal) -> Tensor:
-    loc, variance = normal.loc, normal.scale.square()
-    size = max(1, NUMBERS // variance.numel())
-    pairs = zip(loc.split(size), variance.split(size), strict=True)
-    return _filled((_to_diagonals(*each, loc, variance) for each in pairs), len(loc))
-
-
-def _to_diagonals(mean: Tensor, spread: Tensor, loc: Tensor, variance: Tensor) -> Tensor:
-    total = 0.5 * (spread[:, None] + variance)
-    distance = (mean[:, None] - loc).square() / total / 8
-    shape = 0.5 * total.log() - 0.25 * (spread.log()[:, None] + variance.log())
-    return (-(distance + shape).sum(-1)).exp()
-
-
-def _overlaps_of_normals(loc: Tensor, covariance: Tensor) -> Tensor:
-    """Of means (k, d) and covariances (k, d, d)."""
-    halves, rows = _half_logdet(torch.linalg.cholesky(covariance)), []
-    # a row at a time, because k² covariances take gigabytes
-    for mean, spread, half in zip(loc, covariance, halves, strict=True):
-        total = torch.linalg.cholesky(0.5 * (spread + covariance))
-        white = torch.linalg.solve_triangular(total, (mean - loc)[..., None], upper=False)
-        shape = _half_logdet(total) - 0.5 * (half + halves)
-        rows.append((-(white.square().sum((-2, -1)) / 8 + shape)).exp())
-    return torch.stack(rows)
-
-
-def _half_logdet(factor: Tensor) -> Tensor:
-    """½ log |L Lᵀ| of Cholesky factors L (k, d, d)."""
-    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+def _checked(prior: Any) -> MixtureSameFamily:
+    if isinstance(prior, MixtureSameFamily):
+        return prior
+    raise TypeError(
+        f"expected a mixture prior, such as MixtureOfGaussians or VampPrior, got a "
+        f"{type(prior).__name__}"
+    )
 
 
 def _groups(linked: Tensor, dead: list[int]) -> list[list[int]]:
@@ -257,11 +199,3 @@ def _groups(linked: Tensor, dead: list[int]) -> list[list[int]]:
         if len(group) > 1:
             groups.append(sorted(group))
     return groups
-
-
-def _check(prior: object) -> None:
-    if not isinstance(prior, MixtureSameFamily):
-        raise TypeError(
-            f"expected a mixture prior, such as MixtureOfGaussians or VampPrior, got a "
-            f"{type(prior).__name__}"
-        )

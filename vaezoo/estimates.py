@@ -43,10 +43,10 @@ class Estimate(_Numbers):
 
 
 def _estimate(values: Tensor, images: Tensor | None = None) -> Estimate:
-    """The mean of values (n,), with its standard error.
+    """The mean of values, with its standard error.
 
     Args:
-        values: one number per image.
+        values: one number per image, shape (n,).
         images: `_fingerprints` of the images, by which `compare` knows them again.
 
     Raises:
@@ -59,13 +59,13 @@ def _estimate(values: Tensor, images: Tensor | None = None) -> Estimate:
     n, values = len(values), values.double()
     if n < 2:
         raise ValueError(f"a standard error needs at least 2 images, got {n}")
-    found = Estimate(values.mean().item(), values.std().item() / math.sqrt(n), n)
-    found.values, found._images = values, images
-    return found
+    estimate = Estimate(values.mean().item(), values.std().item() / math.sqrt(n), n)
+    estimate.values, estimate._images = values, images
+    return estimate
 
 
 class Values:
-    """Per-image values by name, of one batch after the other.
+    """Values per image by name, gathered from one batch after the other.
 
     Example:
         >>> values = Values()
@@ -77,42 +77,41 @@ class Values:
     """
 
     def __init__(self) -> None:
-        # arrays grow in place: small tensors that stay would keep the memory of large ones
-        # between them from being used again
+        # arrays grow in place: many small tensors would split the memory that large ones need
         self.values: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
         self.images = array("d")
 
     def see(self, x: Tensor) -> None:
-        """Note which images the values that follow are of."""
+        """Note the images of which values will be added."""
         for part in x.detach().split(64):
             self.images.extend(_fingerprints(part).tolist())
 
     def add(self, name: str, values: Tensor) -> None:
-        """Take the values of some images in, shape (n,)."""
+        """Take in the values (n,) of some images."""
         self.values[name].extend(values.double().tolist())
 
     def estimates(self) -> dict[str, Estimate]:
-        """Mean and standard error of each."""
+        """The mean of each name's values, with its standard error."""
         if not self.images:
             raise ValueError("data must be Images, or an iterable of at least one batch of tensors")
         images = torch.tensor(self.images, dtype=torch.float64, device="cpu")
-        found = {
+        tensors = {
             name: torch.tensor(each, dtype=torch.float64, device="cpu")
             for name, each in self.values.items()
         }
-        # some batches may come without labels
+        # where some batches come without labels, some values are of fewer images
         return Estimates(
             (name, _estimate(each, images if len(each) == len(images) else None))
-            for name, each in found.items()
+            for name, each in tensors.items()
         )
 
 
 def compare(a: Mapping[str, Estimate], b: Mapping[str, Estimate]) -> dict[str, Estimate]:
     """The paired differences a - b of two evaluations on the same images.
 
-    What makes an image hard is hard for both models, and cancels: the standard error of the mean
-    difference is that of the differences d_i = a_i - b_i per image, sqrt(Var[d] / n), mostly far
-    below that of two independent means.
+    An image that is hard is hard for both models, which cancels: the standard error is that of the
+    differences d_i = a_i - b_i per image, sqrt(Var[d] / n), mostly far below that of the difference
+    of two independent means.
 
     Args:
         a, b: what `evaluate` returned, on the same data with the same seed.
@@ -131,8 +130,8 @@ def compare(a: Mapping[str, Estimate], b: Mapping[str, Estimate]) -> dict[str, E
         >>> print(compare(a, b)["nelbo"], "rather than", a["nelbo"])
         -2.00 ± 0.58 rather than 103.67 ± 8.76
     """
-    for found in (a, b):
-        _check_evaluation(found)
+    _check_evaluation(a)
+    _check_evaluation(b)
     names = [name for name in a if name in b]
     if not names:
         raise ValueError(
@@ -159,9 +158,9 @@ def _difference(name: str, a: Estimate, b: Estimate) -> Estimate:
 
 
 def _fingerprints(x: Tensor) -> Tensor:
-    """A number for each image (N, *x_shape), by which it is known again: shape (N,), float64.
+    """A number for each image (N, *x_shape), by which `compare` knows it again: (N,), float64.
 
-    Σ_i √i x_i over pixels i = 1, 2, …, which a changed pixel, or two exchanged ones, would change.
+    It is Σ_i √i x_i over pixels i = 1, 2, …, which one changed pixel, or two exchanged, change.
 
     Example:
         >>> _fingerprints(torch.eye(3)).tolist() == [1, 2**0.5, 3**0.5]
@@ -176,9 +175,9 @@ def _are_same(a: Tensor, b: Tensor) -> bool:
     return torch.allclose(a, b, rtol=1e-9, atol=0)
 
 
-def _check_evaluation(found: Any) -> None:
-    if not isinstance(found, Mapping) or not all(isinstance(e, Estimate) for e in found.values()):
+def _check_evaluation(given: Any) -> None:
+    if not isinstance(given, Mapping) or not all(isinstance(e, Estimate) for e in given.values()):
         raise TypeError(
             "compare takes two dicts of estimates, as evaluate returns them, got a "
-            f"{type(found).__name__}"
+            f"{type(given).__name__}"
         )

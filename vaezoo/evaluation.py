@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vaezoo.bound import arguments, check_pair, dtype_of
-from vaezoo.chunks import Drawing, per_image
+from vaezoo.chunks import Draws, per_image
 from vaezoo.components import outside_param_store
 from vaezoo.cpu import tuned
 from vaezoo.data import Images
@@ -34,8 +34,8 @@ from vaezoo.data.counts import as_count
 from vaezoo.data.labels import Agreement, as_labels
 from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
+from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
-from vaezoo.traces import required_arguments
 
 __all__ = ["Estimate", "accuracy", "evaluate"]
 
@@ -79,29 +79,36 @@ def evaluate(
     Example:
         >>> from vaezoo import data, models
         >>> test = data.digits("test")[:20]
-        >>> found = evaluate(models.VAE(), test, particles=(1, 5), progress=False)
-        >>> found["niwae-5"].mean <= found["niwae-1"].mean
+        >>> estimates = evaluate(models.VAE(), test, particles=(1, 5), progress=False)
+        >>> estimates["niwae-5"].mean <= estimates["niwae-1"].mean
         True
     """
     check_pair(model)
-    seed = _seed(seed)
-    ks, wanted = _particles(particles), required_arguments(cast(Any, model).model)
+    seed, ks = _seed(seed), _particles(particles)
     batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
     length, values, agreement = length_of(data, batch_size), Values(), Agreement()
     at_a_time = as_count("max_decodes", max_decodes)
     # a bar that is given the iterable would begin to iterate over it once more
     with tuned(), tqdm(total=length, disable=not progress, unit="batch") as bar:
-        noise, draws = OwnGenerator(seed), Drawing(model, bar.set_postfix_str if compile else None)
+        noise, draws = OwnGenerator(seed), Draws(model, bar.set_postfix_str if compile else None)
         for batch in in_turn(batches):
             with _evaluating(model, noise):
-                tensors = _tensors(model, batch, wanted)
-                values.see(tensors[0])
-                for found in per_image(draws, tensors[:wanted], ks, at_a_time):
-                    values.add(*found)
-                if hasattr(model, "classify") and len(tensors) == 2:
-                    values.add("accuracy", _correct(model, agreement, *tensors))
+                _add(values, agreement, draws, batch, ks, at_a_time)
             bar.update()
     return values.estimates()
+
+
+def _add(
+    values: Values, agreement: Agreement, draws: Draws, batch: Any, ks: list[int], at_a_time: int
+) -> None:
+    """Add the values of every image of a batch."""
+    wanted = required_arguments(draws.pair.model)
+    tensors = _tensors(draws.pair, batch, wanted)
+    values.see(tensors[0])
+    for name, each in per_image(draws, tensors[:wanted], ks, at_a_time):
+        values.add(name, each)
+    if hasattr(draws.pair, "classify") and len(tensors) == 2:
+        values.add("accuracy", _correct(draws.pair, agreement, *tensors))
 
 
 def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1000) -> Estimate:

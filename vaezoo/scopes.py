@@ -1,7 +1,11 @@
-"""Blocks that put back what they change: modes of modules, random generators, checks of data.
+"""Blocks that put back what they change.
 
-Pyro's handlers and its switches for validation belong to the whole process: `one_thread` is the
-lock under which vaezoo runs programs, so that threads take turns.
+    in_mode                        a module in training or in evaluation mode
+    own_generator, OwnGenerator    random numbers drawn apart from the global generators
+    unchecked, checks_data         programs and data without checks
+    one_thread, in_turn            one thread at a time
+
+Threads take turns because Pyro's handlers and its switches belong to the whole process.
 """
 
 from __future__ import annotations
@@ -38,11 +42,11 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
-    """Within it a module is in training or evaluation mode; each submodule's own comes back.
+    """Within it a module is in training or evaluation mode; each submodule's own mode comes back.
 
-    What is frozen stays in evaluation mode: a submodule whose parameters all have
-    `requires_grad=False`, and, in a module that is in training mode itself, one that was put in
-    evaluation mode by hand.
+    In training, what is frozen stays in evaluation mode: a submodule whose parameters all have
+    `requires_grad=False`, and, where the module was in training mode before, a submodule that was
+    put in evaluation mode by hand.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
@@ -70,6 +74,7 @@ def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
 
 
 def _freeze(module: nn.Module) -> None:
+    """Put submodules in evaluation mode that have parameters, none of which takes gradients."""
     for child in module.children():
         flags = [p.requires_grad for p in child.parameters()]
         if flags and not any(flags):
@@ -80,12 +85,12 @@ def _freeze(module: nn.Module) -> None:
 
 @contextlib.contextmanager
 def own_generator(seed: int | None = None) -> Iterator[None]:
-    """Within it random numbers are drawn apart: the generators come back as they were.
+    """Within it random numbers are drawn apart: the global generators come back as they were.
 
     They are torch's on all devices, NumPy's and Python's.
 
     Args:
-        seed: where they start; where they stand by default.
+        seed: where they start; by default they go on from where they are.
 
     Example:
         >>> before = torch.get_rng_state()
@@ -107,7 +112,7 @@ def own_generator(seed: int | None = None) -> Iterator[None]:
 
 
 class OwnGenerator:
-    """Blocks of one `own_generator`, each of which goes on where the last one left it.
+    """Random numbers drawn apart in several blocks, each of which goes on where the last one ended.
 
     Example:
         >>> own, numbers = OwnGenerator(0), []
@@ -126,7 +131,7 @@ class OwnGenerator:
 
     @contextlib.contextmanager
     def drawn(self) -> Iterator[None]:
-        """Within it random numbers go on where the last block left them."""
+        """Within it random numbers go on where the last block ended."""
         with own_generator(self.seed if self.left is None else None):
             if self.left is not None:
                 self.left.restore()
@@ -135,7 +140,7 @@ class OwnGenerator:
 
 
 class _Generators:
-    """The states of all generators, as they are when it is made."""
+    """The states of all global generators at the time that this is made."""
 
     def __init__(self) -> None:
         # manual_seed seeds every device, so every device's generator is kept
@@ -145,7 +150,7 @@ class _Generators:
         self.python = random.getstate()
 
     def restore(self) -> None:
-        """Put them back."""
+        """Set the generators to these states."""
         torch.set_rng_state(self.devices[0])
         for device, state in zip(self.cuda, self.devices[1:], strict=True):
             torch.cuda.set_rng_state(state, device)
@@ -154,7 +159,7 @@ class _Generators:
 
 
 def checks_data() -> bool:
-    """Whether programs are to look their data over: not within `unchecked`.
+    """Whether programs are to check their data: not within `unchecked`.
 
     It follows Pyro's validation, except that `python -O`, which turns that off, leaves it on.
 
@@ -180,7 +185,9 @@ def unchecked() -> Iterator[None]:
 
 
 def one_thread() -> contextlib.AbstractContextManager[object]:
-    """Within it no other thread runs a program of vaezoo's; the same thread may enter it again.
+    """Within it no other thread is in such a block; this one may enter another inside.
+
+    Everything of vaezoo's that runs a program does so within one, so that threads take turns.
 
     Example:
         >>> with one_thread(), one_thread():
@@ -190,7 +197,7 @@ def one_thread() -> contextlib.AbstractContextManager[object]:
 
 
 def in_turn(items: Iterable[T]) -> Iterator[T]:
-    """The same items, each of them made within `one_thread`: loaders draw from global generators.
+    """The same items, each made within `one_thread`, as loaders draw from global generators.
 
     Example:
         >>> list(in_turn("ab"))
@@ -208,7 +215,7 @@ def in_turn(items: Iterable[T]) -> Iterator[T]:
 
 
 def _renew() -> None:
-    """A process that was forked while another thread held the lock would wait for ever."""
+    """A new lock for a forked process, in which the thread that held the old one is missing."""
     global _lock
     _lock = threading.RLock()
 

@@ -1,4 +1,4 @@
-"""Tables for notebooks: HTML without colours, so that they look right on light and dark pages."""
+"""Tables of results for consoles and notebooks, these without colours for light and dark pages."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Estimates(dict[str, Any]):
 
 
 class Differences(Estimates):
-    """The same of paired differences, as `compare` returns them.
+    """A table of paired differences, as `compare` returns them.
 
     Example:
         >>> from vaezoo.evaluation import Estimate
@@ -89,7 +89,7 @@ def table(
 
 
 def equations(caption: str, lines: Iterable[str]) -> str:
-    """Equations as HTML, one a line, aligned at their first sign of equality.
+    """Equations as an HTML table, a row each, aligned at their first sign of equality.
 
     Example:
         >>> "p(z)</td>" in equations("VAE", ["p(z) = N(0, I)"])

@@ -2,7 +2,7 @@
 
 Nothing here imports the rest of vaezoo or Pyro. The style is the one in which these models are
 usually taught: variances rather than scales, images flattened, copies of the batch made with
-`duplicate` where the programs broadcast. Slow and plain on purpose.
+`duplicate` where the programs broadcast. Slow and simple on purpose.
 
 Encoders are functions of x (and of what was drawn before, and of y) that return means and
 variances (N, z_dim); decoders are functions of z (and y) that return logits or means, shaped as x;

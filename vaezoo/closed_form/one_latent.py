@@ -20,6 +20,7 @@ from vaezoo.closed_form.terms import (
     Encoder,
     LogLikelihood,
     Terms,
+    every_class,
     importance_weighted,
     sum_out,
 )
@@ -112,11 +113,8 @@ def ssvae(
     (classes · N, z_dim), class by class.
     """
     log_q = classify(x).log_softmax(-1)
-    classes = log_q.shape[-1]
-    y = torch.arange(classes, device=x.device).repeat_interleave(len(x))
-    each = ssvae_labelled(
-        duplicate(x, classes), y, encode, decode, log_likelihood=log_likelihood, noise=noise
-    )
+    y, copies = every_class(log_q, x)
+    each = ssvae_labelled(copies, y, encode, decode, log_likelihood=log_likelihood, noise=noise)
     return sum_out(log_q, each)
 
 

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from vaezoo.closed_form.densities import duplicate, kl_cat, log_mean_exp
 
-__all__ = ["Decoder", "Encoder", "LogLikelihood", "Terms", "importance_weighted", "sum_out"]
+__all__ = [
+    "Decoder",
+    "Encoder",
+    "LogLikelihood",
+    "Terms",
+    "every_class",
+    "importance_weighted",
+    "sum_out",
+]
 
 Encoder = Callable[..., tuple[Tensor, Tensor]]
 Decoder = Callable[..., Tensor]
@@ -56,6 +64,18 @@ def importance_weighted(
     copies = [duplicate(t, particles) for t in batch]
     log_w = member(*copies, noise=noise).log_w
     return log_mean_exp(log_w.reshape(particles, len(batch[0])), 0)
+
+
+def every_class(log_q: Tensor, *batch: Tensor) -> tuple[Tensor, ...]:
+    """Labels (classes · N,), class by class, and for each of them a copy of each tensor.
+
+    Example:
+        >>> every_class(torch.zeros(2, 3), torch.tensor([5, 7]))
+        (tensor([0, 0, 1, 1, 2, 2]), tensor([5, 7, 5, 7, 5, 7]))
+    """
+    n, classes = log_q.shape
+    y = torch.arange(classes, device=log_q.device).repeat_interleave(n)
+    return y, *(duplicate(t, classes) for t in batch)
 
 
 def sum_out(log_q: Tensor, each: Terms) -> Terms:

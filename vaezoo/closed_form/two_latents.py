@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from vaezoo.closed_form.densities import (
-    duplicate,
     kl_normal,
     log_bernoulli_with_logits,
     log_normal,
     sample_gaussian,
 )
-from vaezoo.closed_form.terms import Decoder, Encoder, LogLikelihood, Terms, sum_out
+from vaezoo.closed_form.terms import Decoder, Encoder, LogLikelihood, Terms, every_class, sum_out
 
 __all__ = ["adgm", "adgm_labelled", "hierarchical_vae", "m1m2", "m1m2_labelled"]
 
@@ -110,17 +109,9 @@ def m1m2(
     noise1, noise2 = noise or (None, None)
     noise1 = torch.randn_like(m) if noise1 is None else noise1
     log_q = classify(sample_gaussian(m, v, noise1)).log_softmax(-1)
-    classes = log_q.shape[-1]
-    each = m1m2_labelled(
-        duplicate(x, classes),
-        torch.arange(classes, device=x.device).repeat_interleave(len(x)),
-        encode,
-        encode_upper,
-        decode,
-        conditional_prior,
-        log_likelihood=log_likelihood,
-        noise=(duplicate(noise1, classes), noise2),
-    )
+    y, x, noise1 = every_class(log_q, x, noise1)
+    parts = encode, encode_upper, decode, conditional_prior
+    each = m1m2_labelled(x, y, *parts, log_likelihood=log_likelihood, noise=(noise1, noise2))
     return sum_out(log_q, each)
 
 
@@ -180,15 +171,7 @@ def adgm(
     noise_a, noise_z = noise or (None, None)
     noise_a = torch.randn_like(m) if noise_a is None else noise_a
     log_q = classify(x, sample_gaussian(m, v, noise_a)).log_softmax(-1)
-    classes = log_q.shape[-1]
-    each = adgm_labelled(
-        duplicate(x, classes),
-        torch.arange(classes, device=x.device).repeat_interleave(len(x)),
-        encode_auxiliary,
-        encode,
-        decode,
-        auxiliary,
-        log_likelihood=log_likelihood,
-        noise=(duplicate(noise_a, classes), noise_z),
-    )
+    y, x, noise_a = every_class(log_q, x, noise_a)
+    parts = encode_auxiliary, encode, decode, auxiliary
+    each = adgm_labelled(x, y, *parts, log_likelihood=log_likelihood, noise=(noise_a, noise_z))
     return sum_out(log_q, each)

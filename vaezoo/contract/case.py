@@ -6,11 +6,12 @@ import dataclasses
 from typing import NoReturn
 
 import pyro.distributions as dist
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from vaezoo.components import Component
 
-__all__ = ["COPY", "FAILURE_RATE", "Case", "ContractError", "double", "followed", "refuse"]
+__all__ = ["COPY", "FAILURE_RATE", "Case", "ContractError", "converted", "refuse"]
 
 FAILURE_RATE = 1e-5  # of each statistical clause, shared among its tests
 COPY = "keep no lock, open file or tensor that was computed from parameters on the module"
@@ -49,14 +50,8 @@ def refuse(clause: str, expected: str, got: object, mend: str) -> NoReturn:
     raise ContractError(f"{clause}: expected {expected}, got {came}; {mend}") from cause
 
 
-def followed(part: nn.Module) -> list[nn.Module]:
-    """Modules that a part uses and does not own, such as the posterior behind a VampPrior."""
-    held = [v for v in vars(part).values() if isinstance(v, tuple)]
-    return [module for values in held for module in values if isinstance(module, nn.Module)]
-
-
-def double(part: Component) -> Component:
-    """The part and what it follows, in float64."""
-    for module in (part, *followed(part)):
-        module.double()
+def converted(part: Component, dtype: torch.dtype = torch.float64) -> Component:
+    """Put a part and what it follows into a dtype, in place."""
+    for module in (part, *part.follows()):
+        module.to(dtype)
     return part

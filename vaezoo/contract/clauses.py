@@ -1,4 +1,4 @@
-"""The clauses that are no statistics: each takes a `Case` and raises `ContractError`."""
+"""The clauses that need no statistics: each takes a `Case` and raises `ContractError`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.components import Component
-from vaezoo.contract.case import COPY, Case, double, followed, refuse
+from vaezoo.contract.case import COPY, Case, converted, refuse
 from vaezoo.likelihoods import Likelihood
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
@@ -23,19 +23,19 @@ __all__ = ["BASIC", "FURTHER", "labels", "outcomes", "rsample"]
 
 
 def one_line(case: Case) -> None:
-    """Repr."""
-    found, name = repr(case.part), type(case.part).__name__
-    if "\n" in found or name not in found:
-        refuse("one line", f"a repr like {name}(…)", repr(found), "write a __repr__")
+    """The repr is one line and names the class."""
+    text, name = repr(case.part), type(case.part).__name__
+    if "\n" in text or name not in text:
+        refuse("one line", f"a repr like {name}(…)", repr(text), "write a __repr__")
 
 
 def rebuilds(case: Case) -> None:
-    """From constructor arguments and a file of the state."""
+    """A part made from the arguments that it kept and a file of its state is the same part."""
     part, value = case.part, case().sample()
-    twin = double(type(part)(**_arguments(part)))
+    twin = converted(type(part)(**_arguments(part)))
     twin.load_state_dict(_through_a_file(part.state_dict()))
     if isinstance(twin, Prior):
-        for module in followed(part):
+        for module in part.follows():
             twin.follow(module)
     before, after = _density(case(), value), _density(case(twin.eval()), value)
     if repr(twin) != repr(part) or not _same(before, after):
@@ -45,7 +45,7 @@ def rebuilds(case: Case) -> None:
 
 
 def _through_a_file(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Saved and loaded as `vaezoo.save` and `load` do."""
+    """The state, saved and loaded as `vaezoo.save` and `load` do it."""
     # copies, because tied weights share memory, and a file cannot
     weights = {name: t.detach().clone().contiguous() for name, t in state.items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -56,37 +56,37 @@ def _through_a_file(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _arguments(part: Component) -> dict[str, Any]:
     """The constructor arguments, as the part kept them."""
-    found = {}
+    arguments = {}
     for name, parameter in inspect.signature(type(part)).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if not hasattr(part, name):
             mend = f"write self.{name} = {name}"
             refuse("rebuilds", "every constructor argument as an attribute", f"no {name}", mend)
-        found[name] = value = getattr(part, name)
-        if not _plain(value):
+        arguments[name] = value = getattr(part, name)
+        if not _rebuildable(value):
             kinds = "None, a bool, int, float, str, tuple, class or module"
             mend = "keep it as one of them, such as tuple(…) for a list"
             refuse("rebuilds", f"{name} to be {kinds}", repr(value), mend)
-    return copy.deepcopy(found)
+    return copy.deepcopy(arguments)
 
 
-def _plain(value: Any) -> bool:
+def _rebuildable(value: Any) -> bool:
     if isinstance(value, tuple):
-        return all(map(_plain, value))
+        return all(map(_rebuildable, value))
     return value is None or isinstance(value, bool | int | float | str | type | nn.Module)
 
 
 def shapes(case: Case) -> None:
-    """Of the distribution, its draws and its densities."""
+    """The distribution, its draws and its densities have the shapes of the inputs."""
     d, mend = case(), "to_event(n) makes the last n dimensions the event"
-    found, expected = (tuple(d.batch_shape), tuple(d.event_shape)), (case.batch, case.event)
-    if found != expected:
-        refuse("shapes", f"batch and event shape {expected}", found, mend)
+    claimed, expected = (tuple(d.batch_shape), tuple(d.event_shape)), (case.batch, case.event)
+    if claimed != expected:
+        refuse("shapes", f"batch and event shape {expected}", claimed, mend)
     value = d.sample()
-    found = tuple(value.shape), tuple(d.log_prob(value).shape)
-    if found != (tuple(d.shape()), case.batch):
-        refuse("shapes", f"a draw {tuple(d.shape())} and a density {case.batch}", found, mend)
+    drawn = tuple(value.shape), tuple(d.log_prob(value).shape)
+    if drawn != (tuple(d.shape()), case.batch):
+        refuse("shapes", f"a draw {tuple(d.shape())} and a density {case.batch}", drawn, mend)
 
 
 def leading(case: Case) -> None:
@@ -115,31 +115,29 @@ def _agree(where: str, d: dist.TorchDistribution, value: Tensor, expected: Tenso
         got = f"{tuple(d.batch_shape)} and a draw {tuple(d.sample().shape)}"
         mend = "accept any dimensions on the left, as vaezoo.networks do"
         refuse("leading", f"batch shape {tuple(expected.shape)} {where}", got, mend)
-    if not _same(found := d.log_prob(value).expand(expected.shape), expected):
-        got = f"densities off by {(found - expected).abs().max().item():.2g}"
+    if not _same(log_p := d.log_prob(value).expand(expected.shape), expected):
+        got = f"densities off by {(log_p - expected).abs().max().item():.2g}"
         refuse("leading", f"the same densities {where}", got, "treat every input by itself")
 
 
 def dtypes(case: Case) -> None:
-    """The last, in float32, is a part that came out of the constructor."""
+    """A part in float64 gives draws and densities in float64, one in float32 in that."""
     for dtype in (torch.float64, torch.float32):
-        part = copy.deepcopy(case.part)
-        for module in (part, *followed(part)):
-            module.to(dtype)
+        part = converted(copy.deepcopy(case.part), dtype)
         d = part(*(t.to(dtype) if t.is_floating_point() else t for t in case.inputs))
         value = d.sample()
         drawn = torch.long if isinstance(part, Classifier) else dtype
-        for what, found, expected in (
+        for what, came, expected in (
             ("a draw", value.dtype, drawn),
             ("a density", d.log_prob(value).dtype, dtype),
         ):
-            if found != expected:
+            if came != expected:
                 mend = "make constants with new_zeros, or register them as buffers"
-                refuse("dtypes", f"{what} of {expected} from a part of {dtype}", found, mend)
+                refuse("dtypes", f"{what} of {expected} from a part of {dtype}", came, mend)
 
 
 def gradients(case: Case) -> None:
-    """Reach every parameter."""
+    """Every parameter gets a gradient from the density, and from a posterior's draw."""
     value = case().sample(torch.Size([8])).detach()
     sources = {"the density": lambda: case().log_prob(value).sum()}
     if case().has_rsample and isinstance(case.part, Posterior):
@@ -149,8 +147,8 @@ def gradients(case: Case) -> None:
         if not (total := source()).requires_grad:
             mend = "compute it from the parameters, without detach or no_grad"
             refuse("gradients", f"a gradient of {what}", "none", mend)
-        found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-        for name, gradient in zip(parameters, found, strict=True):
+        each = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+        for name, gradient in zip(parameters, each, strict=True):
             expected = f"a gradient of {what} for {name}"
             if gradient is None or not gradient.any():
                 refuse("gradients", expected, "none", f"use {name}, or leave it out")
@@ -159,7 +157,7 @@ def gradients(case: Case) -> None:
 
 
 def copies(case: Case) -> None:
-    """After a draw."""
+    """A copy made after a draw has the same densities."""
     d = case()
     value = (d.rsample() if d.has_rsample else d.sample()).detach().clone()
     try:
@@ -172,7 +170,7 @@ def copies(case: Case) -> None:
 
 
 def outcomes(case: Case) -> None:
-    """Of a likelihood: draws are data, and there is a picture to show."""
+    """A likelihood's `check` takes its own draws, and its distribution has a mean to show."""
     d, part = case(), case.part
     assert isinstance(part, Likelihood)
     try:
@@ -186,7 +184,7 @@ def outcomes(case: Case) -> None:
 
 
 def labels(case: Case) -> None:
-    """Of a classifier."""
+    """A classifier's probabilities are of 0, 1, …, as `log_prob` has them."""
     d, part = case(), case.part
     assert isinstance(part, Classifier)
     every = torch.arange(part.classes)[:, None].expand(-1, *case.batch)
@@ -194,14 +192,14 @@ def labels(case: Case) -> None:
         mend = "return a Categorical, so that labels can be summed out"
         refuse("labels", f"all of 0..{part.classes - 1} by enumerate_support", d, mend)
     expected = d.log_prob(every).exp().T
-    if not _same(found := d.probs, expected):
-        got = f"{tuple(found.shape)} of sums {found.sum(-1).tolist()}"
+    if not _same(probs := d.probs, expected):
+        got = f"{tuple(probs.shape)} of sums {probs.sum(-1).tolist()}"
         mend = "let probs be normalised, and log_prob be of them"
         refuse("labels", f"probs {tuple(expected.shape)} that log_prob agrees with", got, mend)
 
 
 def rsample(case: Case) -> None:
-    """Of a posterior."""
+    """A posterior is reparametrised, and one density goes with the numbers of a draw."""
     d = case()
     if not d.has_rsample:
         mend = "draw as a differentiable function of noise; a mixture can only be a prior"

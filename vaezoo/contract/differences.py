@@ -1,4 +1,4 @@
-"""Gradients against central differences of what they are gradients of.
+"""The clause that gradients are the central differences of what they are gradients of.
 
 One random direction in each parameter, input and continuous value. Three steps are tried, since a
 sharp density needs a small one and a flat density a large one; and where a network has a kink, any
@@ -15,7 +15,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from vaezoo.contract.case import Case, followed, refuse
+from vaezoo.contract.case import Case, refuse
 from vaezoo.likelihoods import Likelihood
 from vaezoo.scopes import own_generator
 
@@ -44,10 +44,10 @@ def _densities(at: Case, places: dict[str, Tensor]) -> None:
         return (weights * at().log_prob(value)).sum()
 
     with pyro.validation_enabled(False):  # a step may leave the support
-        for name, (claimed, found) in _mismatches(total, places).items():
+        for name, (claimed, slope) in _mismatches(total, places).items():
             if name == VALUE and isinstance(at.part, Likelihood) and not claimed:
                 continue  # of data, no gradient is asked for
-            expected = f"the gradient of the density by {name} to be that of its value, {found:.6g}"
+            expected = f"the gradient of the density by {name} to be that of its value, {slope:.6g}"
             mend = "let log_prob compute with no detach, no no_grad and no gradient of its own"
             refuse("differences", expected, f"{claimed:.6g}", mend)
 
@@ -69,7 +69,7 @@ def leaves(case: Case) -> tuple[Case, dict[str, Tensor]]:
     """The case at inputs of our own; and these and the parameters, by their names."""
     inputs = tuple(_jittered(t) if t.is_floating_point() else t for t in case.inputs)
     places = dict(zip(["its input"], (t for t in inputs if t.is_floating_point()), strict=False))
-    for module in (*followed(case.part), case.part):
+    for module in (*case.part.follows(), case.part):
         places |= {n: p for n, p in module.named_parameters() if p.requires_grad}
     return Case(case.part, inputs, case.event), places
 
@@ -94,7 +94,7 @@ def moved(place: Tensor, by: Tensor) -> Iterator[None]:
 def _mismatches(
     function: Callable[[], Tensor], places: dict[str, Tensor]
 ) -> dict[str, tuple[float, float]]:
-    """Where a derivative claimed differs from the one found: both of them."""
+    """The derivatives claimed that differ from the slope of the function, and that slope."""
     total, wrong = function(), {}
     claims: list[Tensor | None] = [None] * len(places)
     if total.requires_grad:
@@ -103,17 +103,17 @@ def _mismatches(
         direction = torch.randn_like(place)
         direction = direction / direction.norm()
         claimed = 0.0 if gradient is None else (gradient * direction).sum().item()
-        found = _differs(claimed, function, place, direction)
-        if found is not None:
-            wrong[name] = (claimed, found)
+        slope = _other_slope(claimed, function, place, direction)
+        if slope is not None:
+            wrong[name] = (claimed, slope)
     return wrong
 
 
 @torch.no_grad()
-def _differs(
+def _other_slope(
     claimed: float, function: Callable[[], Tensor], place: Tensor, direction: Tensor
 ) -> float | None:
-    """The central difference, if the derivative claimed agrees with it at no step."""
+    """The central difference, unless the derivative claimed agrees with it at some step."""
     here, central = function().item(), 0.0
     for step in STEPS:
         sides = []

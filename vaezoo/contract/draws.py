@@ -1,4 +1,4 @@
-"""Draws against the density.
+"""The clause that draws are distributed as the density says.
 
 Numbers that are independent, or single, are put through their distribution function, by
 quadrature, and counted in bins; outcomes of discrete ones are counted as they are. Vectors are
@@ -35,17 +35,17 @@ def samples(case: Case) -> None:
     """Draws are distributed as the density says."""
     d = case.first()
     if (single := scalars(d)) is not None:
-        found = _fits_of_scalars(single)
+        p_values = _fits_of_scalars(single)
     elif math.prod(case.event) == 1:
         draws = d.sample(torch.Size([DRAWS])).flatten()
         points, weights = quadrature(None, draws)
         mass = log_density(d, points[:, None]).exp() * weights
-        found = [_fit_of_line(draws, points, mass)]
+        p_values = [_fit_of_line(draws, points, mass)]
     else:
-        found = _fits_of_moments(d)
-    least, bound = min(found), FAILURE_RATE / len(found)
+        p_values = _fits_of_moments(d)
+    least, bound = min(p_values), FAILURE_RATE / len(p_values)
     if not least > bound:
-        got = f"{least:.2g}, the least of {len(found)}, from {DRAWS} draws"
+        got = f"{least:.2g}, the least of {len(p_values)}, from {DRAWS} draws"
         mend = "sample and log_prob are of two distributions: mend the wrong one"
         refuse("samples", f"a p-value above {bound:.2g}", got, mend)
 
@@ -109,5 +109,5 @@ def _fits_of_moments(d: dist.TorchDistribution) -> list[float]:
     ours, theirs = moments(draws), moments(points) * log_w.exp()[:, None]
     error = ((ours.var(0) + theirs.var(0)) / DRAWS).sqrt()
     z = (ours.mean(0) - theirs.mean(0)) / error
-    found: list[float] = torch.special.erfc(z.abs() / math.sqrt(2)).tolist()
-    return found
+    p_values: list[float] = torch.special.erfc(z.abs() / math.sqrt(2)).tolist()
+    return p_values

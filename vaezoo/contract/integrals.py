@@ -1,4 +1,4 @@
-"""Normalisation: sums, quadrature on one and two dimensions, importance sampling on more."""
+"""The clause that densities integrate to 1: by sums, quadrature, or importance sampling."""
 
 from __future__ import annotations
 

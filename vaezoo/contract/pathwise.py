@@ -1,4 +1,4 @@
-"""The gradient of a draw against that of the density.
+"""The clause that the gradient of a draw is that of the density it has.
 
 For every bounded f of a draw z the pathwise gradient and the score function estimate one number,
 
@@ -40,7 +40,7 @@ __all__ = ["pathwise"]
 STEP = 1e-5  # of a direction of length 1, in float64
 BLOCK = 1000  # draws
 LOOKS = (20, 100)  # blocks: a large error is seen in few, which are all if the draw is followed
-PILOT = 2000  # draws from which directions and baselines are found
+PILOT = 2000  # draws for directions and baselines
 PARALLEL = 0.9  # a cosine
 APPROXIMATE = 0.02  # of a slope: torch's gradients of Gamma and Beta draws are approximations
 NOISE = 6  # a seed: draws that are to be compared start from it
@@ -55,7 +55,7 @@ class Direction(NamedTuple):
 
 
 def pathwise(case: Case) -> None:
-    """Of a posterior: gradients of its draws are those of expectations."""
+    """The gradients of a posterior's draws are those of expectations."""
     smooth = follows_the_draw(case)
     at, places = leaves(_row(case, smooth=smooth))
     with pyro.validation_enabled(False):  # a step may leave what arguments are checked for
@@ -109,13 +109,13 @@ class Features:
         return torch.cat([odd, even, (odd[:, i] * odd[:, j]).sum(-1, keepdim=True)], -1)
 
     def sums(self, values: Tensor) -> tuple[Tensor, ...]:
-        """Of odd ones, of even ones, and the pairs', each (n,)."""
+        """The sums of the odd f, of the even ones, and of that of pairs, each (n,)."""
         size = len(self.centre)
         return tuple(t.sum(-1) for t in values.split([size, size, 1], -1))
 
 
 def _draws(at: Case, block: int) -> Tensor:
-    """(BLOCK, size), the same ones of each distribution."""
+    """Draws (BLOCK, size), of the same noise for every distribution."""
     with own_generator(NOISE + block):
         return at().rsample(torch.Size([BLOCK])).reshape(BLOCK, -1)
 
@@ -140,8 +140,8 @@ def _directions(
 
 
 def _gradients(total: Tensor, places: list[Tensor]) -> list[Tensor]:
-    found = torch.autograd.grad(total, places, allow_unused=True, retain_graph=True)
-    return [torch.zeros_like(p) if g is None else g for g, p in zip(found, places, strict=True)]
+    each = torch.autograd.grad(total, places, allow_unused=True, retain_graph=True)
+    return [torch.zeros_like(p) if g is None else g for g, p in zip(each, places, strict=True)]
 
 
 def _log_q(at: Case, draws: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ def _by_noise(at: Case, f: Features, directions: list[Direction], blocks: int) -
 
 
 def _by_autograd(at: Case, f: Features, directions: list[Direction], blocks: int) -> list[Tensor]:
-    """The same as autograd has it."""
+    """The same means by autograd."""
     places, slopes = [each.place for each in directions], []
     for b in range(blocks):
         of_f = [_gradients(mean, places) for mean in f(_draws(at, b)).mean(0)]
@@ -232,6 +232,6 @@ def _fits(slopes: Tensor, expected: Expected) -> Iterator[tuple[float, float, fl
 
 
 def _p_value(t: float, freedom: int) -> float:
-    """Of Student's t, both sides, by Wallace's approximation (1959, Annals of Math. Stat. 30)."""
+    """Two-sided, of Student's t, by Wallace's approximation (1959, Annals of Math. Stat. 30)."""
     z = math.sqrt(freedom * math.log1p(t * t / freedom)) * (8 * freedom + 1) / (8 * freedom + 3)
     return math.erfc(z / math.sqrt(2))

@@ -12,6 +12,16 @@ name                  what                                        needs
 `semi_supervised`     unlabelled and labelled batches, side by    two of the above
                       side
 ====================  ==========================================  =====================
+
+The other files:
+
+    binarising                          how bytes become x in [0, 1]
+    passes                              as many passes over data as training takes
+    batches, labels, pixels             what people hand over, made tensors or refused
+    counts, indices                     the same for whole numbers and for indices
+    downloads, patience, _torchvision   official files, fetched once
+    idx, mat                            the formats of MNIST's and of SVHN's files
+    make_digits                         the script that made the digits that ship
 """
 
 from vaezoo.data.colour_digits import ColourDigits, colour_digits

@@ -1,4 +1,4 @@
-"""torchvision beside a CPU-only torch: imported late, and made to work, for the user's own use too.
+"""torchvision, imported late, and made to work beside a CPU-only torch, for the user too.
 
 The torchvision wheel on the package index is built for CUDA. Beside a CPU-only torch its compiled
 operators do not load, and ``import torchvision`` then fails with ``operator torchvision::nms does
@@ -50,7 +50,7 @@ def watch() -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds one module, where the others do."""
+    """Finds `torchvision.extension` where the other finders do, and gives it a `_Loader`."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -58,15 +58,15 @@ class _Finder(MetaPathFinder):
         if name != _EXTENSION:
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
-        found = (finder.find_spec(name, path, target) for finder in others)
-        spec = next((spec for spec in found if spec is not None), None)
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader)
         return spec
 
 
 class _Loader(Loader):
-    """Loads it as Python would, and then declares what it lacks."""
+    """Loads `torchvision.extension` as Python would, and then declares what it lacks."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader

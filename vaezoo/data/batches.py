@@ -1,4 +1,4 @@
-"""A batch as it comes from loaders, lists and arrays, made tensors or refused."""
+"""Batches as they come from loaders, lists and arrays, made tensors or refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ keys image, label: make tuples of it, [(b["image"], b["label"]) for b in …]
 
 
 def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
-    """One tensor of a batch.
+    """One element of a batch as a tensor, where `like` is.
 
     Example:
         >>> as_tensor([[1.0]], torch.zeros(1, dtype=torch.float64)).dtype
@@ -48,17 +48,17 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     if isinstance(value, Tensor):
         return value if like is None else value.to(like.device, non_blocking=True)
     try:
-        found = from_array(value)
+        tensor = from_array(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{EXPECTED}, got a {type(value).__name__} in it ({error})") from error
     if like is None:
-        return found
-    dtype = like.dtype if found.is_floating_point() else found.dtype
-    return found.to(like.device, dtype)
+        return tensor
+    dtype = like.dtype if tensor.is_floating_point() else tensor.dtype
+    return tensor.to(like.device, dtype)
 
 
 def from_array(value: Any) -> Tensor:
-    """A tensor of what is an array, has one inside, as tables of pandas do, or is numbers in lists.
+    """A tensor of an array, of what becomes one (a table of pandas), or of numbers in lists.
 
     Raises:
         TypeError, ValueError, RuntimeError: as torch has it.
@@ -69,7 +69,7 @@ def from_array(value: Any) -> Tensor:
     """
     array = value.__array__() if hasattr(value, "__array__") else value
     if not getattr(getattr(array, "flags", None), "writeable", True):
-        array = array.copy()  # a tensor could be written to
+        array = array.copy()  # torch warns of memory that may not be written
     return torch.as_tensor(array)
 
 
@@ -84,7 +84,7 @@ def _columns(batch: Any) -> list[Any]:
 
 
 def _is_one(batch: Any) -> bool:
-    """Whether lists are the nested numbers of one tensor, rather than several of them."""
+    """Whether a list is the nested numbers of one tensor, rather than several tensors."""
     if not isinstance(batch[0], list | int | float):
         return False
     try:

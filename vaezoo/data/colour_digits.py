@@ -10,8 +10,8 @@ in luminance, so that every digit can be read, and the factors behind each scene
 disentanglement can be measured.
 
 References:
-    Reading digits in natural images with unsupervised feature learning (Netzer, Wang, Coates,
-    Bissacco, Wu and Ng, 2011), for the pictures that these imitate
+    Netzer, Wang, Coates, Bissacco, Wu, Ng. Reading Digits in Natural Images with Unsupervised
+    Feature Learning. 2011 (the pictures that these imitate).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from torch.nn import functional
 from vaezoo.data.counts import as_count
 from vaezoo.data.digits import digits
 from vaezoo.data.images import Images
+
+__all__ = ["ColourDigits", "colour_digits"]
 
 BLOCK = 500  # scenes made at a time; both numbers of digits are multiples of it
 CONTRAST = 0.4  # between ink and paper in luminance, at least
@@ -48,12 +50,13 @@ class ColourDigits(Images):
     ``scale``      (N,)        size of the digit, 1 as in MNIST
     ``shear``      (N,)        slant to the left, pixels per pixel
     ``texture``    (N,)        strength of the uneven light
-    ``neighbours`` bool (N, 2) is there a digit to the left, to the right
+    ``neighbours`` bool (N, 2) whether there is a digit to the left, to the right
     =============  ==========  =========================================================
 
-    >>> images = colour_digits("test", n=50)
-    >>> images[images.labels == 7].factors["source"].tolist()
-    [0, 17, 26, 34, 36, 41]
+    Example:
+        >>> images = colour_digits("test", n=50)
+        >>> images[images.labels == 7].factors["source"].tolist()
+        [0, 17, 26, 34, 36, 41]
     """
 
     def __init__(self, pixels: Tensor, labels: Tensor, *, factors: dict[str, Tensor], name: str):
@@ -79,13 +82,14 @@ def colour_digits(split: str = "train", *, n: int | None = None, seed: int = 0) 
     Raises:
         ValueError: the split is unknown, or n is below 1.
 
-    >>> images = colour_digits("test", n=50)
-    >>> images
-    ColourDigits(colour_digits test, 50 × 3×32×32, none)
-    >>> images.labels[:8].tolist()
-    [7, 2, 1, 0, 4, 1, 4, 9]
-    >>> sorted(images[:3].factors)[:3], images[:3].factors["shift"].shape
-    (['background', 'foreground', 'neighbours'], torch.Size([3, 2]))
+    Example:
+        >>> images = colour_digits("test", n=50)
+        >>> images
+        ColourDigits(colour_digits test, 50 × 3×32×32, none)
+        >>> images.labels[:8].tolist()
+        [7, 2, 1, 0, 4, 1, 4, 9]
+        >>> sorted(images[:3].factors)[:3], images[:3].factors["shift"].shape
+        (['background', 'foreground', 'neighbours'], torch.Size([3, 2]))
     """
     sources = digits(split, binarisation="none")
     n = len(sources) if n is None else as_count("n", n)
@@ -132,6 +136,7 @@ def _factors(sources: Images, start: int, generator: Generator) -> dict[str, Ten
 
 
 def _muted(colour: Tensor) -> Tensor:
+    """Colours (n, 3), less bright than they come: three tenths towards their grey."""
     return torch.lerp(colour, colour.mean(-1, keepdim=True), 0.3)
 
 

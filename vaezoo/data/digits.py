@@ -1,8 +1,9 @@
 """The digits that ship with the package: a part of MNIST that needs no network.
 
+Source and licence of the data: ``digits.LICENSE.txt`` beside this file.
+
 References:
-    Gradient-based learning applied to document recognition (LeCun, Bottou, Bengio and Haffner,
-    1998). Source and licence of the data: ``digits.LICENSE.txt`` beside this file.
+    LeCun, Bottou, Bengio, Haffner. Gradient-Based Learning Applied to Document Recognition. 1998.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def digits(split: str = "train", *, binarisation: str = "dynamic", seed: int = 0
 
     Args:
         split: ``train`` or ``test``.
-        binarisation: ``dynamic``, ``static``, ``threshold`` or ``none``; see `Images`.
+        binarisation: ``dynamic``, ``static``, ``threshold`` or ``none``; see
+            `vaezoo.data.binarising`.
         seed: of the draw that ``static`` fixes.
 
     Raises:

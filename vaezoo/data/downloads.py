@@ -23,7 +23,7 @@ from vaezoo.data.patience import open_within
 
 __all__ = ["data_root", "fetched", "intact"]
 
-TIMEOUT = 30.0  # seconds without an answer, and until the rate below is asked for
+TIMEOUT = 30.0  # seconds without an answer, and after which the rate below is asked for
 _SLOWEST = 1000  # bytes a second, on average
 _LARGEST = 2**31  # bytes of one file; the largest of SVHN has 1.3e9
 _CHUNK = 2**16
@@ -104,16 +104,16 @@ def _download(address: str, file: Path, md5: str) -> Path:
     partial = file.with_name(f".vaezoo-{secrets.token_hex(8)}.partial")
     try:
         with partial.open("xb") as stream, open_within(address, TIMEOUT) as answer:
-            found = _copy(answer, stream)
-        if found != md5:
-            raise ConnectionError(f"what came has the checksum {found}, not {md5}")
+            checksum = _copy(answer, stream)
+        if checksum != md5:
+            raise ConnectionError(f"what came has the checksum {checksum}, not {md5}")
         return partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def _copy(answer: HTTPResponse, stream: IO[bytes]) -> str:
-    """Copy what comes, unless it stalls, trickles or never ends; its checksum."""
+    """Copy what comes, unless it stalls, trickles or never ends; returns its checksum."""
     start, length, digest = time.monotonic(), 0, _md5()
     while chunk := answer.read1(_CHUNK):
         stream.write(chunk)

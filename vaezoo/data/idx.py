@@ -1,4 +1,4 @@
-"""The file format of MNIST and its kin: a short header, then bytes."""
+"""Files as MNIST and its kin have them: a short header, then bytes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _array(stream: IO[bytes] | gzip.GzipFile, most: int) -> np.ndarray:
 
 
 def _read(stream: IO[bytes] | gzip.GzipFile, n: int) -> bytearray:
-    """n bytes, with no more memory than there are."""
+    """The next n bytes, with no more memory than there are bytes."""
     content = bytearray()
     while len(content) < n:
         chunk = stream.read(min(_CHUNK, n - len(content)))

@@ -1,22 +1,4 @@
-"""Pictures resident in memory as bytes, scaled and binarised one batch at a time.
-
-A grey pixel is not an outcome of a Bernoulli, so every set of images says how it becomes one:
-
-============  =============================================  ==========================
-binarisation  x                                              drawn
-============  =============================================  ==========================
-``dynamic``   Bernoulli(pixel / 255)                         afresh for every batch
-``static``    Bernoulli(pixel / 255)                         once, when the set is made
-``threshold`` 1 where pixel >= 128, else 0                   never
-``none``      pixel / 255, grey                              never
-============  =============================================  ==========================
-
-The choice moves a test likelihood of MNIST by about two nats, so results are comparable only
-within one row.
-
-References:
-    On the quantitative analysis of deep belief networks (Salakhutdinov and Murray, 2008)
-"""
+"""Pictures resident in memory as bytes, scaled and binarised one batch at a time."""
 
 from __future__ import annotations
 
@@ -30,15 +12,13 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from vaezoo.data.bernoulli import bernoulli
+from vaezoo.data.binarising import bernoulli, check_binarisation, scaled
 from vaezoo.data.counts import as_count
 from vaezoo.data.indices import as_number, as_rows
 from vaezoo.data.labels import integer_labels
 from vaezoo.data.pixels import as_pixels, check_pixels
 
-__all__ = ["Images", "check_binarisation"]
-
-BINARISATIONS = ("dynamic", "static", "threshold", "none")
+__all__ = ["Images"]
 
 
 class Images(Dataset[tuple[Tensor, ...]]):
@@ -51,7 +31,8 @@ class Images(Dataset[tuple[Tensor, ...]]):
         pixels: uint8, shape (N, C, H, W), a tensor or a NumPy array, which is not copied.
         labels: classes from 0, shape (N,), integers in a tensor, an array or a list; -1 where an
             image has no label; or None.
-        binarisation: ``dynamic``, ``static``, ``threshold`` or ``none``; see this module.
+        binarisation: ``dynamic``, ``static``, ``threshold`` or ``none``; see
+            `vaezoo.data.binarising`.
         name: what `repr` calls the set.
         seed: of the draw that ``static`` fixes; PyTorch's global generator is left alone.
 
@@ -249,26 +230,12 @@ class Images(Dataset[tuple[Tensor, ...]]):
             pixels = self.pixels.index_select(0, index)
         else:
             pixels = self.pixels[index]
-        dtype = torch.get_default_dtype()
-        if self.binarisation == "dynamic":
-            x = bernoulli(pixels, generator, dtype=dtype)
-        elif self.binarisation == "threshold":
-            x = (pixels >= 128).to(dtype)
-        else:
-            x = pixels.to(dtype).div_(255)
+        x = scaled(pixels, self.binarisation, generator)
         return (x,) if self.labels is None else (x, self.labels[index])
 
 
-def check_binarisation(binarisation: str) -> None:
-    """Raise ValueError for an unknown name, before a loader spends time on a download."""
-    if binarisation not in BINARISATIONS:
-        raise ValueError(
-            f"binarisation must be one of {', '.join(BINARISATIONS)}, got {binarisation!r}"
-        )
-
-
 def _classes(labels: Any, pixels: Tensor) -> Tensor:
-    found = integer_labels(labels, len(pixels))
-    if found.device.type != "meta" and (low := int(found.min())) < -1:
+    classes = integer_labels(labels, len(pixels))
+    if classes.device.type != "meta" and (low := int(classes.min())) < -1:
         raise ValueError(f"labels must be classes from 0, or -1 for no label, got {low}")
-    return found
+    return classes

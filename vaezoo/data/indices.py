@@ -13,7 +13,7 @@ __all__ = ["as_number", "as_rows"]
 
 
 def as_number(index: Any) -> int | None:
-    """The index as an int, if it is one number.
+    """The index as an int if it is one number, else None.
 
     Example:
         >>> as_number(np.int64(3)), as_number([3]), as_number(True)

@@ -48,7 +48,7 @@ def as_labels(y: Any, n: int, classes: int, *, one_for_all: bool = False) -> Ten
 
 
 def integer_labels(y: Any, n: int, *, one_for_all: bool = False) -> Tensor:
-    """`as_labels` without a look at the values, for which an accelerator would have to wait.
+    """`as_labels` without a check of the values, for which an accelerator would have to wait.
 
     Example:
         >>> integer_labels([7], 1)

@@ -1,4 +1,4 @@
-"""Makes ``digits.npz`` from the four official files of MNIST, packed (.gz) or not.
+"""A script that makes ``digits.npz`` from the four official files of MNIST, packed (.gz) or not.
 
     python -m vaezoo.data.make_digits FOLDER
 
@@ -15,6 +15,8 @@ from zipfile import ZIP_LZMA, ZipFile, ZipInfo
 import numpy as np
 
 from vaezoo.data.idx import read_idx
+
+__all__ = ["make_digits"]
 
 SIZES = {"train": 10_000, "test": 2_000}
 STEMS = {"train": "train", "test": "t10k"}

@@ -1,12 +1,11 @@
-"""SVHN's files: MATLAB level 5, of which one layout is read, and nothing is taken on trust.
+"""Files of MATLAB level 5, of which numbers are read, and nothing is taken on trust.
 
 A file is a header of 128 bytes and then elements. Each has a tag, its type and its number of bytes,
 and is padded to eight. A variable is an element `miMATRIX` of elements: flags, dimensions, name,
-values; it may lie, compressed by zlib, in an element `miCOMPRESSED`, as in the official files. In
-each file `X` is uint8 32×32×3×N in Fortran's order and `y` has N labels, with 10 for the digit 0.
+values; it may lie, compressed by zlib, in an element `miCOMPRESSED`, as in SVHN's files.
 
 References:
-    MAT-File Format (The MathWorks, 2024), chapter 1, "Level 5 MAT-file format"
+    The MathWorks. MAT-File Format. 2024, chapter 1, "Level 5 MAT-file format".
 """
 
 from __future__ import annotations
@@ -15,46 +14,27 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 
-__all__ = ["read_svhn"]
+__all__ = ["DEFLATE", "NUMBERS", "UINT8", "Variable", "variables"]
+
+UINT8, NUMBERS = 9, range(6, 16)  # classes: 6 is double, 7 single, the others integers
+DEFLATE = 1032  # the most by which zlib can shrink
 
 _TYPES = {
     1: "<i1", 2: "<u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9: "<f8", 12: "<i8",
     13: "<u8"
 }  # fmt: skip
 _MATRIX, _COMPRESSED = 14, 15
-_UINT8, _NUMBERS = 9, range(6, 16)  # classes: 6 is double, 7 single, the others integers
 _COMPLEX = 0x0800
-_IMAGE = (32, 32, 3)
-_DEFLATE = 1032  # the most by which zlib can shrink
 _CHUNK = 2**20
 _ELEMENTS = 1000  # in one file
 
 
-def read_svhn(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 (N, 3, 32, 32) and labels int64 (N,), in which 10 has become 0.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is no such file, or it is damaged.
-    """
-    with file.open("rb") as stream:
-        size = file.stat().st_size
-        try:
-            return _images(stream, size)
-        except Exception as error:  # zlib's, struct's, NumPy's, and those of this module
-            raise ValueError(
-                f"{file} is not a .mat file with X and y as SVHN has them, or it is damaged "
-                f"({error}); delete it and download it again"
-            ) from error
-
-
-class _Variable(NamedTuple):
-    """What a variable says of itself, and where its values begin."""
+class Variable(NamedTuple):
+    """What a variable says of itself, and the source that its values are read from."""
 
     name: str
     kind: int
@@ -79,45 +59,28 @@ class _Variable(NamedTuple):
         return content.view(dtype)
 
 
-def _images(stream: IO[bytes], size: int) -> tuple[np.ndarray, np.ndarray]:
-    start = stream.read(128)
-    if len(start) < 128 or start[124:] != b"\x00\x01IM":
-        raise ValueError("it does not begin as a level-5 file does; in MATLAB save it with -v7")
-    found: dict[str, np.ndarray] = {}
-    for variable in _variables(stream, size):
-        if variable.name == "X" and "X" not in found:
-            found["X"] = _pixels(variable)
-        elif variable.name == "y" and "y" not in found:
-            found["y"] = _labels(variable, most=size * _DEFLATE // math.prod(_IMAGE))
-    if missing := {"X", "y"} - found.keys():
-        raise ValueError(f"it holds no {' and no '.join(sorted(missing))}")
-    if len(found["X"]) != len(found["y"]):
-        raise ValueError(f"X has {len(found['X'])} images and y {len(found['y'])} labels")
-    return found["X"], found["y"]
-
-
 class _Source:
-    """Bytes in order, of a file or of what a part of it unpacks to; no more than are asked for."""
+    """The bytes of a file's part in order, unpacked if need be, no more than are asked for."""
 
     def __init__(self, stream: IO[bytes], nbytes: int, packed: bool) -> None:
         self.stream, self.left = stream, nbytes
-        self.most = nbytes * _DEFLATE if packed else nbytes  # of bytes that may still come out
+        self.most = nbytes * DEFLATE if packed else nbytes  # of bytes that may still come out
         self.unpacker = zlib.decompressobj() if packed else None
 
     def read(self, n: int) -> bytes:
-        """n bytes."""
+        """The next n bytes."""
         out = np.empty(self.check(n), np.uint8)
         self.into(out)
         return out.tobytes()
 
     def check(self, n: int) -> int:
-        """n, if so many may come."""
+        """Return n, if so many bytes may still come."""
         if n > self.most:
             raise ValueError(f"{n:,} bytes are announced, and there can be {self.most:,}")
         return n
 
     def into(self, out: np.ndarray) -> None:
-        """Fill an array of bytes."""
+        """Fill an array with the next bytes."""
         self.most -= len(out)
         done = 0
         while done < len(out):
@@ -154,8 +117,19 @@ class _Source:
             raise ValueError("a compressed part has another length than it says")
 
 
-def _variables(stream: IO[bytes], size: int) -> Iterator[_Variable]:
-    """Each variable's description; its values are read, or not, before the next is asked for."""
+def variables(stream: IO[bytes], size: int) -> Iterator[Variable]:
+    """Each variable's description; its values are read, or not, before the next is asked for.
+
+    Args:
+        stream: a file, from its first byte.
+        size: how many bytes it has.
+
+    Raises:
+        ValueError: it is no file of this kind, or it is damaged.
+    """
+    start = stream.read(128)
+    if len(start) < 128 or start[124:] != b"\x00\x01IM":
+        raise ValueError("it does not begin as a level-5 file does; in MATLAB save it with -v7")
     position = 128
     for _ in range(_ELEMENTS):
         if position == size:
@@ -175,7 +149,7 @@ def _variables(stream: IO[bytes], size: int) -> Iterator[_Variable]:
     raise ValueError(f"it has more than {_ELEMENTS} elements")
 
 
-def _described(source: _Source) -> _Variable:
+def _described(source: _Source) -> Variable:
     flags = _small(source, 6, 8)
     dimensions = _small(source, 5, 32 * 4)
     name = _small(source, 1, 64).decode("ascii")
@@ -186,7 +160,7 @@ def _described(source: _Source) -> _Variable:
     word = struct.unpack("<I", flags[:4])[0]
     if word & _COMPLEX:
         raise ValueError(f"{name} is complex")
-    return _Variable(name, word & 0xFF, shape, kind, nbytes, small, source)
+    return Variable(name, word & 0xFF, shape, kind, nbytes, small, source)
 
 
 def _tag(source: _Source) -> tuple[int, int, bytes]:
@@ -208,26 +182,3 @@ def _small(source: _Source, expected: int, most: int) -> bytes:
             f"an element of type {kind} with {nbytes} bytes is not one of type {expected}"
         )
     return content or source.read(nbytes + -nbytes % 8)[:nbytes]
-
-
-def _pixels(x: _Variable) -> np.ndarray:
-    """Turned in place, because half a million images are many."""
-    if (x.kind, x.type) != (_UINT8, 2) or x.shape[:3] != _IMAGE or len(x.shape) not in (3, 4):
-        kind = "uint8" if x.kind == _UINT8 else f"class {x.kind}"
-        raise ValueError(f"X must be uint8 of shape (32, 32, 3, N), got {kind} {x.shape}")
-    pixels = x.values().reshape(-1, *_IMAGE[::-1])
-    for start in range(0, len(pixels), 1000):
-        block = pixels[start : start + 1000]
-        block[:] = block.swapaxes(2, 3).copy()
-    return pixels
-
-
-def _labels(y: _Variable, most: int) -> np.ndarray:
-    n = math.prod(y.shape)
-    if y.kind not in _NUMBERS or len(y.shape) != 2 or n not in y.shape or n > most:
-        raise ValueError(f"y must be numbers of shape (N, 1), got class {y.kind} {y.shape}")
-    values = y.values()
-    labels = values.astype(np.int64)
-    if (labels != values).any() or labels.min() < 0 or labels.max() > 10:
-        raise ValueError("the labels in y must be whole numbers from 1 to 10, 10 for the digit 0")
-    return labels % 10

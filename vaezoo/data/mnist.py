@@ -1,9 +1,9 @@
 """MNIST and Fashion-MNIST, from the files of the cache folder that `downloads` describes.
 
 References:
-    Gradient-based learning applied to document recognition (LeCun, Bottou, Bengio and Haffner,
-    1998); Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms (Xiao,
-    Rasul and Vollgraf, 2017)
+    LeCun, Bottou, Bengio, Haffner. Gradient-Based Learning Applied to Document Recognition. 1998.
+    Xiao, Rasul, Vollgraf. Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+    Algorithms. 2017. arXiv:1708.07747.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from vaezoo.data._torchvision import datasets
+from vaezoo.data.binarising import check_binarisation
 from vaezoo.data.downloads import data_root, fetched, intact
 from vaezoo.data.idx import read_idx
-from vaezoo.data.images import Images, check_binarisation
+from vaezoo.data.images import Images
 
 __all__ = ["fashion_mnist", "mnist"]
 
@@ -50,7 +51,8 @@ def mnist(
 
     Args:
         split: ``train`` or ``test``.
-        binarisation: ``dynamic``, ``static``, ``threshold`` or ``none``; see `Images`.
+        binarisation: ``dynamic``, ``static``, ``threshold`` or ``none``; see
+            `vaezoo.data.binarising`.
         root: the cache folder; see `vaezoo.data.downloads`.
         seed: of the draw that ``static`` fixes.
         download: False never uses the network.
@@ -116,7 +118,7 @@ def _idx_images(
 
 
 def _array(kind: str, file: Path, download: bool) -> np.ndarray:
-    """From the unpacked file if there is one, else from the packed one, in memory."""
+    """The values of the unpacked file if there is one, else of the packed one, in memory."""
     if file.exists():
         if not intact(file, _UNPACKED[kind][file.name]):
             raise OSError(

@@ -1,4 +1,4 @@
-"""Passes over data: images or any iterable of batches, again and again until there were enough."""
+"""Passes over data: `Images` or any iterable of batches, again and again until it is enough."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ def passes(
     drop_last: bool = False,
     dtype: torch.dtype | None = None,
 ) -> tuple[Iterator[Any], int | None]:
-    """The batches of as many passes as it takes, and their number where it is known.
+    """The batches of as many passes as it takes, and how many batches that is, where known.
 
     Args:
+        data: `Images`, or any iterable of batches.
+        batch_size: for `Images` only.
+        steps, epochs: how many batches, or how many passes; 10 passes by default.
         drop_last: leave out a last batch that is smaller, of `Images` or semi-supervised ones.
         dtype: of the pixels of `Images`; torch's default one by default.
 
@@ -39,9 +42,10 @@ def passes(
             one is no whole number of at least 1; while iterating, the data hold no batch, or
             cannot be iterated over again.
 
-    >>> batches, total = passes(["a", "b"], 100, steps=3, epochs=None)
-    >>> list(batches), total
-    (['a', 'b', 'a'], 3)
+    Example:
+        >>> batches, total = passes(["a", "b"], 100, steps=3, epochs=None)
+        >>> list(batches), total
+        (['a', 'b', 'a'], 3)
     """
     if steps is not None and epochs is not None:
         raise ValueError("give steps or epochs, not both")
@@ -84,6 +88,7 @@ def one_pass(
     """The batches of one pass.
 
     Args:
+        data: `Images`, or any iterable of batches.
         batch_size: for `Images` only.
         drop_last: leave out a last batch that is smaller, of `Images` or semi-supervised ones.
         dtype: of the pixels of `Images`; torch's default one by default.
@@ -92,8 +97,9 @@ def one_pass(
     Raises:
         TypeError, ValueError: data are no iterable of batches.
 
-    >>> one_pass(["a", "b"], 100)
-    ['a', 'b']
+    Example:
+        >>> one_pass(["a", "b"], 100)
+        ['a', 'b']
     """
     check_data(data)
     if isinstance(data, Images):
@@ -117,29 +123,21 @@ def check_data(data: Any) -> None:
     Raises:
         ValueError, TypeError: it is one batch, a data set of single images, or no iterable.
 
-    >>> check_data(torch.zeros(7, 1, 28, 28))
-    Traceback (most recent call last):
-    ...
-    ValueError: a tensor is not an iterable of batches: wrap it in data.Images, or in a list
+    Example:
+        >>> check_data(torch.zeros(7, 1, 28, 28))
+        Traceback (most recent call last):
+        ...
+        ValueError: a tensor is not an iterable of batches: wrap it in data.Images, or in a list
     """
     if isinstance(data, Images):
         return
+    _refuse_one_batch(data)
     kind = type(data).__name__
-    if isinstance(data, Tensor):
-        raise ValueError(
-            "a tensor is not an iterable of batches: wrap it in data.Images, or in a list"
-        )
-    if hasattr(data, "__array__"):  # of NumPy, or a table of pandas
-        raise ValueError(
-            f"a {kind} is not an iterable of batches: put arrays of images (N, *x_shape) in a list"
-        )
     if isinstance(data, Mapping | str | bytes):
         raise ValueError(
             f"data must be data.Images or an iterable of batches, got a {kind}: put batches in a "
             "list, [(x, y)]"
         )
-    if isinstance(data, tuple) and len(data) > 1 and _is_labels(data[-1]):
-        raise ValueError("a tuple (x, y) is one batch: put it in a list, [(x, y)]")
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         raise ValueError(
             f"a {kind} yields single images: give batches, "
@@ -149,8 +147,18 @@ def check_data(data: Any) -> None:
         raise TypeError(f"data must be data.Images or an iterable of batches, got a {kind}")
 
 
-def _is_labels(value: Any) -> bool:
-    return getattr(value, "ndim", None) == 1
+def _refuse_one_batch(data: Any) -> None:
+    if isinstance(data, Tensor):
+        raise ValueError(
+            "a tensor is not an iterable of batches: wrap it in data.Images, or in a list"
+        )
+    if hasattr(data, "__array__"):  # of NumPy, or a table of pandas
+        raise ValueError(
+            f"a {type(data).__name__} is not an iterable of batches: put arrays of images "
+            "(N, *x_shape) in a list"
+        )
+    if isinstance(data, tuple) and len(data) > 1 and getattr(data[-1], "ndim", None) == 1:
+        raise ValueError("a tuple (x, y) is one batch: put it in a list, [(x, y)]")
 
 
 def _cast(batches: Iterable[Any], dtype: torch.dtype | None) -> Iterator[Any]:
@@ -174,18 +182,19 @@ class _SemiSupervised:
 def length_of(data: Data, batch_size: int, *, drop_last: bool = False) -> int | None:
     """The number of batches in one pass, where it is known.
 
-    >>> length_of(["a", "b"], 100), length_of(iter("ab"), 100)
-    (2, None)
+    Example:
+        >>> length_of(["a", "b"], 100), length_of(iter("ab"), 100)
+        (2, None)
     """
     if isinstance(data, Images):
-        return _parts(len(data), as_count("batch_size", batch_size), drop_last)
+        return _batches_of(len(data), as_count("batch_size", batch_size), drop_last)
     if isinstance(data, SemiSupervisedBatches):
-        return _parts(len(data.unlabelled), data.batch_size, drop_last)
+        return _batches_of(len(data.unlabelled), data.batch_size, drop_last)
     try:
         return len(data)  # type: ignore[arg-type]
     except TypeError:
         return None
 
 
-def _parts(n: int, size: int, drop_last: bool) -> int:
+def _batches_of(n: int, size: int, drop_last: bool) -> int:
     return n // size if drop_last else -(-n // size)

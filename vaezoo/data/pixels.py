@@ -37,14 +37,19 @@ def as_pixels(pixels: Any) -> Tensor:
     if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8:
         raise TypeError(
             "pixels must be a uint8 tensor or array with values 0 to 255, got "
-            f"{_kind(pixels)}. {_remedy(pixels)}"
+            f"{_type_name(pixels)}. {_remedy(pixels)}"
         )
     check_pixels(pixels)
     return pixels
 
 
 def check_pixels(pixels: Tensor, *, last: str = "pixels.permute(0, 3, 1, 2)") -> None:
-    """Raise ValueError unless a tensor has the shape (N, C, H, W), and an image."""
+    """Raise ValueError unless a tensor has the shape (N, C, H, W), with at least one image.
+
+    Args:
+        pixels: of any dtype.
+        last: the line that mends pixels whose channels come last.
+    """
     shape = tuple(pixels.shape)
     expected = f"pixels must have the shape (N, C, H, W), got {shape}"
     if len(shape) == 3:
@@ -77,7 +82,7 @@ def _remedy(pixels: Any) -> str:
     return f"Whole numbers from 0 to 255 become one by x.{byte}"
 
 
-def _kind(value: object) -> str:
+def _type_name(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}"
     return str(value.dtype) if isinstance(value, Tensor) else f"a {type(value).__name__}"

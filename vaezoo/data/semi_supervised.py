@@ -14,16 +14,17 @@ __all__ = ["SemiSupervisedBatches", "semi_supervised"]
 
 
 class SemiSupervisedBatches:
-    """What `semi_supervised` returns: iterate over it as often as you like.
+    """What `semi_supervised` returns, to iterate over as often as you like.
 
     Each iteration is one pass over the unlabelled images and yields ``(x, x_labelled, y_labelled)``
     with x of shape (n, C, H, W), x_labelled (m, C, H, W) and y_labelled int64 (m,).
 
-    >>> from vaezoo.data import digits
-    >>> images = digits("test")
-    >>> batches = semi_supervised(images, images.labelled(20), batch_size=1500)
-    >>> [tuple(x.shape) for x, _, _ in batches]
-    [(1500, 1, 28, 28), (500, 1, 28, 28)]
+    Example:
+        >>> from vaezoo.data import digits
+        >>> images = digits("test")
+        >>> batches = semi_supervised(images, images.labelled(20), batch_size=1500)
+        >>> [tuple(x.shape) for x, _, _ in batches]
+        [(1500, 1, 28, 28), (500, 1, 28, 28)]
     """
 
     def __init__(
@@ -110,19 +111,25 @@ def semi_supervised(
             f"both sets must have one shape, got {unlabelled.x_shape} and {labelled.x_shape}"
         )
     batch_size = as_count("batch_size", batch_size)
-    size = min(batch_size, len(labelled)) if labelled_batch_size is None else labelled_batch_size
-    if not 1 <= (size := as_count("labelled_batch_size", size, least=0)) <= len(labelled):
-        raise ValueError(
-            f"labelled_batch_size must be between 1 and the {len(labelled)} labelled images, "
-            f"got {size}"
-        )
+    size = _labelled_size(labelled_batch_size, batch_size, len(labelled))
     return SemiSupervisedBatches(
         unlabelled, labelled, batch_size=batch_size, labelled_batch_size=size
     )
 
 
+def _labelled_size(size: int | None, batch_size: int, n: int) -> int:
+    """How many of the n labelled images come at a time."""
+    if size is None:
+        return min(batch_size, n)
+    if not 1 <= (size := as_count("labelled_batch_size", size, least=0)) <= n:
+        raise ValueError(
+            f"labelled_batch_size must be between 1 and the {n} labelled images, got {size}"
+        )
+    return size
+
+
 def _split(images: Images) -> tuple[Images, Images]:
-    """Those without a label, and those with one."""
+    """The images without a label, and those with one."""
     labelled = None if images.labels is None else images.labels >= 0
     if labelled is None or labelled.all() or not labelled.any():
         have = "all" if labelled is not None and labelled.all() else "none"

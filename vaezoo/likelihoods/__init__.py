@@ -11,10 +11,11 @@ x is a floating-point tensor of the model's dtype in every one of them, levels a
 """
 
 from vaezoo.likelihoods.base import Likelihood
-from vaezoo.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
+from vaezoo.likelihoods.bernoulli import Bernoulli
 from vaezoo.likelihoods.categorical import Categorical
+from vaezoo.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from vaezoo.likelihoods.counts import NegativeBinomial, Poisson
-from vaezoo.likelihoods.logistic import DiscretizedLogistic
+from vaezoo.likelihoods.discretized_logistic import DiscretizedLogistic
 from vaezoo.likelihoods.normal import Normal
 
 __all__ = [

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from vaezoo import arguments
 from vaezoo.components import Component
-from vaezoo.leading import over_leading
 from vaezoo.networks import MLP
+from vaezoo.networks.leading import over_leading
 
 __all__ = ["Likelihood"]
 
@@ -20,16 +20,30 @@ class Likelihood(Component):
     """p(x|z[, y]): `forward(z[, y])` returns a distribution with event shape x_shape.
 
     It must accept leading dimensions in z and y, as `_decode` does for any network. Subclasses say
-    by `_outputs` what their network puts out, where that is not x_shape, and by `counts` that x are
-    counts: a member's default encoder then sees log(1 + x).
+    by `output_shape` what their network puts out, where that is not x_shape (attributes that it
+    reads are set before `super().__init__`, which asks for it), and by `counts` that x are counts:
+    a member's default encoder then sees log(1 + x).
 
     Args:
         z_dim: latent size.
         x_shape: shape of one observation: (C, H, W) for images, (genes,) for counts of genes.
         hidden: widths of the hidden layers of the default `MLP`.
         classes: number of classes of y; 0 for p(x|z).
-        network: your own module from codes (N, z_dim), and labels (N,) if any, to (N, *x_shape), or
-            to `_outputs`.
+        network: your own module from codes (N, z_dim), and labels (N,) if any, to
+            (N, *output_shape()).
+
+    Example:
+        >>> import torch
+        >>> from vaezoo.networks import positive
+        >>> class Wide(Likelihood):
+        ...     def output_shape(self):  # of a mean and a scale for each number
+        ...         return (*self.x_shape, 2)
+        ...
+        ...     def forward(self, z, y=None):
+        ...         loc, raw = self._decode(z, y).unbind(-1)
+        ...         return dist.Normal(loc, positive(raw)).to_event(len(self.x_shape))
+        >>> Wide(10, (3,))(torch.zeros(7, 10)).event_shape
+        torch.Size([3])
     """
 
     counts: ClassVar[bool] = False
@@ -49,13 +63,13 @@ class Likelihood(Component):
         self.hidden = arguments.shape("hidden", hidden)
         self.classes = arguments.size("classes", classes, least=0)
         self.network = (
-            MLP((self.z_dim,), self.hidden, self._outputs(), classes=self.classes)
+            MLP((self.z_dim,), self.hidden, self.output_shape(), classes=self.classes)
             if network is None
             else arguments.module("network", network)
         )
 
-    def _outputs(self) -> tuple[int, ...]:
-        """Shape of the network's output for one code."""
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what the network puts out for one code."""
         return self.x_shape
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:

@@ -1,30 +1,20 @@
-"""Pixels that are 0 or 1, and pixels anywhere between.
-
-References:
-    Loaiza-Ganem, Cunningham. The continuous Bernoulli: fixing a pervasive error in variational
-    autoencoders. 2019. arXiv:1907.06845.
-"""
+"""The likelihood of pixels that are 0 or 1."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import pyro.distributions as dist
-import torch
-from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
 from vaezoo.likelihoods.base import Likelihood
 
-__all__ = ["Bernoulli", "ContinuousBernoulli"]
-
-NEAR_ZERO = 0.25  # logits below it are expanded in a power series
+__all__ = ["Bernoulli"]
 
 
 class Bernoulli(Likelihood):
     """Independent Bernoulli pixels, parametrised by logits.
 
     Example:
+        >>> import torch
         >>> p = Bernoulli(10, (1, 28, 28))(torch.zeros(7, 10))
         >>> p.batch_shape, p.event_shape
         (torch.Size([7]), torch.Size([1, 28, 28]))
@@ -47,99 +37,3 @@ class Bernoulli(Likelihood):
                 " load the data with binarisation='dynamic', 'static' or 'threshold', or use "
                 "likelihoods.ContinuousBernoulli, DiscretizedLogistic or Normal for grey images"
             )
-
-
-class ContinuousBernoulli(Likelihood):
-    """Independent grey pixels with density C(λ) e^{λx} on [0, 1], λ the network's logits.
-
-    C(λ) = λ / (e^λ - 1) is what a Bernoulli likelihood of grey pixels leaves out (Loaiza-Ganem,
-    Cunningham 2019, equations 5 and 6, where λ = log(p / (1 - p))). It is a density: log p(x|z)
-    may be positive, and is not to be compared with that of levels or of bits.
-
-    Example:
-        >>> p = ContinuousBernoulli(1, (1,), network=torch.nn.Identity())(torch.tensor([[2.0]]))
-        >>> round(p.log_prob(torch.ones(1, 1)).item(), 4)
-        0.8386
-    """
-
-    def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """Return p(x|z[, y])."""
-        return _ContinuousBernoulli(self._decode(z, y)).to_event(len(self.x_shape))
-
-    def check(self, x: Tensor) -> None:
-        """Raise ValueError if a pixel lies outside [0, 1]."""
-        outside = (x < 0) | (x > 1)
-        if outside.any():
-            raise ValueError(
-                "a ContinuousBernoulli likelihood needs pixels in [0, 1], got "
-                f"{x[outside][0].item():.4g}: divide bytes by 255, load the data with "
-                "binarisation='none', or use likelihoods.Normal for other real numbers"
-            )
-
-
-class _ContinuousBernoulli(TorchDistribution):
-    """The continuous Bernoulli by its natural parameter.
-
-    torch's own goes through p = sigmoid(logit), which in float32 is clamped from a logit of 15.9
-    on: its normaliser stops growing there, and the density at a logit of 30 integrates to 0.53.
-    Here log C is a function of the logit, with the even part of
-
-        log((e^λ - 1) / λ) = λ/2 + log(sinh(λ/2) / (λ/2))
-
-    as a power series where |λ| is small, so that value and gradient have no 0/0 in either branch.
-    """
-
-    arg_constraints: ClassVar[dict[str, Any]] = {"logits": constraints.real}
-    support = constraints.unit_interval
-
-    def __init__(self, logits: Tensor, *, validate_args: bool | None = None) -> None:
-        self.logits = logits
-        super().__init__(logits.shape, validate_args=validate_args)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> _ContinuousBernoulli:
-        """The same distribution over a larger batch."""
-        return _ContinuousBernoulli(self.logits.expand(batch_shape), validate_args=False)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """λ (x - ½) - log(sinh(λ/2) / (λ/2))."""
-        if self._validate_args:
-            self._validate_sample(value)
-        return self.logits * (value - 0.5) - self._log_sinhc()
-
-    def _split(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Whether |λ| is small; |λ|, made NEAR_ZERO there; λ², made 0 elsewhere."""
-        size = self.logits.abs()
-        small = size < NEAR_ZERO
-        return small, size.clamp(min=NEAR_ZERO), torch.where(small, self.logits, 0).square()
-
-    def _log_sinhc(self) -> Tensor:
-        small, size, square = self._split()
-        series = square / 24 * (1 - square / 120 * (1 - square / 63 * (1 - square * 3 / 160)))
-        return torch.where(small, series, size / 2 + torch.log(-torch.expm1(-size) / size))
-
-    @property
-    def mean(self) -> Tensor:
-        """E[x] = ½ + the derivative of log(sinh(λ/2) / (λ/2))."""
-        small, size, square = self._split()
-        series = self.logits / 12 * (1 - square / 60 * (1 - square / 42 * (1 - square / 40)))
-        tail = (-size).exp()
-        exact = self.logits.sign() * (0.5 + tail / (1 - tail) - 1 / size)
-        return 0.5 + torch.where(small, series, exact)
-
-    @property
-    def variance(self) -> Tensor:
-        """Var[x] = 1/λ² - 1 / (4 sinh²(λ/2))."""
-        small, size, square = self._split()
-        series = (1 - square / 20 * (1 - square * 5 / 126 * (1 - square * 7 / 200))) / 12
-        tail = (-size).exp()
-        return torch.where(small, series, size.pow(-2) - tail / (1 - tail).square())
-
-    @torch.no_grad()
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """By the inverse of the distribution function, from the side where x is likely."""
-        size = self.logits.abs().clamp(min=torch.finfo(self.logits.dtype).eps)
-        u = torch.rand(
-            self._extended_shape(sample_shape), dtype=size.dtype, device=self.logits.device
-        )
-        x = (-torch.log1p(u * torch.expm1(-size)) / size).clamp(0, 1)
-        return torch.where(self.logits > 0, 1 - x, x)

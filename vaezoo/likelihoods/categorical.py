@@ -1,15 +1,13 @@
-"""Levels and categories, numbered from 0."""
+"""The likelihood of levels and categories, numbered from 0."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyro.distributions as dist
-import torch
 from torch import Tensor, nn
 
-from vaezoo import arguments
+from vaezoo import arguments, distributions
 from vaezoo.likelihoods.base import Likelihood
 
 __all__ = ["Categorical"]
@@ -26,6 +24,7 @@ class Categorical(Likelihood):
         network: your own module from codes (and labels) to (*x_shape, levels) logits.
 
     Example:
+        >>> import torch
         >>> likelihood = Categorical(10, (30,), levels=4)
         >>> likelihood(torch.zeros(7, 10)).sample().dtype
         torch.float32
@@ -34,8 +33,6 @@ class Categorical(Likelihood):
         >>> bool(torch.allclose(likelihood(torch.zeros(1, 10)).mean, expected))
         True
     """
-
-    levels: int
 
     def __init__(
         self,
@@ -47,16 +44,16 @@ class Categorical(Likelihood):
         network: nn.Module | None = None,
         levels: int = 2,
     ) -> None:
-        # before nn.Module's __init__, which _outputs is called in
-        self.__dict__["levels"] = arguments.size("levels", levels, least=2)
+        self.levels = arguments.size("levels", levels, least=2)  # first: `output_shape` reads it
         super().__init__(z_dim, x_shape, hidden=hidden, classes=classes, network=network)
 
-    def _outputs(self) -> tuple[int, ...]:
+    def output_shape(self) -> tuple[int, ...]:
+        """(*x_shape, levels)."""
         return (*self.x_shape, self.levels)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return p(x|z[, y])."""
-        return _FloatCategorical(logits=self._decode(z, y)).to_event(len(self.x_shape))
+        return distributions.FloatCategorical(logits=self._decode(z, y)).to_event(len(self.x_shape))
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError if a value is no integer in 0..levels-1."""
@@ -70,22 +67,3 @@ class Categorical(Likelihood):
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, levels={self.levels})"
-
-
-class _FloatCategorical(dist.Categorical):
-    """A Categorical whose outcomes are floats, so that they have a mean and fit a float batch."""
-
-    @property
-    def mean(self) -> Tensor:
-        """Σ_k k P(k)."""
-        count = self._num_events
-        levels = torch.arange(count, dtype=self.logits.dtype, device=self.logits.device)
-        return self.probs @ levels
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw levels, in the dtype of the logits."""
-        return super().sample(torch.Size(sample_shape)).to(self.logits.dtype)
-
-    def enumerate_support(self, expand: bool = True) -> Tensor:
-        """All levels along a new first dimension."""
-        return super().enumerate_support(expand=expand).to(self.logits.dtype)

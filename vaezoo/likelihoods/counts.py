@@ -1,4 +1,4 @@
-"""Counts, for observations that are not pictures.
+"""Likelihoods of counts, for observations that are not pictures.
 
 An encoder that is shown raw counts puts out means and scales as far from 1 as they are. A member's
 own encoder sees log(1 + x) instead; give a posterior of yours `log1p=True`.
@@ -16,14 +16,13 @@ from collections.abc import Sequence
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
+from vaezoo import distributions
 from vaezoo.likelihoods.base import Likelihood
 
 __all__ = ["NegativeBinomial", "Poisson"]
 
 BOUND = 15.0  # of a log rate and of a log inverse dispersion
-LARGE = 64.0  # from here on log Γ is expanded in a series
 
 
 class Poisson(Likelihood):
@@ -31,8 +30,9 @@ class Poisson(Likelihood):
 
     The log of the rate is the natural parameter: the gradient by it is x - rate, and counts that
     differ by factors are as near for the network as those that differ by units. A softplus would
-    have to put out the counts themselves. The tanh is h but for 1% while |h| < 2.6, and keeps rates
-    within 3e-7 and 3e6, where float32 has neither 0 nor ∞; unlike a clamp it leaves a gradient.
+    have to put out the counts themselves. The bound differs from h by less than 1 % for |h| < 2.6,
+    and keeps rates within 3e-7 and 3e6, where float32 has neither 0 nor ∞; unlike a clamp it leaves
+    a gradient.
 
     Example:
         >>> p = Poisson(1, (1,), network=nn.Identity())(torch.zeros(7, 1))
@@ -83,8 +83,8 @@ class NegativeBinomial(Likelihood):
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return p(x|z[, y])."""
         log_mean, log_r = _bounded(self._decode(z, y)), _bounded(self.raw_r)
-        found = _NegativeBinomial(log_r.exp(), logits=log_mean - log_r)
-        return found.to_event(len(self.x_shape))
+        counts = distributions.NegativeBinomial(log_r.exp(), logits=log_mean - log_r)
+        return counts.to_event(len(self.x_shape))
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError if a value is no count."""
@@ -103,28 +103,3 @@ def _check_counts(name: str, x: Tensor) -> None:
             f"{x[wrong][0].item():.4g}: give the raw counts, not normalised or logged ones, or use "
             "likelihoods.Normal for real numbers"
         )
-
-
-class _NegativeBinomial(dist.NegativeBinomial):
-    """torch's takes log Γ(x + r) and log Γ(r) apart: at r = 1e6 float32 is 0.1 nats off or more."""
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """log P(x), r the `total_count` and μ/r the exponential of the logits."""
-        if self._validate_args:
-            self._validate_sample(value)
-        r, logits = self.total_count, self.logits
-        powers = value * logsigmoid(logits) + r * logsigmoid(-logits)
-        return powers + _log_rising(value, r) - torch.lgamma(value + 1)
-
-
-def _log_rising(x: Tensor, r: Tensor) -> Tensor:
-    """log Γ(x + r) - log Γ(r), from LARGE on the difference of two Stirling series."""
-    small, large = r.clamp(max=LARGE), r.clamp(min=LARGE)
-    series = x * large.log() + (large + x - 0.5) * torch.log1p(x / large) - x
-    series = series + _stirling(large + x) - _stirling(large)
-    return torch.where(r < LARGE, torch.lgamma(x + small) - torch.lgamma(small), series)
-
-
-def _stirling(r: Tensor) -> Tensor:
-    """What log Γ(r) has beyond (r - ½) log r - r + ½ log 2π, to 1e-12 from LARGE on."""
-    return (1 - 1 / (30 * r.square())) / (12 * r)

@@ -1,4 +1,4 @@
-"""Real numbers with Normal noise."""
+"""The likelihood of real numbers, as means with Normal noise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Normal"]
 class Normal(Likelihood):
     """Independent Normal pixels around the network's output; the variance does not depend on z.
 
-    With the seed's variance of 1/10 the density of a pixel can exceed 1, so log p(x|z) may be
+    With the reference variance of 1/10 the density of a pixel can exceed 1, so log p(x|z) may be
     positive: its constant is -D/2 log(2π/10), +713.79 nats for 3×32×32 images.
 
     Args:
@@ -50,10 +50,9 @@ class Normal(Likelihood):
         super().__init__(z_dim, x_shape, hidden=hidden, classes=classes, network=network)
         if not 0 < variance < math.inf:
             raise ValueError(f"variance must be a positive number, got {variance}")
+        which = "learn_variance must be False, 'shared' or 'pixel'"
         if learn_variance not in (False, True, "shared", "pixel"):
-            raise ValueError(
-                f"learn_variance must be False, 'shared' or 'pixel', got {learn_variance!r}"
-            )
+            raise ValueError(f"{which}, got {learn_variance!r}")
         self.variance = arguments.number("variance", variance)
         # True, as in checkpoints from before there was "pixel"
         self.learn_variance = True if learn_variance == "shared" else learn_variance

@@ -11,8 +11,8 @@ The programs observe x. `pyro.infer.Predictive` therefore gives back the x that 
     >>> drawn.shape, torch.equal(drawn[0], x)
     (torch.Size([3, 5, 1, 28, 28]), False)
 
-`pyro.render_model(vae.model, model_args=(x,))` is a graph, drawn by graphviz's program `dot`, which
-pip does not install; its `.source` is text, and needs the Python package only.
+`pyro.render_model(vae.model, model_args=(x,))` is a diagram, drawn by graphviz's program `dot`,
+which pip does not install; its `.source` is text, and needs the Python package only.
 """
 
 from vaezoo.models.adgm import ADGM

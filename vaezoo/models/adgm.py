@@ -35,6 +35,7 @@ from vaezoo.components import Component
 from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
+from vaezoo.models.batches import tensor_like
 from vaezoo.models.parts import Part, mean_of
 from vaezoo.networks import PairMLP
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
@@ -63,7 +64,7 @@ class ADGM(LatentVariableModel):
             `posteriors` reads a pair by `network=PairMLP(…)`.
 
     Example:
-        >>> print(*ADGM()._story(), sep=chr(10))
+        >>> print(*ADGM().equations(), sep=chr(10))
         p(y) = Categorical(10), uniform
         p(z) = StandardNormal(100)
         p(x|z, y) = Bernoulli(1×28×28)
@@ -146,22 +147,11 @@ class ADGM(LatentVariableModel):
         Not q(y|x) = E[q(y|x, a)], which only draws could estimate: at the mean an image has one
         class, whenever it is asked for.
         """
-        x = as_tensor(x, self._tensor_like())
+        x = as_tensor(x, tensor_like(self))
         with one_thread(), in_mode(self, False):
             a = mean_of(self.auxiliary_posterior(x))
             probabilities: Tensor = self.classifier((x, a)).probs
         return probabilities
-
-    def _story(self) -> list[str]:
-        return [
-            f"p(y) = Categorical({self.classes}), uniform",
-            f"p(z) = {self.prior!r}",
-            f"p(x|z, y) = {self.likelihood!r}",
-            f"p(a|x, z, y) = {self.auxiliary!r}",
-            f"q(a|x) = {self.auxiliary_posterior!r}",
-            f"q(y|x, a) = {self.classifier!r}",
-            f"q(z|x, a, y) = {self.posterior!r}",
-        ]
 
 
 def _normal_of_pair(

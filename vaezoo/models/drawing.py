@@ -1,25 +1,67 @@
-"""What a member is given to draw from: numbers of images, labels and codes."""
+"""Drawing from a member: images from its model, codes from its guide."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from pyro import poutine
 from torch import Tensor
 
 from vaezoo import arguments
+from vaezoo.components import outside_param_store
+from vaezoo.data.labels import as_labels
+from vaezoo.models.batches import as_batch, as_label_tensor, tensor_like
+from vaezoo.models.parts import AtMeans
+from vaezoo.programs.pair import required_arguments
+from vaezoo.scopes import in_mode, one_thread
 
-__all__ = ["as_codes", "drawing", "how_many", "is_drawing"]
+if TYPE_CHECKING:
+    from vaezoo.models.base import LatentVariableModel
+
+__all__ = ["encode", "is_drawing", "sample"]
 
 _drawing: ContextVar[bool] = ContextVar("drawing", default=False)
 
 
+@torch.no_grad()
+def sample(model: LatentVariableModel, n: Any, /, *, y: Any, mean: bool, **latents: Any) -> Tensor:
+    """`LatentVariableModel.sample`, given the values of some latents by their names."""
+    if y is None and required_arguments(model.model) > 1:
+        kind = type(model).__name__
+        raise ValueError(f"{kind} has no p(y): say which classes to draw, sample(y=…)")
+    x, given = _conditions(model, n, y, latents)
+    batch = [x, given["y"]] if "y" in given else [x]
+    # uncondition lifts x (and y) off the data; condition then fixes what was asked for
+    program: Callable[..., Any] = poutine.uncondition(model.model)
+    program = poutine.condition(program, data=given)
+    with one_thread(), in_mode(model, False), outside_param_store(), _within_drawing():
+        site = poutine.trace(program).get_trace(*batch).nodes["x"]
+        images: Tensor = site["fn"].mean if mean else site["value"]
+    return images.expand(x.shape)
+
+
+@torch.no_grad()
+def encode(model: LatentVariableModel, x: Any, y: Any, latent: str) -> Tensor:
+    """`LatentVariableModel.encode`, of a latent by its name."""
+    if latent not in model._latents():
+        raise ValueError(f"{type(model).__name__} has {_latents_of(model)}, got {latent!r}")
+    with one_thread(), in_mode(model, False), outside_param_store(), AtMeans():
+        batch = [t for t in as_batch(model, x, y) if t is not None]
+        code: Tensor = poutine.trace(model.guide).get_trace(*batch).nodes[latent]["value"]
+    return code
+
+
+def is_drawing() -> bool:
+    """Whether images are being drawn: those a program is called with only say how many."""
+    return _drawing.get()
+
+
 @contextlib.contextmanager
-def drawing() -> Iterator[None]:
-    """Within it images are to be drawn: those a program is called with only say how many."""
+def _within_drawing() -> Iterator[None]:
     token = _drawing.set(True)
     try:
         yield
@@ -27,13 +69,29 @@ def drawing() -> Iterator[None]:
         _drawing.reset(token)
 
 
-def is_drawing() -> bool:
-    """Whether we are within `drawing`."""
-    return _drawing.get()
+def _conditions(
+    model: LatentVariableModel, n: Any, y: Any, latents: Mapping[str, Any]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Images that say how many to draw, and the values that codes and labels are to have."""
+    if unknown := sorted(latents.keys() - model._latents()):
+        takes = f"{type(model).__name__}.sample takes n, y, z, mean, and {_latents_of(model)}"
+        raise TypeError(f"{takes}, got {unknown[0]!r}")
+    given = {name: _as_codes(model, name, v) for name, v in latents.items() if v is not None}
+    labels = None if y is None else as_label_tensor(model, y)
+    n = _how_many(n, list(given.values()), labels)
+    if labels is not None:
+        one = labels.reshape(()) if labels.shape == (1,) else labels
+        given["y"] = as_labels(one, n, model.classes, one_for_all=True)
+    return tensor_like(model).new_zeros(n, *model.x_shape), given
 
 
-def as_codes(name: str, value: Any, size: int, like: Tensor) -> Tensor:
+def _latents_of(model: LatentVariableModel) -> str:
+    return f"the latents {', '.join(model._latents())}"
+
+
+def _as_codes(model: LatentVariableModel, name: str, value: Any) -> Tensor:
     """Codes (n, size) as a tensor; numbers that are no tensor take on the model's dtype."""
+    size, like = model._event(name)[0], tensor_like(model)
     if isinstance(value, Tensor) and value.dtype != like.dtype:
         raise ValueError(
             f"expected codes {name} of dtype {like.dtype} like the model's parameters, got "
@@ -49,12 +107,8 @@ def as_codes(name: str, value: Any, size: int, like: Tensor) -> Tensor:
     return codes
 
 
-def how_many(n: Any, codes: list[Tensor], labels: Tensor | None) -> int:
-    """n, or the number of codes, or that of labels; one code is for all.
-
-    Raises:
-        ValueError: n and codes differ.
-    """
+def _how_many(n: Any, codes: list[Tensor], labels: Tensor | None) -> int:
+    """n, or the number of codes, or that of labels; one code is for all."""
     lengths = {len(t) for t in codes} - {1}
     if len(lengths) > 1:
         raise ValueError(f"codes must be as many, got {sorted(lengths)}")

@@ -63,19 +63,16 @@ class FSVAE(LatentVariableModel):
     ) -> None:
         names = ("x_shape", "z_dim")
         x_shape, z_dim = arguments.shape_first(type(self).__name__, names, x_shape, z_dim)
-        hidden, classes = (
-            arguments.shape("hidden", hidden),
-            arguments.size("classes", classes, least=2),
-        )
-        log1p = getattr(likelihood, "counts", False)
-        encoder: dict[str, Any] = {"hidden": hidden, "classes": classes, "log1p": log1p}
+        hidden = arguments.shape("hidden", hidden)
+        classes = arguments.size("classes", classes, least=2)
+        encoder: dict[str, Any] = {"hidden": hidden, "log1p": getattr(likelihood, "counts", False)}
         super().__init__(
             x_shape,
             z_dim,
             classes=classes,
             prior=prior or StandardNormal(z_dim),
             likelihood=likelihood or _normal(z_dim, x_shape, hidden[::-1], classes),
-            posterior=posterior or DiagonalNormal(x_shape, z_dim, **encoder),
+            posterior=posterior or DiagonalNormal(x_shape, z_dim, classes=classes, **encoder),
         )
         self.hidden = hidden
 
@@ -90,23 +87,12 @@ class FSVAE(LatentVariableModel):
         with self.images(x, y):
             return pyro.sample("z", self.posterior(x, y))
 
-    def sample(
-        self,
-        n: int | None = None,
-        *,
-        y: Tensor | Sequence[int] | int | None = None,
-        z: Tensor | None = None,
-        mean: bool = True,
-    ) -> Tensor:
-        """Draw images of the classes y, which have to be given: there is no p(y) to draw from."""
-        if y is None:
-            raise ValueError("FSVAE has no p(y): say which classes to draw, sample(y=…)")
-        return super().sample(n, y=y, z=z, mean=mean)
-
 
 def _normal(z_dim: int, x_shape: Sequence[int], hidden: Sequence[int], classes: int) -> Normal:
-    """The default likelihood. Content has to switch hidden units, which labels that start as a
-    linear layer starts them learn slowly: colours and slant then take all of z, and y is ignored.
+    """The default likelihood, whose labels start large.
+
+    Content has to switch hidden units. Labels initialised like a linear layer learn this too
+    slowly: colours and slant then take all of z, and y is ignored.
     """
     network = MLP((z_dim,), hidden, x_shape, classes=classes, label_scale=10.0)
     return Normal(z_dim, x_shape, hidden=hidden, classes=classes, network=network)

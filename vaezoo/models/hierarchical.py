@@ -10,7 +10,7 @@
 The guide climbs from x to z2, the model descends from z2 to x. The KL of z2 has a closed form, at
 the z1 that was drawn. That of z1 has none: p(z1|z2) depends on z2, which is drawn later, from a
 q(z2|z1) that depends on z1. Taken in closed form at a z2 that belongs to one z1, it would average
-over z1 and hold z2 still. `vaezoo.traces` sees this by the order of the sites, and takes
+over z1 and hold z2 still. `vaezoo.programs.run` sees this by the order of the sites, and takes
 log q - log p of the sample.
 
     L_m(x) = E_q[ log 1/m Σ_i p(x|z1_i) p(z1_i|z2_i) p(z2_i) / q(z1_i|x) q(z2_i|z1_i) ]
@@ -47,7 +47,7 @@ __all__ = ["HierarchicalVAE"]
 class HierarchicalVAE(LatentVariableModel):
     """A VAE with two stochastic layers; `z1` is the one beside the image, `z2` the one above.
 
-    `encode` gives E_q[z1|x]; that is the z of `sample`.
+    `encode` gives E_q[z1|x]; that is the z of `sample`, which takes z2 too.
 
     Args:
         x_shape: shape of one image.
@@ -59,7 +59,7 @@ class HierarchicalVAE(LatentVariableModel):
             p(x|z1), q(z1|x) and q(z2|z1) in place of the default ones.
 
     Example:
-        >>> print(*HierarchicalVAE()._story(), sep=chr(10))
+        >>> print(*HierarchicalVAE().equations(), sep=chr(10))
         p(z2) = StandardNormal(50)
         p(z1|z2) = DiagonalNormal(100)
         p(x|z1) = Bernoulli(1×28×28)
@@ -122,27 +122,6 @@ class HierarchicalVAE(LatentVariableModel):
         with self.images(x):
             z1 = pyro.sample("z1", self.posterior(x))
             return pyro.sample("z2", self.upper_posterior(z1))
-
-    def sample(
-        self,
-        n: int | None = None,
-        *,
-        y: Tensor | Sequence[int] | int | None = None,
-        z: Tensor | None = None,
-        mean: bool = True,
-        z2: Tensor | None = None,
-    ) -> Tensor:
-        """Draw images, as `LatentVariableModel.sample` does; z is z1, and z2 can be given too."""
-        return self._draw(n, y, {"z1": z, "z2": z2}, mean)
-
-    def _story(self) -> list[str]:
-        return [
-            f"p(z2) = {self.prior!r}",
-            f"p(z1|z2) = {self.conditional_prior!r}",
-            f"p(x|z1) = {self.likelihood!r}",
-            f"q(z1|x) = {self.posterior!r}",
-            f"q(z2|z1) = {self.upper_posterior!r}",
-        ]
 
 
 def _normal(

@@ -22,6 +22,7 @@ from typing import Any
 from vaezoo import arguments
 from vaezoo.likelihoods import Likelihood
 from vaezoo.models.vae import VAE
+from vaezoo.objectives import IWELBO, Objective
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
 
@@ -69,6 +70,10 @@ class IWAE(VAE):
         if name == "particles":
             return arguments.size("particles", value)
         return super()._checked(name, value)
+
+    def objective(self, data: Any = None) -> Objective:
+        """The importance-weighted bound of m particles."""
+        return IWELBO(self.particles)
 
     def _settings(self) -> list[str]:
         return [f"m = {self.particles} importance samples"]

@@ -43,6 +43,7 @@ from vaezoo.components import Component
 from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
+from vaezoo.models.batches import as_batch, tensor_like
 from vaezoo.models.naming import name_of
 from vaezoo.models.parts import Part, mean_of
 from vaezoo.models.vae import VAE
@@ -57,7 +58,7 @@ class M1M2(LatentVariableModel):
     """M1+M2: `z1` is the code of an image, `z2` the style of that code, y its class.
 
     `model(x)` infers the label, `model(x, y)` is given it. `encode` gives the mean of z2, at the
-    mean of z1; that is the z of `sample`.
+    mean of z1; that is the z of `sample`, which takes z1 too.
 
     Args:
         x_shape: shape of one image.
@@ -70,7 +71,7 @@ class M1M2(LatentVariableModel):
             ones; the second and the last take labels.
 
     Example:
-        >>> print(*M1M2()._story(), sep=chr(10))
+        >>> print(*M1M2().equations(), sep=chr(10))
         p(y) = Categorical(10), uniform
         p(z2) = StandardNormal(50)
         p(z1|z2, y) = DiagonalNormal(50)
@@ -185,38 +186,15 @@ class M1M2(LatentVariableModel):
         class, whenever it is asked for.
         """
         with one_thread(), in_mode(self, False):
-            z1 = mean_of(self.posterior(as_tensor(x, self._tensor_like())))
+            z1 = mean_of(self.posterior(as_tensor(x, tensor_like(self))))
             probabilities: Tensor = self.classifier(z1).probs
         return probabilities
-
-    def sample(
-        self,
-        n: int | None = None,
-        *,
-        y: Tensor | Sequence[int] | int | None = None,
-        z: Tensor | None = None,
-        mean: bool = True,
-        z1: Tensor | None = None,
-    ) -> Tensor:
-        """Draw images, as `LatentVariableModel.sample` does; z is z2, and z1 can be given too."""
-        return self._draw(n, y, {"z1": z1, "z2": z}, mean)
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x|z1] at the mean of p(z1|y, z2), at z2 = `encode(x, y)`; the label is as there."""
-        x, y = self._batch(x, y)
+        x, y = as_batch(self, x, y)
         z2 = self.encode(x, y)
         with one_thread(), in_mode(self, False):
             z1 = mean_of(self.conditional_prior(z2, y))
         return self.sample(y=y, z1=z1)
-
-    def _story(self) -> list[str]:
-        return [
-            f"p(y) = Categorical({self.classes}), uniform",
-            f"p(z2) = {self.prior!r}",
-            f"p(z1|z2, y) = {self.conditional_prior!r}",
-            f"p(x|z1) = {self.likelihood!r}",
-            f"q(z1|x) = {self.posterior!r}",
-            f"q(y|z1) = {self.classifier!r}",
-            f"q(z2|z1, y) = {self.upper_posterior!r}",
-        ]

@@ -1,21 +1,23 @@
-"""What a member's parts are, and running them at their means."""
+"""The slots of a member, and taking the means of what it draws."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from vaezoo.components import Component
+from vaezoo.posteriors import Classifier, Posterior
 
-__all__ = ["AtMeans", "Given", "Part", "mean_of"]
+__all__ = ["AtMeans", "Given", "Part", "flat", "mean_of"]
 
 Given = str | tuple[str, ...]
 
 
 class Part(NamedTuple):
-    """What a member's part is: a kind of component for p or q of one variable, given others.
+    """One slot of a member: the kind of component, the variable it models, what it conditions on.
 
     Variables are named as the programs' sites: x, the label y, and latents. Two that a part takes
     in one argument, as a pair of tensors, stand in a tuple. `y` falls away in members without
@@ -31,13 +33,35 @@ class Part(NamedTuple):
     of: str
     given: tuple[Given, ...] = ()
 
+    def conditions(self, *, labels: bool) -> tuple[Given, ...]:
+        """What it is called with, in a member with labels or without."""
+        return self.given if labels else tuple(v for v in self.given if v != "y")
 
-def mean_of(found: Any) -> Tensor:
+    def left_side(self, *, labels: bool) -> str:
+        """The distribution's name in an equation.
+
+        Example:
+            >>> from vaezoo.models import ADGM
+            >>> ADGM.parts["posterior"].left_side(labels=True)
+            'q(z|x, a, y)'
+        """
+        law = "q" if issubclass(self.kind, Posterior | Classifier) else "p"
+        given = ", ".join(flat(self.conditions(labels=labels)))
+        return f"{law}({self.of}|{given})" if given else f"{law}({self.of})"
+
+
+def flat(given: tuple[Given, ...]) -> Iterator[str]:
+    """The variables one by one, those of a pair too."""
+    for variable in given:
+        yield from (variable,) if isinstance(variable, str) else variable
+
+
+def mean_of(distribution: Any) -> Tensor:
     """The mean of a distribution, or one draw where it is not known."""
     try:
-        mean: Tensor = found.mean
+        mean: Tensor = distribution.mean
     except NotImplementedError:
-        mean = found.sample()
+        mean = distribution.sample()
     return mean
 
 

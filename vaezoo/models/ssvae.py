@@ -34,6 +34,7 @@ from vaezoo import arguments
 from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
+from vaezoo.models.batches import tensor_like
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
 from vaezoo.scopes import in_mode, one_thread
@@ -53,7 +54,7 @@ class SSVAE(LatentVariableModel):
             likelihood and posterior take labels.
 
     Example:
-        >>> print(*SSVAE()._story(), sep=chr(10))
+        >>> print(*SSVAE().equations(), sep=chr(10))
         p(y) = Categorical(10), uniform
         p(z) = StandardNormal(64)
         p(x|z, y) = Bernoulli(1×28×28)
@@ -75,10 +76,8 @@ class SSVAE(LatentVariableModel):
     ) -> None:
         names = ("x_shape", "z_dim")
         x_shape, z_dim = arguments.shape_first(type(self).__name__, names, x_shape, z_dim)
-        hidden, classes = (
-            arguments.shape("hidden", hidden),
-            arguments.size("classes", classes, least=2),
-        )
+        hidden = arguments.shape("hidden", hidden)
+        classes = arguments.size("classes", classes, least=2)
         encoder: dict[str, Any] = {"hidden": hidden, "log1p": getattr(likelihood, "counts", False)}
         super().__init__(
             x_shape,
@@ -111,10 +110,5 @@ class SSVAE(LatentVariableModel):
     def classify(self, x: Tensor) -> Tensor:
         """The class probabilities q(y|x) of images (N, *x_shape), shape (N, classes)."""
         with one_thread(), in_mode(self, False):
-            probabilities: Tensor = self.classifier(as_tensor(x, self._tensor_like())).probs
+            probabilities: Tensor = self.classifier(as_tensor(x, tensor_like(self))).probs
         return probabilities
-
-    def _story(self) -> list[str]:
-        prior, likelihood, posterior = super()._story()
-        label = f"p(y) = Categorical({self.classes}), uniform"
-        return [label, prior, likelihood, f"q(y|x) = {self.classifier!r}", posterior]

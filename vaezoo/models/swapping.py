@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from vaezoo.bare import as_prior
 from vaezoo.components import Component
 from vaezoo.models.naming import name_of, remedy
-from vaezoo.models.parts import Given
+from vaezoo.models.parts import Given, flat
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
+from vaezoo.priors.bare import as_prior
 from vaezoo.scopes import in_mode, one_thread, own_generator
 
 if TYPE_CHECKING:
@@ -113,56 +113,50 @@ def _probe_prior(
     size, of = model._event(model.parts["prior"].of)[0], getattr(prior, "z_dim", None)
     if of not in (None, size):
         raise ValueError(
-            f"prior {prior!r} does not fit {model._shapes()}: its z_dim is {of}, and {size} needed"
+            f"prior {prior!r} does not fit {_sizes(model)}: its z_dim is {of}, and {size} needed"
         )
 
 
 def _probe(model: LatentVariableModel, role: str, part: Component, like: Tensor) -> None:
     """Run a part on zeros, and compare what it returns with what the rest needs."""
-    kind, of, given = model.parts[role]
-    if not model.classes:
-        given = tuple(v for v in given if v != "y")
+    slot = model.parts[role]
+    given = slot.conditions(labels=model.classes > 0)
     for leading in _leads(model, given):
-        with _refusing(model, role, part), _looking(part):
-            found = part(*(_zeros(model, v, leading, like) for v in given))
-        batch = torch.broadcast_shapes(*(leading[v] for v in _flat(given)))
-        shapes, expected = (
-            (tuple(found.batch_shape), tuple(found.event_shape)),
-            (
-                tuple(batch),
-                model._event(of),
-            ),
-        )
+        with _refusing(model, role, part), _without_marks(part):
+            distribution = part(*(_zeros(model, v, leading, like) for v in given))
+        batch = torch.broadcast_shapes(*(leading[v] for v in flat(given)))
+        expected = tuple(batch), model._event(slot.of)
+        shapes = tuple(distribution.batch_shape), tuple(distribution.event_shape)
         if shapes != expected:
             raise ValueError(
-                f"{role} {part!r} does not fit {model._shapes()}: expected batch and event shape "
+                f"{role} {part!r} does not fit {_sizes(model)}: expected batch and event shape "
                 f"{expected}, got {shapes}{_hint(shapes, expected)}"
             )
-    if kind is Posterior and not found.has_rsample:
+    if slot.kind is Posterior and not distribution.has_rsample:
         raise ValueError(
-            f"a posterior must be reparametrised (has_rsample), and {type(found).__name__} is "
-            "not: a mixture can be a prior; as a posterior use DiagonalNormal"
+            f"a posterior must be reparametrised (has_rsample), and {type(distribution).__name__} "
+            "is not: a mixture can be a prior; as a posterior use DiagonalNormal"
         )
 
 
-def _leads(
-    model: LatentVariableModel, given: tuple[Given, ...]
-) -> list[dict[str, tuple[int, ...]]]:
+def _sizes(model: LatentVariableModel) -> str:
+    """A member's class and sizes, for an error."""
+    sizes = [f"{latent}_dim={model._event(latent)[0]}" for latent in model._latents()]
+    classes = [f"classes={model.classes}"] if model.classes else []
+    return f"{type(model).__name__}({', '.join([f'x_shape={model.x_shape}', *sizes, *classes])})"
+
+
+def _leads(model: LatentVariableModel, given: tuple[Given, ...]) -> list[Leads]:
     """Leading dimensions of each variable: two of everything; and particles and every label."""
-    names = list(_flat(given))
-    plain: Leads = dict.fromkeys(names, (2,))
+    names = list(flat(given))
+    two_of_each: Leads = dict.fromkeys(names, (2,))
     taken = {s for name in names for s in model._event(name)}
     # sizes that no dimension of an input has, so that none is taken for another
     particles, images = itertools.islice((n for n in itertools.count(2) if n not in taken), 2)
     many: Leads = {name: (images,) if name == "x" else (particles, images) for name in names}
     if "y" in names:  # every label, where the member sums over them
         many["y"] = (2, 1, 1) if hasattr(model, "classify") else (images,)
-    return [plain] if names in ([], ["x"]) else [plain, many]
-
-
-def _flat(given: tuple[Given, ...]) -> Iterator[str]:
-    for variable in given:
-        yield from (variable,) if isinstance(variable, str) else variable
+    return [two_of_each] if names in ([], ["x"]) else [two_of_each, many]
 
 
 def _like(model: nn.Module, part: nn.Module) -> Tensor:
@@ -180,8 +174,8 @@ def _zeros(model: LatentVariableModel, variable: Given, leading: Leads, like: Te
 
 
 @contextlib.contextmanager
-def _looking(part: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, a generator apart: a look leaves no mark on a part."""
+def _without_marks(part: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients, a generator apart: a trial run leaves no mark on a part."""
     lazy = any(is_lazy(p) for p in part.parameters())  # its weights are drawn now, once for all
     apart = contextlib.nullcontext() if lazy else own_generator()
     with one_thread(), torch.no_grad(), in_mode(part, training=False), apart:
@@ -194,16 +188,16 @@ def _refusing(model: LatentVariableModel, role: str, part: Any) -> Iterator[None
         yield
     except (ValueError, RuntimeError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(
-            f"{role} {part!r} does not fit {model._shapes()}: {error}{_wanted(part)}"
+            f"{role} {part!r} does not fit {_sizes(model)}: {error}{_wanted(part)}"
         ) from error
 
 
 def _wanted(part: Any) -> str:
     """What the network of a part is to put out, where it is the user's own."""
-    network = getattr(part, "network", None)
-    if network is None or getattr(network, "broadcasts", False) or not hasattr(part, "_outputs"):
+    network, shape = getattr(part, "network", None), getattr(part, "output_shape", None)
+    if network is None or shape is None or getattr(network, "broadcasts", False):
         return ""
-    sizes = ", ".join(map(str, part._outputs()))
+    sizes = ", ".join(map(str, shape()))
     return f"; its network is to put out (N, {sizes}), as by a last nn.Unflatten(1, ({sizes},))"
 
 
@@ -214,6 +208,6 @@ def _hint(shapes: Any, expected: Any) -> str:
     if len(wanted) == 2 and (batch, event) != (wanted, inner):
         return (
             ": it is to take particles and labels as leading dimensions, which a network does that "
-            "is given as network=…, and a forward of your own by vaezoo.leading.over_leading"
+            "is given as network=…, and a forward of your own by networks.leading.over_leading"
         )
     return ""

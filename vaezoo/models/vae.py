@@ -8,7 +8,7 @@
 
 At β = 1 this is a lower bound on log p(x); the KL has a closed form, and one sample of z estimates
 the rest. β > 1 presses the posterior towards the prior (β-VAE) and is no bound; what vaezoo
-reports is always the plain bound.
+reports is always the bound at β = 1.
 
 References:
     Kingma, Welling. Auto-Encoding Variational Bayes. 2014. arXiv:1312.6114, equations 3 and 10.
@@ -27,6 +27,8 @@ from torch import Tensor
 from vaezoo import arguments
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
+from vaezoo.objectives import Objective
+from vaezoo.objectives.usual import usual_objective
 from vaezoo.posteriors import DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
 
@@ -77,6 +79,10 @@ class VAE(LatentVariableModel):
 
     def _settings(self) -> list[str]:
         return [] if self.beta == 1 else [f"β = {self.beta}"]
+
+    def objective(self, data: Any = None) -> Objective:
+        """The ELBO, its KL weighted by β."""
+        return usual_objective(self, data, beta=self.beta)
 
     def model(self, x: Tensor) -> Tensor:
         """z ~ p(z), x ~ p(x|z), for images x (N, *x_shape)."""

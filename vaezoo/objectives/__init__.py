@@ -1,8 +1,9 @@
 """What is maximised: one run of a Pyro pair, and how the terms of an image combine.
 
-An objective is a Pyro ELBO that also works in a torch loop. It runs the pair once (`traces.run`)
-and says in `bound` how the terms combine. With w(y, k) = p(x|y, z_k) p(z_k) / q(z_k|x, y), and
-sums over y only where the guide marks y with infer={"enumerate": "parallel"}:
+An objective is a Pyro ELBO that also works in a torch loop. It runs the pair once
+(`vaezoo.programs`) and says in `bound` how the terms combine. With
+w(y, k) = p(x|y, z_k) p(z_k) / q(z_k|x, y), and sums over y only where the guide marks y with
+infer={"enumerate": "parallel"}:
 
     ELBO(β)   = mean_k Σ_y q(y|x) [ rec - β kl + log p(y) - log q(y|x) ]
     IWELBO(K) =        Σ_y q(y|x) [ log mean_k w(y, k) + log p(y) - log q(y|x) ]
@@ -10,13 +11,14 @@ sums over y only where the guide marks y with infer={"enumerate": "parallel"}:
 
 Everything reported is in nats per image (a sum over pixels, a mean over images): neither β, nor
 the batch size, nor the number of particles changes the unit. In `pyro.infer.SVI` an objective's
-loss is therefore 1/N of the stock one, which sums over images: a rate of plain SGD, or a norm to
-clip gradients at, does not transfer from one to the other.
+loss is therefore 1/N of that of Pyro's own, which sums over images: a learning rate of SGD, or a
+norm to clip gradients at, does not transfer from one to the other.
 """
 
 from vaezoo.objectives.base import Objective
 from vaezoo.objectives.elbo import ELBO
-from vaezoo.objectives.importance import IWELBO, Renyi
+from vaezoo.objectives.iwelbo import IWELBO
+from vaezoo.objectives.renyi import Renyi
 from vaezoo.objectives.schedules import Cyclical, Schedule, WarmUp
 from vaezoo.objectives.semi_supervised import SemiSupervised
 

@@ -1,4 +1,4 @@
-"""What every objective shares: one run of the pair, scalars to report, Pyro's methods."""
+"""The base of all objectives: one run of the pair, scalars to report, Pyro's methods."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 from pyro import infer
 from torch import Tensor
 
-from vaezoo.traces import Terms, run
+from vaezoo.programs.run import run
+from vaezoo.programs.terms import Terms
 
-__all__ = ["Objective"]
+__all__ = ["Objective", "Program", "sum_out_labels"]
 
 Program = Callable[..., Any]
 
@@ -29,7 +30,7 @@ class Objective(infer.elbo.ELBO):
         super().__init__(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
 
     def bound(self, terms: Terms) -> Tensor:
-        """The plain bound of each image, shape (N,): what is reported."""
+        """The bound of each image, shape (N,), as it is reported: β and free bits do not count."""
         raise NotImplementedError
 
     def loss_of(self, terms: Terms) -> Tensor:
@@ -48,7 +49,7 @@ class Objective(infer.elbo.ELBO):
         return self.report(self.run(model, guide, *batch))
 
     def report(self, terms: Terms) -> dict[str, Tensor]:
-        """`estimate`, of terms that are there already."""
+        """What `estimate` returns, from the terms of a run that is over."""
         loss = self.loss_of(terms).mean()
         with torch.no_grad():
             return {
@@ -71,11 +72,31 @@ class Objective(infer.elbo.ELBO):
             return self.differentiable_loss(model, guide, *batch).item()
 
     def loss_and_grads(self, model: Program, guide: Program, *batch: Any) -> float:
-        """The loss, after a backward pass: what `SVI.step` calls."""
+        """The loss in nats per image, a number, after a backward pass: what `SVI.step` calls."""
         loss = self.differentiable_loss(model, guide, *batch)
         if loss.requires_grad:
             loss.backward(retain_graph=self.retain_graph)
         return loss.item()
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
-        raise NotImplementedError("vaezoo's objectives read traces through vaezoo.traces.run")
+        raise NotImplementedError("vaezoo's objectives read traces through vaezoo.programs.run.run")
+
+
+def sum_out_labels(terms: Terms, log_w: Tensor) -> Tensor:
+    """Σ_y q(y|x) [ log_w + log p(y) - log q(y|x) ], shape (N,).
+
+    Args:
+        terms: of one run of a pair.
+        log_w: a bound on log p(x|y) for each label and image, shape (L, 1, N), from weights that
+            are combined over the particles.
+
+    Raises:
+        ValueError: a label that is summed out depends on a latent drawn before it, so that
+            particles do not share q(y|x).
+    """
+    if not terms.labels_come_first:
+        raise ValueError(
+            "importance weights sum a label out only where the guide draws it before every other "
+            "latent; use ELBO, or give the labels"
+        )
+    return terms.expect(log_w + terms.log_py - terms.log_qy)[0]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaezoo.objectives.base import Objective
 from vaezoo.objectives.schedules import Schedule
-from vaezoo.traces import Terms
+from vaezoo.programs.terms import Terms
 
 __all__ = ["ELBO"]
 
@@ -22,16 +22,20 @@ class ELBO(Objective):
         rec - β Σ_j max(λ, mean over the batch of KL_j) + log p(y) - log q(y|x)
 
     over latent variables j (one in most members, z1 and z2 in a hierarchical one); the bound
-    reported is the plain one, β = 1 and λ = 0.
+    reported is that of β = 1 and λ = 0.
 
     Args:
-        beta: weight of the KL in the loss (Higgins et al. 2017, equation 4), or a schedule of it.
-        free_bits: λ, nats of KL that each latent variable has free (Kingma et al. 2016.
-            arXiv:1606.04934, equation 15, one group per variable).
+        beta: weight of the KL in the loss (Higgins et al., equation 4), or a schedule of it.
+        free_bits: λ, nats of KL that each latent variable has free (Kingma et al., equation 15,
+            one group per variable).
         particles: draws of the latents per image.
 
     References:
-        Kingma, Welling 2014. arXiv:1312.6114, equation 7.
+        Kingma, Welling. Auto-Encoding Variational Bayes. 2014. arXiv:1312.6114, equation 7.
+        Higgins et al. beta-VAE: Learning Basic Visual Concepts with a Constrained Variational
+        Framework. 2017.
+        Kingma et al. Improved Variational Inference with Inverse Autoregressive Flow. 2016.
+        arXiv:1606.04934.
 
     Example:
         >>> from vaezoo.models import VAE
@@ -71,11 +75,11 @@ class ELBO(Objective):
 
     def report(self, terms: Terms) -> dict[str, Tensor]:
         """The scalars of any objective, and β where it is scheduled."""
-        found = super().report(terms)
+        scalars = super().report(terms)
         if isinstance(self.beta, Schedule):
-            like = found["bound"]
-            found["beta"] = torch.as_tensor(self.beta.value, dtype=like.dtype, device=like.device)
-        return found
+            like = scalars["bound"]
+            scalars["beta"] = torch.as_tensor(self.beta.value, dtype=like.dtype, device=like.device)
+        return scalars
 
     def step(self) -> None:
         """Advance the schedule of β, if there is one."""

@@ -1,8 +1,13 @@
-"""Weights that change in training, such as the β of an ELBO."""
+"""Weights that change in training, such as the β of an ELBO, and where an objective keeps them."""
 
 from __future__ import annotations
 
-__all__ = ["Cyclical", "Schedule", "WarmUp"]
+from collections.abc import Iterator
+from typing import Any
+
+from pyro import infer
+
+__all__ = ["Cyclical", "Schedule", "WarmUp", "objectives_in", "schedules_in"]
 
 
 class Schedule:
@@ -30,7 +35,8 @@ class WarmUp(Schedule):
 
     References:
         Bowman et al. Generating Sentences from a Continuous Space. 2016. arXiv:1511.06349,
-        section 3.1. Sønderby et al. Ladder Variational Autoencoders. 2016. arXiv:1602.02282.
+        section 3.1.
+        Sønderby et al. Ladder Variational Autoencoders. 2016. arXiv:1602.02282.
 
     Example:
         >>> warm_up = WarmUp(4)
@@ -58,7 +64,8 @@ class Cyclical(Schedule):
     """A warm-up over the first `ramp` of every `steps` steps, then `end` until the next.
 
     References:
-        Fu et al. Cyclical Annealing Schedule. 2019. arXiv:1903.10145, equation 6.
+        Fu et al. Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing. 2019.
+        arXiv:1903.10145, equation 6.
 
     Example:
         >>> cyclical = Cyclical(4, ramp=0.5)
@@ -87,6 +94,26 @@ class Cyclical(Schedule):
 
     def __repr__(self) -> str:
         return f"Cyclical({self.steps}, ramp={self.ramp:g}, start={self.start:g}, end={self.end:g})"
+
+
+def objectives_in(objective: infer.elbo.ELBO) -> Iterator[infer.elbo.ELBO]:
+    """An objective and those inside it."""
+    yield objective
+    for value in vars(objective).values():
+        if isinstance(value, infer.elbo.ELBO):
+            yield from objectives_in(value)
+
+
+def schedules_in(objective: infer.elbo.ELBO) -> Iterator[tuple[Any, str]]:
+    """Owner and name of each schedule among the attributes of an objective and of those inside it.
+
+    Example:
+        >>> from vaezoo.objectives import ELBO, SemiSupervised
+        >>> [(o.beta.value, name) for o, name in schedules_in(SemiSupervised(ELBO(WarmUp(4))))]
+        [(0.0, 'beta')]
+    """
+    for owner in objectives_in(objective):
+        yield from ((owner, n) for n, v in vars(owner).items() if isinstance(v, Schedule))
 
 
 def _check(steps: int, start: float, end: float) -> None:

@@ -1,4 +1,4 @@
-"""A bound where some images have labels, and the classifier's share."""
+"""A bound on unlabelled and labelled images, and a loss of the classifier."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class SemiSupervised(Objective):
         labelled_fraction: f; 100 labels of 60,000 images by default.
 
     References:
-        Kingma, Rezende, Mohamed, Welling 2014. arXiv:1406.5298, equations 8 and 9.
+        Kingma, Rezende, Mohamed, Welling. Semi-Supervised Learning with Deep Generative Models.
+        2014. arXiv:1406.5298, equations 8 and 9.
 
     Example:
         >>> import torch

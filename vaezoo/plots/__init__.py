@@ -1,4 +1,4 @@
-"""Figures of images, latent codes and training; each function returns one and shows nothing.
+"""Figures of images, latent codes and training; each function returns a figure and shows nothing.
 
     figure = samples(vae)
     figure.savefig("samples.png")       # in a notebook, a cell that ends in `figure` shows it
@@ -14,12 +14,8 @@ References:
 
 from vaezoo.plots.curves import training_curves
 from vaezoo.plots.grids import image_grid
-from vaezoo.plots.members import (
-    latent_scatter,
-    reconstructions,
-    samples,
-    style_by_content,
-)
+from vaezoo.plots.latents import latent_scatter
+from vaezoo.plots.members import reconstructions, samples, style_by_content
 
 __all__ = [
     "image_grid",

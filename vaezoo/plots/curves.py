@@ -1,4 +1,4 @@
-"""Training curves."""
+"""What training recorded, as curves against steps."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from matplotlib.axes import Axes
 
-from vaezoo.plots.figures import Figure
-from vaezoo.plots.grids import DPI
+from vaezoo.plots.figures import DPI, Figure
 
 __all__ = ["training_curves"]
 
@@ -40,7 +39,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     """
     if not history.get("step") or "bound" not in history:
         raise ValueError(
-            "history must hold step and bound, one record at least, as training.fit returns it; "
+            "history must hold step and bound, one record at least, as training.fit returns it, "
             f"got {', '.join(f'{len(v)} of {k}' for k, v in history.items()) or 'nothing'}"
         )
     names = [name for name in MEANINGS if name in history]
@@ -51,6 +50,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
 
 
 def _curves(axes: Axes, history: Mapping[str, Sequence[float]], name: str) -> None:
+    """Draw a quantity of training, and beside it that of validation if there is one."""
     curves = {"training": name, "validation": f"validation_{name}"}
     shown = {label: history[key] for label, key in curves.items() if key in history}
     # a few records are marked: one alone would make no line

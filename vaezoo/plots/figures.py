@@ -1,4 +1,4 @@
-"""What the functions of this package return: a matplotlib Figure that a notebook can show."""
+"""A matplotlib Figure that a notebook can show, which all functions of this package return."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import io
 
 from matplotlib import figure
 
-__all__ = ["Figure"]
+__all__ = ["DPI", "Figure"]
+
+DPI = 100  # dots per inch, at which an image pixel is a whole number of dots
 
 
 class Figure(figure.Figure):
-    """A `matplotlib.figure.Figure` that shows itself where a cell ends in it.
+    """A `matplotlib.figure.Figure` that shows itself where a notebook's cell ends in it.
 
-    `%matplotlib inline` teaches IPython to draw figures; this one can be drawn without it. After
-    that line IPython draws it as it does any other, once.
+    It needs no `%matplotlib inline`; after that line too it is drawn once, as any other figure is.
 
     Example:
         >>> figure = Figure((1, 1))

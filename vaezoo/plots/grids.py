@@ -1,4 +1,4 @@
-"""Images side by side, a dot or a whole number of dots for every pixel."""
+"""Images side by side, each pixel a whole number of dots."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vaezoo.plots.figures import Figure
+from vaezoo.plots.figures import DPI, Figure
 
 __all__ = ["image_grid"]
 
-
-DPI = 100  # dots per inch, at which an image pixel is a whole number of dots
 PAD = 0.08  # inches around an image grid and its labels
 LARGEST = 1400  # dots; a grid that would be wider or higher is scaled down
 
@@ -48,10 +46,8 @@ def image_grid(
     check_images(images)
     rows, columns = _layout(len(images), rows, columns)
     mosaic = _mosaic(images.detach().float().cpu().clamp(0, 1), rows, columns)
-    side = max(images.shape[2:])
-    # few images are drawn larger than many
-    cell = min(max(560 / max(rows, columns), 56), 160)
-    scale = min(max(1, round(cell / side)), LARGEST / max(mosaic.shape[:2])) / DPI
+    dots = _dots(max(images.shape[2:]), max(rows, columns))
+    scale = min(dots, LARGEST / max(mosaic.shape[:2])) / DPI
     figure = Figure((scale * mosaic.shape[1], scale * mosaic.shape[0]), DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(mosaic.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
@@ -77,6 +73,12 @@ def _layout(n: int, rows: int | None, columns: int | None) -> tuple[int, int]:
     return rows, columns
 
 
+def _dots(side: int, images: int) -> int:
+    """Dots for each pixel of an image, its side in pixels; few images in a row are larger."""
+    cell = min(max(560 / images, 56), 160)
+    return max(1, round(cell / side))
+
+
 def _mosaic(images: Tensor, rows: int, columns: int) -> Tensor:
     """White paper (height, width, C) with the images on it, a little apart."""
     n, channels, height, width = images.shape
@@ -94,7 +96,7 @@ def _ticks(
     if labels is None:
         return [], []
     if len(labels) != n:
-        raise ValueError(f"{name} must be {n}, one for each; got {len(labels)}")
+        raise ValueError(f"{name} must be {n}, one for each, got {len(labels)}")
     # imshow puts the middle of the first pixel at 0
     return [(k + 0.5) * extent / n - 0.5 for k in range(n)], [str(label) for label in labels]
 
@@ -114,21 +116,32 @@ def make_room(figure: Figure) -> Figure:
 
 
 def check_images(images: Tensor) -> None:
+    """Refuse what is no batch of pictures.
+
+    Raises:
+        TypeError, ValueError: as `image_grid`.
+    """
     if not isinstance(images, Tensor) or not images.is_floating_point():
         raise TypeError(
-            f"images must be a floating-point tensor in [0, 1]; got {describe(images)}. Bytes "
+            f"images must be a floating-point tensor in [0, 1], got {describe(images)}. Bytes "
             "become one by x / 255, data.Images by images.tensors()[0]"
         )
     if images.dim() != 4 or images.shape[1] not in (1, 3) or images.numel() == 0:
         raise ValueError(
             "images must have the shape (N, C, H, W), C being 1 (grey) or 3 (colour) and N at "
-            f"least 1; got {describe(images)}. Grey (N, H, W) become so by x.unsqueeze(1)"
+            f"least 1, got {describe(images)}. Grey (N, H, W) become so by x.unsqueeze(1)"
         )
     if images.isnan().any():
         raise ValueError("images hold NaNs: did training diverge? x.nan_to_num() shows the rest")
 
 
 def describe(value: object) -> str:
+    """A value in words: of a tensor its dtype, shape and range.
+
+    Example:
+        >>> describe(torch.zeros(2, 3))
+        'torch.float32 of shape (2, 3) from 0.0 to 0.0'
+    """
     if not isinstance(value, Tensor):
         return type(value).__name__
     span = f" from {value.min()} to {value.max()}" if value.numel() else ""

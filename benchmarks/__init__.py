@@ -1,0 +1,10 @@
+"""What the documents say of quality and speed, measured: each writes JSON and tables to `results/`.
+
+    python -m benchmarks.quality      what members reach by the reference recipe
+    python -m benchmarks.speed        steps, epochs, cold starts and evaluation beside `peers`
+    python -m benchmarks.agreement    compiled steps against eager ones
+    python -m benchmarks.gradients    signal and noise of the guide's gradients
+    python -m benchmarks.flows        one flow of three libraries
+
+Run them from the folder that holds this one.
+"""

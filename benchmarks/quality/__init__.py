@@ -1,0 +1,1 @@
+"""What members reach by the reference recipe: `python -m benchmarks.quality`."""

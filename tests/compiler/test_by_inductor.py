@@ -1,0 +1,187 @@
+"""What Inductor adds to a traced graph: rounding, memory of its own, and graphs on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from compiling import OBJECTIVES, assert_close, batch_of, compiled, step
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from zoo import (
+    images,
+    member,
+)
+
+from vaezoo import Bound, SemiSupervised, data, fit, models
+from vaezoo.evaluation import evaluate
+from vaezoo.objectives import Objective
+
+aten = torch.ops.aten
+
+
+PRODUCTS = ("aten::mm", "aten::addmm", "mkldnn::_linear_pointwise")
+PRODUCTS_ASKED = (aten.mm.default, aten.addmm.default)
+
+
+@pytest.mark.parametrize(
+    ("name", "objective", "dtype"),
+    [
+        ("VAE", "elbo", torch.float32),
+        ("GMVAE", "elbo", torch.float64),
+        ("IWAE", "dreg", torch.float32),
+    ],
+)
+def test_inductor_agrees(name: str, objective: str, dtype: torch.dtype) -> None:
+    """To 1e-5 in float32 and 1e-10 in float64, and the gradients may be changed in place."""
+    bound = Bound(member(name).to(dtype), OBJECTIVES[objective]())
+    batch = batch_of(name, bound.objective, dtype)
+    eager = step(bound, *batch)
+    compiled(bound, *batch, backend="inductor")
+    for _ in range(2):
+        found = step(bound, *batch)
+        assert_close(eager, found, 1e-5 if dtype == torch.float32 else 1e-10)
+        nn.utils.clip_grad_norm_(bound.parameters(), 1e-3)
+    different = step(bound, *batch, seed=2)
+    assert different[0]["loss"] != found[0]["loss"]
+
+
+@pytest.mark.parametrize("leads", [False, True])
+def test_inductor_agrees_at_the_sizes_of_the_reference_networks(
+    monkeypatch: pytest.MonkeyPatch, leads: bool
+) -> None:
+    """Where products are given to oneDNN, and made transposed, by whether it leads: to 1e-5 in float32."""
+    monkeypatch.setattr("vaezoo.compiler.onednn.onednn_leads", lambda: leads)
+    bound, x = Bound(models.VAE()), torch.bernoulli(torch.full((1000, 1, 28, 28), 0.2))
+    eager = step(bound, x)
+    assert_close(eager, step(compiled(bound, x, backend="inductor"), x), 1e-5)
+
+
+def test_a_semi_supervised_step_makes_half_the_products_it_asks_for() -> None:
+    """Those by the same weights at once; unmerged they would be as many as were traced, 50."""
+    bound = Bound(member("SSVAE"), SemiSupervised())
+    batch = batch_of("SSVAE", bound.objective, torch.float32)
+    eager = step(bound, *batch)
+    found = step(compiled(bound, *batch, backend="inductor"), *batch)
+    assert_close(eager, found, 1e-4)
+    graphs: list[GraphModule] = []
+    unmerged = Bound(bound.model, bound.objective)
+    compiled(unmerged, *batch, backend=lambda g, _: graphs.append(g) or g.forward)
+    (asked,) = ([n for n in g.graph.nodes if n.target in PRODUCTS_ASKED] for g in graphs)
+    with torch.profiler.profile() as seen:
+        bound(*batch)
+    made = {e.key: e.count for e in seen.key_averages()}
+    assert sum(made.get(k, 0) for k in PRODUCTS) <= len(asked) / 2
+
+
+def test_a_compiler_that_fails_is_a_warning() -> None:
+    def backend(graph: Any, inputs: Any) -> Any:
+        raise RuntimeError("no C++ compiler\nin detail")
+
+    bound, x = Bound(member("VAE")).compile(backend), images()
+    bound(x)
+    with pytest.warns(UserWarning, match="eagerly: RuntimeError: no C\\+\\+ compiler$"):
+        bound(x)
+    assert_close(step(Bound(bound.model), x), step(bound, x), 1e-6)
+
+
+def test_gradients_share_no_memory() -> None:
+    """Two parameters of one gradient, and one whose gradient is the data: all may be changed."""
+
+    class Twice(Objective):
+        def bound(self, terms: Any) -> Tensor:
+            vae = self.vae
+            return terms.rec[0, 0] * 0 + (vae.a + vae.b).sum() + (vae.c * vae.data).sum()
+
+    vae, x = member("VAE"), images()
+    for name in "abc":
+        setattr(vae, name, nn.Parameter(torch.zeros(3)))
+    vae.data = torch.arange(3.0)
+    objective = Twice()
+    objective.vae = vae
+    bound = compiled(Bound(vae, objective), x, backend="aot_eager")
+    for _ in range(2):
+        step(bound, x)
+        for p in (vae.a, vae.b, vae.c):
+            p.grad.mul_(0.5)
+        assert [vae.a.grad[0].item(), vae.b.grad[0].item()] == [-0.5, -0.5]
+        assert vae.data.tolist() == [0, 1, 2]
+
+
+@pytest.fixture
+def words(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What progress bars say."""
+    from tqdm.auto import tqdm
+
+    found: list[str] = []
+    monkeypatch.setattr(
+        tqdm, "set_postfix_str", lambda self, text, refresh=True: found.append(text)
+    )
+    return found
+
+
+def test_compiled_fit_learns(words: list[str]) -> None:
+    """300 steps on the built-in digits: the same curve as eagerly to 0.5 nats, above -200."""
+    digits = data.digits()[:2000]
+    found = []
+    for compiling in (False, True):
+        torch.manual_seed(0)
+        vae = member("VAE", x_shape=(1, 28, 28), hidden=(64,), z_dim=8)
+        history = fit(vae, digits, steps=300, lr=3e-3, compile=compiling, validation=digits[:200])
+        found.append(history["bound"])
+    assert found[1] == pytest.approx(found[0], abs=0.5)
+    assert found[1][-1] > -200
+    (began,) = (i for i, word in enumerate(words) if word == "compiling")
+    assert re.fullmatch(r"compiled in \d+\.\d s", words[began + 1])
+
+
+def test_evaluation_by_inductor() -> None:
+    """float32, to 1e-5; models and the number of graphs are left as they were."""
+    model, x = member("GMVAE"), images(4)
+    asked = {"particles": (1, 200), "max_decodes": 100, "progress": False}
+    eager = evaluate(model, [x, x.flip(0)], **asked)
+    found = evaluate(model, [x, x.flip(0)], **asked, compile=True)
+    for quantity, estimate in eager.items():
+        assert found[quantity].mean == pytest.approx(estimate.mean, rel=1e-5)
+    assert model.training
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_with_or_without_gradients(gradients: bool) -> None:
+    """A bound compiled for one of them runs the other eagerly."""
+    calls: list[GraphModule] = []
+    bound, x = Bound(member("VAE")), images()
+    bound.compile(lambda g, _: lambda *a: calls.append(g) or g(*a), gradients=gradients)
+    for enabled in (True, False):
+        with torch.set_grad_enabled(enabled):
+            for _ in range(3):
+                assert bound(x)["loss"].requires_grad == enabled
+        assert len(calls) == (2 if gradients or not enabled else 0)
+
+
+def test_graphs_are_kept_on_disk(tmp_path: Path) -> None:
+    """A second process with the same graph compiles nothing; one with another β does."""
+    program = """
+import sys, torch, torch._dynamo.utils
+from vaezoo import ELBO, Bound, models
+torch.manual_seed(0)
+bound = Bound(models.VAE(z_dim=2), ELBO(beta=float(sys.argv[1]))).compile()
+x = torch.zeros(5, 1, 28, 28)
+for _ in range(3):
+    terms = bound(x)
+print(torch._dynamo.utils.counters["inductor"]["fxgraph_cache_hit"], terms["loss"].item())
+"""
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    found = []
+    for beta in ("1", "1", "3"):
+        command = [sys.executable, "-c", program, beta]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found.append(done.stdout.split())
+    assert [hits for hits, _ in found] == ["0", "1", "0"]
+    assert found[0][1] == found[1][1] != found[2][1]

@@ -1,0 +1,17 @@
+"""Training steps of a bound as one compiled graph each.
+
+1. `cache` has the bound run the first batch of a shape eagerly, and hands the second to `trials`.
+2. `tracing` records the step as a graph; `reads` of values are refused, `writes` are undone.
+3. `trials` compares graph and program on another batch, and the `state` that the program keeps in
+   Python, at the `places` where Python keeps things, with that from before.
+4. `guards` note what the step was made from; before each later step `cache` asks if they hold.
+5. `compiled_step` puts the update of `adam` behind the gradients, or hands the gradients out.
+6. `inductor` rewrites the graph by `passes`, whose products may be `onednn`'s, and compiles it,
+   draws kept in order by `noise`.
+
+What fails on the way is a warning, and the bound runs eagerly. Who imports whom:
+
+    cache → trials, compiled_step;  compiled_step → guards, adam, inductor (late: slow to import)
+    trials, guards → tracing, state;  tracing → reads → writes;  state → places
+    adam → tracing;  inductor → noise, passes → onednn
+"""

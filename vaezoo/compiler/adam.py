@@ -1,0 +1,211 @@
+"""Adam's update behind the traced loss and gradients, so that a whole step is one graph.
+
+    (batch, schedules, weights, buffers, rates, steps, moments)  ->  (loss, bound, rec, kl, …)
+
+Weights, moments and numbers of steps are written in place: one kernel updates them all, and no
+Python stands between it and the gradients. Moments and steps are those of a `torch.optim.Adam`,
+which may take any step in between.
+
+References:
+    Kingma, Ba. Adam: A Method for Stochastic Optimization. 2015. arXiv:1412.6980, algorithm 1.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.graph import CodeGen
+
+from vaezoo.compiler.tracing import TracedStep
+
+__all__ = ["UPDATES", "AdamUpdate", "update_for"]
+
+_NEUTRAL_OPTIONS = {"weight_decay": 0, "amsgrad": False, "maximize": False, "differentiable": False}
+
+
+class AdamUpdate:
+    """The updates that an optimizer would make, to be traced behind a loss and its gradients.
+
+    Args:
+        optimizer: a `torch.optim.Adam` for which `fits` is true.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.params: list[Tensor] = list(optimizer.param_groups[0]["params"])
+        self._key: tuple[float, ...] = ()
+        self._rates = torch.empty(0)
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Take the optimizer's state as it is now."""
+        self.states = {p: self.optimizer.state[p] for p in self.params}
+        self.steps = torch.zeros(len(self.states))
+        for i, (p, state) in enumerate(self.states.items()):
+            if state:
+                self.steps[i] = state["step"]
+            else:
+                state.update(exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+            state["step"] = self.steps[i]  # a view: the optimizer and the steps count together
+        self.counts = [state["step"] for state in self.states.values()]
+
+    def follow(self) -> bool:
+        """Re-read the optimizer's state; False if a graph cannot make its update any more."""
+        groups = self.optimizer.param_groups
+        same = len(groups) == 1 and _are_same(groups[0]["params"], self.params)
+        if not same or not _is_adam_alone(self.optimizer):
+            return False
+        states: list[Any] = list(map(self.optimizer.state.get, self.params))
+        known = _are_same(states, self.states.values())
+        if not known or not _are_same([s["step"] for s in states], self.counts):
+            self._adopt()
+        for p in self.params:
+            p.grad = None  # of an earlier step, which was not compiled
+        return True
+
+    @staticmethod
+    def fits(optimizer: torch.optim.Optimizer) -> bool:
+        """Whether it is Adam without further options or hooks, over one group of one dtype.
+
+        Example:
+            >>> p = torch.zeros(2, requires_grad=True)
+            >>> [AdamUpdate.fits(o([p])) for o in (torch.optim.Adam, torch.optim.SGD)]
+            [True, False]
+        """
+        if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
+            return False
+        dtypes = {p.dtype for p in optimizer.param_groups[0]["params"]}
+        return len(dtypes) == 1 and _is_adam_alone(optimizer)
+
+    def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
+        """The last arguments of `extend`'s graph, behind those of the traced step."""
+        averages = (self.states[p][name] for p in leaves for name in ("exp_avg", "exp_avg_sq"))
+        return [self.rates(), self.steps, *averages]
+
+    def rates(self) -> Tensor:
+        """Learning rate, β1, β2 and ε, as the optimizer has them now."""
+        group = self.optimizer.param_groups[0]
+        key = tuple(map(float, (group["lr"], *group["betas"], group["eps"])))
+        if key != self._key:
+            self._key, self._rates = key, torch.tensor(key, dtype=torch.float64)
+        return self._rates
+
+    def extend(self, traced: TracedStep, inputs: list[Tensor]) -> tuple[GraphModule, list[Tensor]]:
+        """The graph of a step with the update behind it, and the leaves that it updates.
+
+        Behind the terms it says whether loss and gradients were finite. Where they were not, it
+        changes nothing.
+        """
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        numbers = {p: i for i, p in enumerate(self.states)}
+        leaves = [p for p in traced.leaves if p in numbers]
+        if not leaves:
+            raise ValueError("the optimizer trains nothing that the loss depends on")
+        places = {id(t): i for i, t in enumerate(inputs)}
+        trained = _Trained(
+            gradients=[len(traced.names) + i for i, p in enumerate(traced.leaves) if p in numbers],
+            weights=[places[id(p)] for p in leaves],
+            rows=[numbers[p] for p in leaves],
+        )
+        # traced on fake tensors, which leaves the true ones as they are
+        made = make_fx(lambda *a: _whole_step(traced, trained, *a), tracing_mode="fake")
+        graph: GraphModule = made([t.detach() for t in inputs], self.inputs(leaves))
+        graph.graph.set_codegen(CodeGen())  # flat arguments, no tree of them
+        graph.recompile()
+        return graph, leaves
+
+
+# by the device of the parameters: elsewhere torch's fused Adam is one kernel too
+UPDATES = {"cpu": AdamUpdate}
+
+
+def update_for(optimizer: torch.optim.Optimizer) -> type[AdamUpdate] | None:
+    """What can make an optimizer's update inside a graph; None where the optimizer has to.
+
+    Example:
+        >>> p = torch.zeros(2, requires_grad=True)
+        >>> [update_for(o([p])) is None for o in (torch.optim.Adam, torch.optim.SGD)]
+        [False, True]
+    """
+    devices = {p.device.type for group in optimizer.param_groups for p in group["params"]}
+    update = UPDATES.get(next(iter(devices))) if len(devices) == 1 else None
+    return update if update is not None and update.fits(optimizer) else None
+
+
+class _Trained(NamedTuple):
+    """Where the trained leaves of a step are, in the same order in each list.
+
+    Attributes:
+        gradients: among the outputs of its graph.
+        weights: among the inputs.
+        rows: among the optimizer's parameters.
+    """
+
+    gradients: list[int]
+    weights: list[int]
+    rows: list[int]
+
+
+def _whole_step(
+    traced: TracedStep, trained: _Trained, inputs: list[Tensor], more: list[Tensor]
+) -> list[Tensor]:
+    """The terms, and whether loss and gradients are finite; where they are, all is updated."""
+    before = [(inputs[i], inputs[i].clone()) for i in traced.written]
+    outputs: list[Tensor] = list(traced.graph(*inputs))
+    terms, gradients = outputs[: len(traced.names)], outputs[len(traced.names) :]
+    finite = _are_finite(terms[0], gradients)
+    for t, value in before:
+        t.copy_(torch.where(finite, t, value))
+    rates, steps, *averages = more
+    weights = [inputs[i] for i in trained.weights]
+    sizes = _sizes(rates, steps[trained.rows], weights[0].dtype)
+    each = zip(weights, trained.gradients, averages[::2], averages[1::2], sizes, strict=True)
+    for p, gradient, m, v, size in each:
+        _adam(p, outputs[gradient], m, v, size, finite)
+    rows = torch.tensor(trained.rows)
+    steps.copy_(steps.index_add(0, rows, finite.to(steps).expand(len(rows))))
+    return [*terms, finite]
+
+
+def _are_finite(loss: Tensor, gradients: list[Tensor]) -> Tensor:
+    """Whether all are: by sums, which are not finite where a number is not."""
+    sums = [t.sum(0).sum() if t.dim() > 1 else t.sum() for t in gradients]
+    return torch.isfinite(torch.stack([loss, *sums]).sum())
+
+
+def _are_same(some: Collection[Any], others: Collection[Any]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
+
+
+def _is_adam_alone(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether no option and no hook, of the optimizer or of gradients, asks for more than Adam."""
+    group = optimizer.param_groups[0]
+    if any(group[name] != value for name, value in _NEUTRAL_OPTIONS.items()):
+        return False
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return False
+    return not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in group["params"])
+
+
+def _sizes(rates: Tensor, steps: Tensor, dtype: torch.dtype) -> Tensor:
+    """For each parameter α / (1 - β1ᵗ), 1 / sqrt(1 - β2ᵗ), ε, 1 - β1, β2, 1 - β2, shape (n, 6)."""
+    lr, beta1, beta2, eps = rates.unbind()
+    t = steps.double() + 1
+    each = [lr / (1 - beta1**t), (1 - beta2**t).rsqrt(), eps, 1 - beta1, beta2, 1 - beta2]
+    return torch.stack([size.expand_as(t) for size in each], 1).to(dtype)
+
+
+def _adam(p: Tensor, grad: Tensor, m: Tensor, v: Tensor, size: Tensor, finite: Tensor) -> None:
+    """Algorithm 1, in place; nothing changes where the loss is not finite."""
+    rate, correction, eps, one_minus_beta1, beta2, one_minus_beta2 = size.unbind()
+    mean = m + one_minus_beta1 * (grad - m)
+    square = beta2 * v + one_minus_beta2 * grad * grad
+    new = p - rate * mean / (square.sqrt() * correction + eps)
+    for old, value in ((p, new), (m, mean), (v, square)):
+        old.copy_(torch.where(finite, value, old))

@@ -1,0 +1,194 @@
+"""The compiled steps of a bound: which of them serves a batch, and when one is made.
+
+`torch.compile` around a Pyro loss breaks at every one of Pyro's messages. Here the loss and its
+gradients are traced to one graph (see `tracing`), the compiler fuses forward and backward
+passes, and one autograd function in front hands the gradients out when the loss is differentiated.
+
+Before a traced step is trusted, it is compared with the program on another batch (see `trials`).
+What it was made from is watched (see `guards`), and after a change a new one is made.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaezoo.compiler.adam import AdamUpdate
+from vaezoo.compiler.compiled_step import CompiledStep
+from vaezoo.compiler.guards import Guards, batch_key, modes_of
+from vaezoo.compiler.state import is_in_a_library
+from vaezoo.compiler.tracing import Backend, Traceable
+from vaezoo.compiler.trials import altered, tried
+from vaezoo.cpu import give_back
+
+__all__ = ["Backend", "StepCache"]
+
+SHAPES = 4  # steps kept at a time
+COMPILES = 16  # in the life of one bound, lest it compile at every step
+BRIEF = 3  # calls: a step that served fewer was hardly worth making
+BRIEF_IN_A_ROW = 5  # and no more are made after so many of them
+
+Batch = tuple[Tensor, ...]
+
+
+class StepCache:
+    """The compiled steps of one bound, by the shapes of batches and by what they were traced from.
+
+    The first batch of a kind runs eagerly, with its checks; the second is traced.
+
+    Args:
+        backend: the name of one in `torch.compiler.list_backends(())`, or a function from a graph
+            and example inputs to a callable.
+        announce: called with a word when a compilation begins, and with its time when it is over.
+        update: of the weights, as a part of the compiled steps; none by default.
+        gradients: whether it is calls with gradients that are compiled, or those under `no_grad`.
+        before: called before each eager run.
+
+    Attributes:
+        steps: in use; those that could not be compiled, and so run eagerly, are among them.
+        made: how many have been compiled since this was made.
+        updated: whether the last call has taken the step, weights included.
+        finite: whether loss and gradients of that step were, without which nothing was updated.
+    """
+
+    def __init__(
+        self,
+        backend: str | Backend = "inductor",
+        announce: Callable[[str], object] | None = None,
+        update: AdamUpdate | None = None,
+        *,
+        gradients: bool = True,
+        before: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.backend, self.announce, self.update, self.before = backend, announce, update, before
+        self.gradients, self.updated, self.finite = gradients, False, True
+        self.steps: list[CompiledStep] = []
+        self.made = 0
+        self._seen: set[Any] = set()
+        self._first: tuple[Any, Batch] | None = None
+        self._brief, self._has_warned = 0, False
+
+    def __deepcopy__(self, memo: Any) -> StepCache:
+        return StepCache(self.backend, gradients=self.gradients)
+
+    def __reduce__(self) -> Any:
+        return functools.partial(StepCache, self.backend, gradients=self.gradients), ()
+
+    def __call__(self, bound: Traceable, batch: tuple[Any, ...]) -> dict[str, Tensor]:
+        """The terms of a batch."""
+        self.updated = False
+        are_data = all(isinstance(t, Tensor) and not t.requires_grad for t in batch)
+        if not are_data or torch.is_grad_enabled() is not self.gradients:
+            return self._eager(bound, batch)
+        if batch and torch.is_autocast_enabled(batch[0].device.type):
+            return self._eager(bound, batch)  # a graph would cast what regions without it do not
+        shapes = batch_key(batch)
+        step = self._find(shapes)
+        if step is not None and step.call is not None:
+            terms = step.run(batch)
+            self.updated, self.finite = step.update is not None, step.finite
+            return terms
+        key = (shapes, *modes_of(bound.modules()))
+        if step is None and key in self._seen:
+            return self._begin(bound, tuple(t.contiguous() for t in batch), key)
+        terms = self._eager(bound, batch)
+        if step is None:
+            self._seen.add(key)  # now that it raised no error
+            self._first = (key, tuple(t.clone() for t in batch))
+        return terms
+
+    def _eager(self, bound: Traceable, batch: Batch) -> dict[str, Tensor]:
+        self.before()
+        return bound.eager(*batch)
+
+    def follow(self) -> bool:
+        """Re-read the optimizer's state; False if compiled steps can no more make its update."""
+        return self.update is None or self.update.follow()
+
+    def _find(self, shapes: Any) -> CompiledStep | None:
+        """The step for batches of these shapes; those of another program are forgotten."""
+        fitting = (s for s in self.steps if s.key in (shapes, None) and s.guards.modes_hold())
+        step = next(fitting, None)
+        if step is None:
+            return None
+        if step.guards.hold():
+            step.calls += 1
+            return step
+        self._brief = self._brief + 1 if step.calls < BRIEF else 0
+        self.steps, self._seen = [s for s in self.steps if s.guards.hold()], set()
+        return None
+
+    def _begin(self, bound: Traceable, batch: Batch, key: Any) -> dict[str, Tensor]:
+        """The terms of the first batch that is to have a compiled step."""
+        terms: dict[str, Tensor] | None = None
+        self.steps = [s for s in self.steps if s.guards.hold()]
+        if self._may_make():
+            self.made += 1
+            self._say("compiling")
+            started = time.perf_counter()
+            step, terms = self._make(bound, batch, [altered(batch), *self._others(batch, key)])
+            give_back()  # steps before it and the traced one need more memory than those to come
+            taken = f"compiled in {time.perf_counter() - started:.1f} s"
+            self._say("" if terms is None else taken)
+            self.steps.append(step)
+            self.updated, self.finite = step.update is not None, step.finite
+        return self._eager(bound, batch) if terms is None else terms
+
+    def _may_make(self) -> bool:
+        if self._brief >= BRIEF_IN_A_ROW:
+            self._warn("what the programs read changes between steps: the bound runs eagerly")
+        elif len(self.steps) >= SHAPES or self.made >= COMPILES:
+            self._warn(
+                f"{self.made} steps have been compiled, and {len(self.steps)} are in use for "
+                "other kinds of batches: this kind runs eagerly"
+            )
+        else:
+            return True
+        return False
+
+    def _others(self, batch: Batch, key: Any) -> Iterator[Batch]:
+        """The batch of this kind that came before, unless it is the same."""
+        if self._first is not None and self._first[0] == key:
+            first = self._first[1]
+            if not all(map(torch.equal, first, batch)):
+                yield first
+        self._first = None
+
+    def _make(
+        self, bound: Traceable, batch: Batch, others: list[Batch]
+    ) -> tuple[CompiledStep, dict[str, Tensor] | None]:
+        """A compiled step with the terms of its first run, or one that stands for eager runs."""
+        without = [self, bound.compiled]
+        try:
+            traced, names = tried(bound, batch, others, without=without)
+            step = CompiledStep(Guards(bound, traced, names, without), batch_key(batch), traced)
+            step.compile(batch, self.backend, self.update)
+            return step, step.begin(batch)
+        except Exception as error:  # whatever goes wrong in a program or a compiler
+            reason = str(error).strip().partition("\n")[0]
+            self._warn(f"the bound runs eagerly: {type(error).__name__}: {reason}")
+            return CompiledStep(Guards(bound, without=without)), None
+
+    def _say(self, word: str) -> None:
+        if self.announce is not None:
+            self.announce(word)
+
+    def _warn(self, text: str) -> None:
+        if not self._has_warned:
+            warnings.warn(f"bound.compile(): {text}", stacklevel=_level_of_the_user())
+        self._has_warned = True
+
+
+def _level_of_the_user() -> int:
+    """The stack level for a warning that names the nearest line of code outside of libraries."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and is_in_a_library(frame.f_code):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,0 +1,123 @@
+"""How a graph is handed to Inductor, and what is rewritten in it on the way.
+
+Inductor fuses element-wise work; it does not choose which products are made, or by which library,
+or with which formula a logarithm is taken. The passes of `vaezoo.compiler.passes` choose those.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
+from torch.fx import GraphModule
+from torch.utils._pytree import tree_leaves
+
+from vaezoo.compiler import onednn, passes
+from vaezoo.compiler.noise import NoiseInOrder
+from vaezoo.compiler.tracing import Backend
+
+__all__ = ["Rewrites", "compile_graph"]
+
+aten = torch.ops.aten
+
+
+class Rewrites(CustomGraphPass):
+    """The passes for a graph's device, in order; a graph of several devices is left as it is."""
+
+    def __init__(self) -> None:
+        self.onednn_leads = onednn.onednn_leads()  # by trial, which Inductor's fake tensors cannot
+
+    def __call__(self, graph: fx.Graph) -> None:
+        """Rewrite the graph."""
+        for rewrite in passes.PASSES.get(_device_of(graph), ()):
+            rewrite(graph)
+
+    def uuid(self) -> bytes | None:
+        """What Inductor's cache on disk knows these passes by: the text of every file of theirs."""
+        folder = Path(passes.__file__).parent
+        files = (__file__, onednn.__file__, *map(str, sorted(folder.glob("*.py"))))
+        return get_hash_for_files(files, extra=str(self.onednn_leads))
+
+
+def _device_of(graph: fx.Graph) -> str:
+    """The device of a graph's tensors, apart from single numbers; "" if they are on several."""
+    values = tree_leaves([node.meta.get("val") for node in graph.nodes])
+    devices = {v.device.type for v in values if isinstance(v, Tensor) and v.dim()}
+    return devices.pop() if len(devices) == 1 else ""
+
+
+def compile_graph(
+    graph: GraphModule, inputs: list[Tensor], backend: str | Backend
+) -> Callable[..., Sequence[Tensor]]:
+    """A graph, compiled by a backend; under the same seed it draws the same noise as eagerly.
+
+    Args:
+        graph: of flat arguments.
+        inputs: examples of them.
+        backend: the name of one in `torch.compiler.list_backends(())`, or a function.
+    """
+    import torch._dynamo
+    import torch._inductor.config
+
+    _part_multiples(graph)
+    with warnings.catch_warnings():
+        # of no concern to users: torch's compiler uses what torch deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)
+        compile_ = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
+        with torch._inductor.config.patch(_settings(torch._inductor.config)), _shapes():
+            # all sizes are constants
+            static = {"ignore_shape_env": True} if backend == "inductor" else {}
+            return compile_(graph, inputs, **static)
+
+
+def _part_multiples(graph: GraphModule) -> None:
+    """a + α b as a sum and a product: Inductor in torch 2.13 forgets α where a is x W."""
+    for node in graph.graph.find_nodes(op="call_function", target=aten.add.Tensor):
+        alpha = node.kwargs.get("alpha", 1)
+        if alpha != 1:
+            with graph.graph.inserting_before(node):
+                scaled = graph.graph.call_function(aten.mul.Tensor, (node.args[1], alpha))
+            node.args, node.kwargs = (node.args[0], scaled), {}
+    graph.recompile()
+
+
+def _shapes() -> contextlib.AbstractContextManager[Any]:
+    """All sizes are constants; Inductor keeps on disk only what it made with a record of that."""
+    from torch._guards import TracingContext, tracing
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    shapes = ShapeEnv(assume_static_by_default=True)
+    return tracing(TracingContext(FakeTensorMode(shape_env=shapes)))
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    settings = {
+        "size_asserts": False,  # inputs are known to be like those traced
+        "alignment_asserts": False,
+        # torch 2.13 may give the memory of a joined tensor away while a part of it, changed in
+        # place, is in use: an ADGM with more products merged had wrong gradients
+        "inplace_buffers": False,
+        "fallback_random": True,
+        "post_grad_custom_post_pass": Rewrites(),
+        "_pre_fusion_custom_pass": NoiseInOrder(),
+        "reorder_for_locality": _leaves_draws_in_order(),
+    }
+    if config.cpp.vec_isa_ok is None:
+        # otherwise each process compiles and loads three programs to try what the CPU says it has
+        settings["cpp.vec_isa_ok"] = True
+    return settings
+
+
+def _leaves_draws_in_order() -> bool:
+    """Whether the pass of this name does: in torch 2.9 it moves a draw to where it is used."""
+    from torch._inductor.fx_passes import post_grad
+
+    code = post_grad.reorder_for_locality.__code__
+    return "consumes_rng_state" in (*code.co_varnames, *code.co_cellvars)

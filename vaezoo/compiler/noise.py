@@ -1,0 +1,51 @@
+"""Noise in a compiled graph, drawn in the order in which the program draws it.
+
+Inductor sorts the kernels of a graph by what they read, and those that read nothing of one another
+by their names, in which "buf10" comes before "buf9". Draws read nothing but the generator, which it
+does not see: a seed would then give the same noise to other latents than it does eagerly. Each draw
+is therefore made to wait for the one before.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch._inductor import custom_graph_pass
+from torch._inductor.dependencies import WeakDep
+from torch._inductor.virtualized import V
+
+__all__ = ["NoiseInOrder"]
+
+# torch 2.9 knows one kind of pass, and later ones another for the scheduler
+_Pass: Any = getattr(custom_graph_pass, "CustomSchedulerPass", custom_graph_pass.CustomGraphPass)
+
+
+class NoiseInOrder(_Pass):
+    """A pass over the scheduler's nodes, before any are fused."""
+
+    def __call__(self, nodes: list[Any]) -> list[Any]:
+        """The nodes, in an order that keeps that of the draws."""
+        places = {op.get_operation_name(): i for i, op in enumerate(V.graph.operations)}
+        draws = sorted(filter(_draws, nodes), key=lambda node: places[node.get_name()])
+        if len(draws) < 2:
+            return nodes
+        for before, after in itertools.pairwise(draws):
+            read = next(iter(before.get_buffer_names()))
+            written = next(iter(after.get_buffer_names()))
+            after.add_fake_dep(WeakDep(read, mutating_buf=written, is_fake=True))
+        scheduler = draws[0].scheduler
+        scheduler.nodes = scheduler.topological_sort_schedule(nodes)
+        scheduler.compute_ancestors()  # or kernels between two draws would be fused into a circle
+        return scheduler.nodes
+
+    def uuid(self) -> bytes | None:
+        """What Inductor's cache on disk knows this pass by."""
+        return custom_graph_pass.get_hash_for_files((__file__,))
+
+
+def _draws(node: Any) -> bool:
+    """Whether a node takes numbers from a generator."""
+    operator = getattr(node.node, "op_overload", None)
+    return torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ())

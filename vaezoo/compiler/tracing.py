@@ -1,0 +1,179 @@
+"""A step of a bound as a graph of tensor operations, loss and gradients together.
+
+A Pyro program is ordinary torch once its handlers have run. The objective is run once under
+`make_fx`, which records only the tensor operations, and `torch.autograd.grad` runs inside the
+recording:
+
+    (batch, schedules, weights, buffers)  ->  (loss, bound, rec, kl, …, d loss / d weights)
+
+Whatever changes gradients on the way (tensor hooks of doubly reparametrised gradients, parameters
+held still) is then part of the graph. Every tensor that the programs read and did not make is an
+input of it, so that weights, buffers and what a program holds in a closure are read anew at each
+step. Everything else that was read is a constant of the graph.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from vaezoo.autograd import leaves
+from vaezoo.compiler.reads import NoNumbers, NoReads
+from vaezoo.compiler.writes import Writes, memory
+from vaezoo.objectives.schedules import Schedule, schedules_in
+from vaezoo.scopes import own_generator, unchecked
+
+__all__ = ["Backend", "Traceable", "TracedStep", "gradients"]
+
+Backend = Callable[[GraphModule, list[Tensor]], Callable[..., Sequence[Tensor]]]
+
+
+class Traceable(Protocol):
+    """What the compiler asks of the bound whose steps it compiles.
+
+    Attributes:
+        model: with the programs `model` and `guide`.
+        objective: whose schedules and numbers the loss depends on.
+    """
+
+    model: Any
+    objective: Any
+
+    @property
+    def compiled(self) -> object:
+        """What keeps compiled steps of the bound; a change of it is no change of the bound."""
+
+    def eager(self, *batch: Tensor) -> dict[str, Tensor]:
+        """The terms of a batch, the loss among them if there is one to differentiate."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """The bound, the model and all modules in it."""
+
+
+class TracedStep:
+    """One step of a bound, recorded on one batch.
+
+    Attributes:
+        graph: from `inputs` to the terms, the loss first, and then its gradients, if there are any.
+        names: of the terms.
+        leaves: what the gradients belong to; a tensor that the loss does not depend on is not one.
+        schedules: (owner, name) of the schedules that the objective reads.
+        held: the tensors that the programs read and neither made nor were given.
+        written: which of the graph's inputs it writes into.
+    """
+
+    def __init__(self, bound: Traceable, batch: tuple[Tensor, ...]) -> None:
+        from torch.fx.experimental.proxy_tensor import make_fx  # slow to import
+
+        self.names: list[str] = []
+        self.leaves: list[Tensor] = []
+        self.schedules = list(schedules_in(bound.objective))
+        self._eager, self._reads = bound.eager, NoReads()
+        # tracing runs the step, and the step runs after it
+        with own_generator(), Writes() as writes, unchecked():
+            # a lambda, because make_fx counts the arguments of a method wrongly
+            step = make_fx(lambda batch, values: self._step(batch, values))
+            self.graph = step(list(batch), self._values(batch))
+        self.held = _lift_constants(self.graph)
+        if any(t.numel() and memory(t) in self._reads.unrecorded() for t in self.held):
+            raise RuntimeError("the program hands a tensor on in a way that is not recorded")
+        given = enumerate(map(memory, self.inputs(batch)))
+        self.written = [i for i, where in given if where in writes.memory]
+
+    def inputs(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
+        """The graph's arguments for a batch, with schedules and weights as they are now."""
+        return [*map(Tensor.contiguous, batch), *self._values(batch), *self.held]
+
+    def _step(self, batch: list[Tensor], values: list[Tensor]) -> list[Tensor]:
+        with _fixed(self.schedules, values), self._reads, NoNumbers(self._reads):
+            terms = self._eager(*batch)
+        self.names = sorted(terms, key="loss".__ne__)
+        by_leaf = gradients(terms.get("loss"))
+        self.leaves = [leaf for leaf, _ in by_leaf]
+        return [*(terms[name] for name in self.names), *(g for _, g in by_leaf)]
+
+    def _values(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
+        """The values that the schedules have now, as tensors."""
+        if not self.schedules:
+            return []
+        like = next((t for t in batch if t.is_floating_point()), torch.empty(0))
+        return [like.new_tensor(getattr(o, name).value) for o, name in self.schedules]
+
+
+def gradients(loss: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+    """The leaves that a loss depends on, each with its gradient; no hook of theirs runs.
+
+    Example:
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> [(leaf is a, g.item()) for leaf, g in gradients(a * a)]
+        [(True, 6.0)]
+    """
+    ends = leaves(loss)
+    if loss is None or not ends:
+        return []
+    with _unhooked(ends):
+        each = torch.autograd.grad(loss, ends, allow_unused=True)
+    return [(leaf, g) for leaf, g in zip(ends, each, strict=True) if g is not None]
+
+
+def _lift_constants(graph: GraphModule) -> list[Tensor]:
+    """Make inputs of all tensors that a graph holds, and return them in order."""
+    nodes = graph.graph.find_nodes(op="get_attr")
+    names = sorted({node.target for node in nodes})
+    last = graph.graph.find_nodes(op="placeholder")[-1]
+    inputs = {}
+    for name in names:
+        with graph.graph.inserting_after(last):
+            inputs[name] = last = graph.graph.placeholder(name.strip("_"))
+    for node in nodes:
+        node.replace_all_uses_with(inputs[node.target])
+        graph.graph.erase_node(node)
+    tensors = [getattr(graph, name) for name in names]
+    for name in names:
+        delattr(graph, name)
+    graph.graph.set_codegen(torch.fx.graph.CodeGen())  # flat arguments, no tree of them
+    graph.recompile()
+    return tensors
+
+
+@contextlib.contextmanager
+def _unhooked(ends: list[Tensor]) -> Iterator[None]:
+    """Without the hooks of leaves, which run when the gradients are handed out."""
+    hooks = [p._backward_hooks for p in ends]
+    for p in ends:
+        p._backward_hooks = None
+    try:
+        yield
+    finally:
+        for p, own in zip(ends, hooks, strict=True):
+            p._backward_hooks = own
+
+
+class _Fixed(Schedule):
+    """A schedule whose value is a given tensor: while tracing, an input of the graph."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__()
+        self.tensor = tensor
+
+    @property
+    def value(self) -> Any:
+        return self.tensor
+
+
+@contextlib.contextmanager
+def _fixed(schedules: list[tuple[Any, str]], values: list[Tensor]) -> Iterator[None]:
+    """Within it the schedules have the values of these tensors."""
+    before = [getattr(owner, name) for owner, name in schedules]
+    for (owner, name), value in zip(schedules, values, strict=True):
+        setattr(owner, name, _Fixed(value))
+    try:
+        yield
+    finally:
+        for (owner, name), schedule in zip(schedules, before, strict=True):
+            setattr(owner, name, schedule)

@@ -1,0 +1,69 @@
+"""Where two descriptions of models differ, whichever version of vaezoo wrote them."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from vaezoo.models.checkpoints.describing import class_named, describe, without_addresses
+
+__all__ = ["difference"]
+
+
+def difference(saved: Any, given: Any) -> str | None:
+    """The first place at which two descriptions differ, in words; None where they agree.
+
+    Args:
+        saved: of the model in a file, which an older vaezoo may have written.
+        given: of the model at hand.
+
+    Example:
+        >>> from vaezoo import priors
+        >>> difference(describe(priors.StandardNormal(3)), describe(priors.StandardNormal(2)))
+        'model.z_dim is 3 in the file and 2 in the model given'
+    """
+    saved, given = _completed(_in_old_words(saved)), _completed(_in_old_words(given))
+    return None if saved == given else _place(saved, given, "model")
+
+
+def _place(saved: Any, given: Any, where: str) -> str:
+    if isinstance(saved, dict) and isinstance(given, dict):
+        for key in [*saved, *(k for k in given if k not in saved)]:
+            if saved.get(key) != given.get(key):
+                place = where if key == "arguments" else f"{where}.{key}"
+                return _place(saved.get(key), given.get(key), place)
+    return f"{where} is {saved} in the file and {given} in the model given"
+
+
+def _in_old_words(description: Any) -> Any:
+    """A description as older files have it: what JSON lacks is {class: its repr}."""
+    if isinstance(description, list):
+        return [_in_old_words(v) for v in description]
+    if not isinstance(description, dict):
+        return description
+    if "partial" in description:
+        values = [f"<class '{description['partial']}'>", *map(repr, description["arguments"])]
+        values += [f"{k}={v!r}" for k, v in description["keywords"].items()]
+        return {"class": f"functools.partial({', '.join(values)})", "arguments": {}}
+    if "object" in description or "tensor" in description:
+        return {"class": description.get("object", "a tensor"), "arguments": {}}
+    if "class" in description and not description["arguments"]:
+        text = without_addresses(description["class"])
+        tensor = text.startswith(("Parameter containing:", "tensor("))
+        return description | {"class": "a tensor" if tensor else text}
+    return {key: _in_old_words(value) for key, value in description.items()}
+
+
+def _completed(description: Any) -> Any:
+    """A description with the defaults of arguments that there are since it was written."""
+    if isinstance(description, list):
+        return [_completed(v) for v in description]
+    if not isinstance(description, dict):
+        return description
+    kind = class_named(str(description.get("class")))
+    completed = {key: _completed(value) for key, value in description.items()}
+    if isinstance(kind, type) and isinstance(completed.get("arguments"), dict):
+        parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
+        defaults = {p.name: describe(p.default) for p in parameters if p.default is not p.empty}
+        completed["arguments"] = defaults | completed["arguments"]
+    return completed

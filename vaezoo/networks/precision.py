@@ -1,0 +1,64 @@
+"""Running the networks of a model in another precision than the rest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaezoo.components import Component
+
+__all__ = ["networks_lowered_to"]
+
+
+@contextlib.contextmanager
+def networks_lowered_to(model: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
+    """Within it the networks of a model run under autocast to `dtype`; None changes nothing.
+
+    A network is an outermost module that is no component and holds none: the `network` of a part,
+    or the modules of a pair of your own. Its outputs come back in its parameters' dtype, so that
+    distributions are made from, and densities computed in, that one. A flow's masked networks are
+    left out: the map and its Jacobian have to belong to one another.
+
+    Example:
+        >>> from vaezoo.posteriors import DiagonalNormal
+        >>> q = DiagonalNormal((1, 28, 28), 10)
+        >>> with networks_lowered_to(nn.ModuleList([q]), torch.bfloat16):
+        ...     loc = q(torch.rand(7, 1, 28, 28)).base_dist.loc
+        >>> loc.dtype, torch.equal(loc, loc.bfloat16().float())
+        (torch.float32, True)
+    """
+    networks = {} if dtype is None else {id(m): m for m in _networks(model)}
+    try:
+        for network in networks.values():
+            network.__dict__["forward"] = _lowered(network, dtype)
+        yield
+    finally:
+        for network in networks.values():
+            network.__dict__.pop("forward", None)
+
+
+def _networks(model: nn.Module) -> Iterator[nn.Module]:
+    programs = [getattr(model, name) for name in getattr(model, "replaced_programs", ())]
+    for child in model.children():
+        holds = any(isinstance(m, Component) for m in child.modules())
+        called = type(child).forward is not nn.Module.forward
+        if holds or not called or any(child is p for p in programs):
+            yield from _networks(child)
+        elif "forward" not in vars(child):
+            yield child
+
+
+def _lowered(network: nn.Module, dtype: torch.dtype | None) -> Callable[..., Any]:
+    forward = network.forward
+    like = next(network.parameters(), torch.empty(0))
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(like.device.type, dtype):
+            outputs = forward(*args, **kwargs)
+        return outputs.to(like.dtype) if isinstance(outputs, torch.Tensor) else outputs
+
+    return run

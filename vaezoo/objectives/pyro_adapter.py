@@ -1,0 +1,125 @@
+"""Pyro's own objectives as differentiable losses per image.
+
+`Trace_ELBO`, `TraceMeanField_ELBO` and `TraceEnum_ELBO` have `differentiable_loss`. `RenyiELBO`
+and `TraceGraph_ELBO` only have `loss_and_grads`, which runs its own backward pass: the gradients
+it leaves are collected, and handed on when the loss is differentiated.
+
+Two of them give wrong numbers without an error on some pairs. While Pyro's validation is on, they
+are refused by this rule:
+
+    TraceMeanField_ELBO   needs every latent reparametrised, and a guide that draws, before each
+                          latent, all that the model draws before it
+    RenyiELBO             needs labels that are summed out to be given: it samples them, and with
+                          α = 0 does not train q(y|x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from pyro import infer, poutine
+from torch import Tensor, nn
+
+from vaezoo.autograd import KnownGradients
+from vaezoo.components import outside_param_store
+from vaezoo.programs.sites import drawn_before, is_label, sample_sites
+from vaezoo.scopes import checks_data, in_mode, own_generator
+
+__all__ = ["adapted_loss", "reports_the_bound"]
+
+
+def adapted_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tensor:
+    """The loss of one of Pyro's objectives, in nats per image.
+
+    Args:
+        objective: any `pyro.infer.ELBO`; its loss is a sum over the images of the batch.
+        pair: a module with programs `model` and `guide`.
+        batch: the arguments of both; the first holds the images.
+
+    Raises:
+        ValueError: the objective makes no sense for this pair, by the rule above.
+
+    Example:
+        >>> from vaezoo.models import VAE
+        >>> loss = adapted_loss(infer.RenyiELBO(num_particles=2), VAE(), torch.zeros(7, 1, 28, 28))
+        >>> loss.shape, loss.requires_grad
+        (torch.Size([]), True)
+    """
+    x, programs = batch[0], (pair.model, pair.guide)
+    if checks_data():
+        _check(objective, pair, *batch)
+    if not torch.is_grad_enabled():
+        return x.new_tensor(objective.loss(*programs, *batch)) / len(x)
+    if hasattr(objective, "differentiable_loss"):
+        loss: Tensor = objective.differentiable_loss(*programs, *batch)
+        return loss / len(x)
+    value, gradients = _collected(objective, pair, *batch)
+    if not gradients and any(p.requires_grad for p in pair.parameters()):
+        raise ValueError(
+            f"{type(objective).__name__} trains parameters that Pyro knows, and this pair names "
+            "none: call pyro.module in its model, or use an objective of vaezoo's"
+        )
+    total = KnownGradients.apply(x.new_tensor(value), list(gradients.values()), *gradients)
+    return total / len(x)
+
+
+def _collected(
+    objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any
+) -> tuple[float, dict[Tensor, Tensor]]:
+    """The loss, and its gradients by parameter; what the parameters hold is left as it was."""
+    parameters = [p for p in pair.parameters() if p.requires_grad]
+    kept = [p.grad for p in parameters]
+    for p in parameters:
+        p.grad = None
+    try:
+        value = objective.loss_and_grads(pair.model, pair.guide, *batch)
+        return value, {p: p.grad for p in parameters if p.grad is not None}
+    finally:
+        for p, grad in zip(parameters, kept, strict=True):
+            p.grad = grad
+
+
+def reports_the_bound(objective: infer.elbo.ELBO) -> bool:
+    """Whether minus the loss is the bound to report: that of RenyiELBO is not, unless α is 0.
+
+    Example:
+        >>> reports_the_bound(infer.Trace_ELBO()), reports_the_bound(infer.RenyiELBO(alpha=0.5))
+        (True, False)
+    """
+    return not isinstance(objective, infer.RenyiELBO) or objective.alpha == 0
+
+
+def _check(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> None:
+    """Refuse what makes no sense, after one more run of the pair that leaves no trace."""
+    if not isinstance(objective, infer.TraceMeanField_ELBO | infer.RenyiELBO):
+        return
+    with torch.no_grad(), in_mode(pair, False), own_generator(), outside_param_store():
+        guide = poutine.trace(pair.guide).get_trace(*batch)
+        model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*batch)
+    drawn = {n: s for n, s in sample_sites(guide).items() if not s["is_observed"]}
+    for name, site in drawn.items():
+        if is_label(site):
+            raise ValueError(
+                f"{type(objective).__name__} would sample {name!r}, which the guide marks to be "
+                "summed out: use TraceEnum_ELBO or an objective of vaezoo's, or give the labels"
+            )
+    if isinstance(objective, infer.TraceMeanField_ELBO):
+        _check_mean_field(drawn, sample_sites(guide), sample_sites(model))
+
+
+def _check_mean_field(latents: Iterable[str], guide: dict[str, Any], model: dict[str, Any]) -> None:
+    for name in latents:
+        if not guide[name]["fn"].has_rsample:
+            raise ValueError(
+                f"TraceMeanField_ELBO needs latents that are reparametrised, and {name!r} is not: "
+                "use TraceEnum_ELBO or Trace_ELBO"
+            )
+        if name in model and (late := drawn_before(name, model) - drawn_before(name, guide)):
+            others = ", ".join(sorted(late))
+            raise ValueError(
+                f"TraceMeanField_ELBO takes the KL of {name!r} in closed form, which does not hold "
+                f"here: the model draws {others} before it, the guide after it; "
+                "use Trace_ELBO, or vaezoo's ELBO, which samples such a KL"
+            )

@@ -1,0 +1,165 @@
+"""Bare distributions as priors: of torch, of Pyro, or what a module returns.
+
+    vae.prior = dist.Laplace(torch.zeros(10), torch.ones(10)).to_event(1)
+    vae.prior = zuko.flows.NSF(features=10)
+
+A distribution is taken apart: its tensors become buffers of the prior, so that they follow device
+and dtype, and its `nn.Parameter`s become parameters, so that they are trained. At each call it is
+put together again from them. A module, such as a flow, is kept whole, and called for the
+distribution each time.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from typing import Any, NamedTuple
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from vaezoo.distributions import as_pyro, pyro_class
+from vaezoo.priors.base import Prior
+from vaezoo.scopes import own_generator
+
+__all__ = ["as_prior"]
+
+WRITE = (
+    "write a Prior whose forward returns it: class MyPrior(priors.Prior): def forward(self): "
+    "return dist.Normal(self.loc, self.log_scale.exp()).to_event(1)"
+)
+
+
+def as_prior(value: Any) -> Prior | None:
+    """A Prior of a distribution, or of a module whose `forward()` returns one; else None.
+
+    Raises:
+        ValueError: the distribution holds numbers that were computed from parameters.
+
+    Example:
+        >>> prior = as_prior(dist.Normal(torch.zeros(3), torch.ones(3)).to_event(1))
+        >>> prior.double()().log_prob(torch.zeros(3).double())
+        tensor(-2.7568, dtype=torch.float64)
+    """
+    if isinstance(value, torch.distributions.Distribution):
+        return _Distribution(value)
+    if not isinstance(value, nn.Module):
+        return None
+    try:
+        with torch.no_grad(), own_generator():
+            returned = value()
+    except Exception:
+        return None
+    return _Module(value) if isinstance(returned, torch.distributions.Distribution) else None
+
+
+class _Module(Prior):
+    """The prior of a module that returns a distribution."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self) -> dist.TorchDistribution:
+        """Return what the module returns, as Pyro has it."""
+        return as_pyro(self.module())
+
+    def __repr__(self) -> str:
+        return type(self.module).__name__
+
+
+class _Distribution(Prior):
+    """The prior of one distribution, which is put together from this module's tensors each time."""
+
+    def __init__(self, distribution: torch.distributions.Distribution) -> None:
+        super().__init__()
+        self.name = type(_innermost(distribution)).__name__
+        self._plan = _taken_apart(distribution, self, [])
+        held = any(p.requires_grad for p in self.parameters())
+        with own_generator():
+            loose = not held and distribution.log_prob(distribution.sample()).requires_grad
+        if loose:
+            raise ValueError(
+                f"{self.name} depends on parameters that it does not hold: assign the module that "
+                f"returned it, or {WRITE}"
+            )
+
+    def forward(self) -> dist.TorchDistribution:
+        """Return the distribution."""
+        return as_pyro(_put_together(self._plan, self))
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class _Place(NamedTuple):
+    """Where a tensor of a distribution is kept: a buffer or parameter, and how it is a view."""
+
+    name: str
+    view: tuple[Any, Any, Any]
+
+
+def _taken_apart(value: Any, owner: nn.Module, path: list[str]) -> Any:
+    """A copy with a `_Place` for each tensor, which the owner then holds by its path."""
+    if isinstance(value, Tensor):
+        return _keep(value, owner, "_".join(path))
+    if isinstance(value, nn.Module):
+        owner.add_module("_".join(path), value)
+    elif isinstance(value, torch.distributions.Distribution | torch.distributions.Transform):
+        twin = copy.copy(value)
+        for name, each in vars(value).items():
+            forget = name == "_cached_x_y" or isinstance(each, weakref.ref)
+            empty = (None, None) if name == "_cached_x_y" else None
+            kept = empty if forget else _taken_apart(each, owner, [*path, name.strip("_")])
+            twin.__dict__[name] = kept
+        return twin
+    elif type(value) in (list, tuple):
+        return type(value)(
+            _taken_apart(each, owner, [*path, str(i)]) for i, each in enumerate(value)
+        )
+    return value
+
+
+def _keep(t: Tensor, owner: nn.Module, name: str) -> _Place:
+    """Make a tensor the owner's: a constant its buffer, a parameter, or a view of one, its own."""
+    if not t.requires_grad:
+        owner.register_buffer(name, t.detach().clone())
+        return _Place(name, (t.shape, t.clone().stride(), 0))
+    leaf = _viewed(t)
+    if leaf is None:
+        raise ValueError(f"{name} is computed from parameters, and would not follow them: {WRITE}")
+    parameter = leaf if isinstance(leaf, nn.Parameter) else nn.Parameter(leaf.detach())
+    owner.register_parameter(name, parameter)
+    return _Place(name, (t.shape, t.stride(), t.storage_offset()))
+
+
+def _viewed(t: Tensor) -> Tensor | None:
+    """The leaf that a tensor is a view of, as `broadcast_all` makes them; itself, if it is one."""
+    function, leaf = t.grad_fn, t if t.is_leaf else None
+    while leaf is None and function is not None and len(function.next_functions) == 1:
+        function = function.next_functions[0][0]
+        leaf = getattr(function, "variable", None)
+    if leaf is None or leaf.untyped_storage().data_ptr() != t.untyped_storage().data_ptr():
+        return None
+    return leaf
+
+
+def _put_together(plan: Any, owner: nn.Module) -> Any:
+    """What `_taken_apart` took, from the tensors that the owner has now, in Pyro's classes."""
+    if isinstance(plan, _Place):
+        return getattr(owner, plan.name).as_strided(*plan.view)
+    if isinstance(plan, nn.Module):
+        return plan
+    if isinstance(plan, torch.distributions.Distribution | torch.distributions.Transform):
+        kind = pyro_class(type(plan))
+        twin: Any = object.__new__(kind)
+        twin.__dict__.update({n: _put_together(v, owner) for n, v in vars(plan).items()})
+        return twin
+    if type(plan) in (list, tuple):
+        return type(plan)(_put_together(each, owner) for each in plan)
+    return plan
+
+
+def _innermost(d: Any) -> Any:
+    return _innermost(d.base_dist) if isinstance(d, torch.distributions.Independent) else d

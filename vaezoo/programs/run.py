@@ -1,0 +1,113 @@
+"""Running a pair once: the guide, and the model replayed against what the guide drew."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+from pyro import poutine
+from torch import Tensor
+
+from vaezoo.programs.held import hold
+from vaezoo.programs.pair import Program
+from vaezoo.programs.sites import Site, is_factor, is_label, log_prob, sample_sites
+from vaezoo.programs.terms import Terms
+from vaezoo.scopes import checks_data
+
+__all__ = ["run"]
+
+
+def run(
+    model: Program,
+    guide: Program,
+    *batch: Any,
+    particles: int = 1,
+    hold_guide: bool = False,
+) -> Terms:
+    """Run the pair once on a batch and return its `Terms`.
+
+    Args:
+        model, guide: Pyro programs of the same arguments, with one plate over images at dim -1.
+        batch: the arguments of both.
+        particles: draws K of the latents per image.
+        hold_guide: stop gradients of log q in the guide's parameters, for continuous latents; only
+            the path through the latents remains (see `vaezoo.programs.held`).
+
+    Raises:
+        ValueError: the pair cannot be estimated: a latent that the guide does not sample or that
+            the model is given, a discrete latent that is not enumerated, scales that differ between
+            sites, a guide that cannot be held.
+
+    Example:
+        >>> import torch
+        >>> from vaezoo.models import SSVAE
+        >>> ssvae, x = SSVAE(), torch.zeros(7, 1, 28, 28)
+        >>> terms = run(ssvae.model, ssvae.guide, x, particles=3)
+        >>> terms.rec.shape, terms.log_qy.shape
+        (torch.Size([10, 3, 7]), torch.Size([10, 1, 7]))
+    """
+    with contextlib.ExitStack() as stack:
+        if particles > 1:
+            stack.enter_context(pyro.plate("particles", particles, dim=-2))
+        enumerated = poutine.enum(guide, first_available_dim=-3)
+        guide_trace = poutine.trace(enumerated).get_trace(*batch)
+        held: dict[str, Site] = {}
+        if hold_guide:
+            drawn, guide_trace = sample_sites(guide_trace), _revalued(guide_trace, _branch)
+            held = _held(drawn, sample_sites(guide_trace))
+        replayed = poutine.replay(model, trace=guide_trace)
+        model_trace = poutine.trace(replayed).get_trace(*batch)
+    return Terms(sample_sites(model_trace), sample_sites(guide_trace) | held, particles)
+
+
+def _revalued(trace: poutine.Trace, function: Callable[[Tensor], Tensor]) -> poutine.Trace:
+    """The same trace with `function` of each continuous latent in its place."""
+    changed = trace.copy()
+    for name, site in sample_sites(trace).items():
+        if not site["is_observed"] and not is_label(site):
+            changed.nodes[name] = {**site, "value": function(site["value"])}
+    return changed
+
+
+def _branch(value: Tensor) -> Tensor:
+    """The same tensor as a step of its own in the computation.
+
+    What is computed from it can have its gradient scaled on the way to the guide, while latents
+    that the guide drew from one another stay connected as they were.
+    """
+    return value.view_as(value)
+
+
+def _held(drawn: dict[str, Site], branched: dict[str, Site]) -> dict[str, Site]:
+    """The guide's continuous sites with their distributions held, each at its branch.
+
+    Args:
+        drawn: the guide's sites, with the values that its distributions were computed from.
+        branched: the same with branches, which the gradients of log q are to go to.
+    """
+    held: dict[str, Site] = {}
+    earlier: list[tuple[Tensor, Tensor]] = []
+    for name, site in branched.items():
+        if is_factor(site) and log_prob(site).requires_grad:
+            raise ValueError(
+                f"the factor {name!r} of the guide depends on its parameters, which this estimator "
+                "cannot hold: use IWELBO(estimator='iwae')"
+            )
+        if site["is_observed"] or is_label(site):
+            continue
+        if checks_data():
+            _check_held(name, site)
+        held[name] = {**site, "fn": hold(site["fn"], earlier)}
+        earlier.append((drawn[name]["value"], site["value"]))
+    return held
+
+
+def _check_held(name: str, site: Site) -> None:
+    if hold(site["fn"]).log_prob(site["value"].detach()).requires_grad:
+        raise ValueError(
+            f"the guide draws {name!r} from a {type(site['fn']).__name__} that computes with "
+            "parameters where they cannot be seen, such as in a closure, so that this estimator "
+            "cannot hold them: keep them in attributes, or use IWELBO(estimator='iwae')"
+        )

@@ -1,0 +1,151 @@
+"""The sample sites of the traces of a pair: what each is, and whether its terms are per image.
+
+A guide's site is a latent, or observed in one of two ways: a label that was given to both programs,
+or a `pyro.factor`, whose logarithm belongs to log q as in Pyro's own objectives.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+from pyro import poutine
+from torch import Tensor
+
+__all__ = [
+    "Site",
+    "check_sites",
+    "drawn_before",
+    "is_factor",
+    "is_label",
+    "log_prob",
+    "sample_sites",
+]
+
+Site = dict[str, Any]
+
+
+def sample_sites(trace: poutine.Trace) -> dict[str, Site]:
+    """Its sample sites by name, in the order they ran; what is `pyro.deterministic` is none.
+
+    Example:
+        >>> import torch
+        >>> from vaezoo.models import SSVAE
+        >>> list(sample_sites(poutine.trace(SSVAE().guide).get_trace(torch.zeros(7, 1, 28, 28))))
+        ['y', 'z']
+    """
+    return {
+        name: site
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample"
+        and not pyro.poutine.util.site_is_subsample(site)
+        and not site["infer"].get("_deterministic")
+    }
+
+
+def is_label(site: Site) -> bool:
+    """Whether a site is marked to be summed out, by `infer={"enumerate": "parallel"}`."""
+    return site["infer"].get("enumerate") == "parallel"
+
+
+def is_factor(site: Site) -> bool:
+    """Whether it is a `pyro.factor`."""
+    return isinstance(site["fn"], dist.Unit)
+
+
+def drawn_before(name: str, sites: dict[str, Site]) -> set[str]:
+    """The latents drawn before `name`."""
+    names = list(sites)
+    return {n for n in names[: names.index(name)] if not sites[n]["is_observed"]}
+
+
+def log_prob(site: Site) -> Tensor:
+    """The log-density of a site's value, 0 where it is masked."""
+    density = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    masked: Tensor = dist.util.scale_and_mask(density, mask=site["mask"])
+    return masked
+
+
+def check_sites(model: dict[str, Site], guide: dict[str, Site], particles: int) -> None:
+    """Raise ValueError unless the terms of a pair can be added up, image by image."""
+    latents = {n: s for n, s in guide.items() if not s["is_observed"]}
+    labels = [n for n, s in latents.items() if is_label(s)]
+    if len(labels) > 1:
+        raise ValueError(f"at most one label can be summed out, got {labels}")
+    classes = {1, *(len(guide[n]["value"]) for n in labels)}
+    for name, site in [*model.items(), *guide.items()]:
+        _check_shape(name, site, classes, particles)
+    for name, site in model.items():
+        if not site["is_observed"] and name not in guide:
+            raise ValueError(f"the model samples {name!r} and the guide does not")
+        if site["is_observed"] and name in latents:
+            raise ValueError(
+                f"the model is given {name!r} and the guide draws it, so that it would count "
+                "twice: leave it out of the guide, or give it to both (a label, by "
+                "poutine.condition)"
+            )
+    for name, site in guide.items():
+        if site["is_observed"]:
+            _check_observed(name, site, model)
+        elif name not in labels:
+            _check_latent(name, site, model)
+    _check_scales([*model.values(), *guide.values()])
+
+
+def _check_observed(name: str, site: Site, model: dict[str, Site]) -> None:
+    """What a guide observes is a factor, or a label that the model is given too."""
+    if is_factor(site):
+        if not site["fn"].has_rsample:
+            raise ValueError(
+                f"the factor {name!r} of the guide has has_rsample=False, which needs the gradient "
+                "of a score function: give has_rsample=True, where it is made of reparametrised "
+                "latents, or use pyro.infer.Trace_ELBO"
+            )
+    elif name not in model or not model[name]["is_observed"]:
+        raise ValueError(
+            f"the guide observes {name!r} and the model does not: condition both programs, or put "
+            "a term of your own into pyro.factor(…, has_rsample=True)"
+        )
+    elif site["fn"].has_rsample:
+        raise ValueError(
+            f"the guide is given {name!r}, which is no label: condition the model alone, and leave "
+            f"{name!r} out of the guide"
+        )
+
+
+def _check_latent(name: str, site: Site, model: dict[str, Site]) -> None:
+    if name not in model and not site["infer"].get("is_auxiliary"):
+        raise ValueError(f"the guide samples {name!r} and the model does not")
+    if not site["fn"].has_rsample:
+        raise ValueError(
+            f"{name!r} is neither reparametrised nor summed out: give it a distribution "
+            "with rsample, or mark it infer={'enumerate': 'parallel'} in the guide"
+        )
+
+
+def _check_shape(name: str, site: Site, classes: set[int], particles: int) -> None:
+    """A site has one value per class, particle and image, or it would be summed wrongly."""
+    images = {f.size for f in site["cond_indep_stack"] if f.dim == -1}
+    if not images:
+        raise ValueError(
+            f"{name!r} is sampled outside the plate over images: only what belongs to one image "
+            "can be estimated per image"
+        )
+    *left, k, n = (1, *site["fn"].batch_shape) if site["fn"].batch_shape else (1, 1)
+    if {n} != images or k not in (1, particles) or math.prod(left) not in classes:
+        raise ValueError(
+            f"{name!r} has batch shape {tuple(site['fn'].batch_shape)} for {images.pop()} images "
+            f"and {particles} particles: labels have shape (N,), and the shape of one image or "
+            "code belongs into the event, with to_event"
+        )
+
+
+def _check_scales(sites: list[Site]) -> None:
+    scales = {float(s["scale"]) for s in sites}
+    if len(scales) > 1:
+        raise ValueError(
+            f"sites are scaled differently ({sorted(scales)}): a weight on the KL goes into "
+            "the objective, ELBO(beta=…), where the reported bound stays the plain one"
+        )

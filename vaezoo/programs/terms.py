@@ -1,0 +1,233 @@
+"""One run of a model/guide pair, read off as log-densities per image.
+
+Every objective and every evaluation starts here. The guide runs under `poutine.enum`, the model is
+replayed against it, both inside one plate of particles, and each term comes back with shape
+(L, K, N): classes of a label that is summed out, particles, images; a size of 1 where a term does
+not vary.
+
+    rec      Σ observed sites  log p(x|…)
+    kl       Σ latent sites    KL(q‖p) in closed form where that holds, else log q - log p
+    log_w    rec + Σ latent sites log p - log q, at the samples: the log importance weight
+             (a `pyro.factor` of the guide is a part of log q, one of the model a part of rec)
+    log_py   log p(y), of labels that are summed out or given
+    log_qy   log q(y|x), of labels that are summed out
+
+The closed form of a KL integrates over its own site only. That is right if the model's
+distribution of the site does not depend on a latent that the guide draws later: it is used where
+every latent that precedes the site in the model also precedes it in the guide. Where a mask covers
+the site in one program only, log q - log p of the sample is taken, each masked as its program says.
+
+No scale enters any term. Inside log-weights a scale would be wrong (Pyro's `RenyiELBO` has it),
+and outside it would change the unit: a subsampled plate's scale says how many images the data set
+has, and what is reported here is per image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import MaskedDistribution
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from vaezoo.programs.sites import (
+    Site,
+    check_sites,
+    drawn_before,
+    is_factor,
+    is_label,
+    log_prob,
+)
+
+__all__ = ["Terms"]
+
+
+class Terms:
+    """The log-densities of one run of a pair, in nats, each of shape (L, K, N).
+
+    Args:
+        model_sites, guide_sites: the sample sites of both traces, in the order they ran.
+        particles: K.
+    """
+
+    def __init__(
+        self, model_sites: dict[str, Site], guide_sites: dict[str, Site], particles: int
+    ) -> None:
+        self._model, self._guide, self.particles = model_sites, guide_sites, particles
+        self._latent = [n for n, s in guide_sites.items() if not s["is_observed"]]
+        self._summed = [n for n in self._latent if is_label(guide_sites[n])]
+        check_sites(model_sites, guide_sites, particles)
+
+    @property
+    def observed(self) -> list[str]:
+        """The names of the sites that the model observes, such as x."""
+        return [name for name, site in self._model.items() if site["is_observed"]]
+
+    def value(self, name: str) -> Tensor:
+        """The value at a site, the same in both programs."""
+        value: Tensor = (self._guide if name in self._guide else self._model)[name]["value"]
+        return value
+
+    def distribution(self, name: str, of: str = "guide") -> Any:
+        """The distribution of a site in the guide, or in the "model".
+
+        Example:
+            >>> from vaezoo.models import VAE
+            >>> from vaezoo.programs import run
+            >>> vae = VAE()
+            >>> terms = run(vae.model, vae.guide, torch.zeros(7, 1, 28, 28))
+            >>> terms.distribution("z"), terms.distribution("x", of="model").event_shape
+            (Independent(DiagonalNormal(loc: torch.Size([7, 10]), ...
+        """
+        return {"guide": self._guide, "model": self._model}[of][name]["fn"]
+
+    @functools.cached_property
+    def rec(self) -> Tensor:
+        """log p of the observed sites, labels apart."""
+        return self._sum(
+            log_prob(s) for s in self._model.values() if s["is_observed"] and not is_label(s)
+        )
+
+    @functools.cached_property
+    def kl(self) -> Tensor:
+        """KL(q‖p) of the latents that are not summed out."""
+        return self._sum(itertools.chain(map(self._kl, self._continuous), self._log_factors()))
+
+    @property
+    def kls(self) -> dict[str, Tensor]:
+        """KL(q‖p) of each of them, labels summed out: shape (K, N).
+
+        Raises:
+            ValueError: the guide has a factor, which belongs to none of them.
+        """
+        if factors := [n for n, s in self._guide.items() if is_factor(s)]:
+            raise ValueError(
+                f"the guide's factor {factors[0]!r} belongs to no one latent: leave free_bits out"
+            )
+        return {n: self.expect(self._sum([self._kl(n)])) for n in self._continuous}
+
+    @functools.cached_property
+    def log_w(self) -> Tensor:
+        """rec + log p - log q, the log importance weight of each draw."""
+        ratios = map(self._log_ratio, self._continuous)
+        return self.rec - self._sum(itertools.chain(ratios, self._log_factors()))
+
+    @functools.cached_property
+    def log_py(self) -> Tensor:
+        """log p(y) of the labels, summed out or given."""
+        return self._sum(log_prob(s) for s in self._model.values() if is_label(s))
+
+    @functools.cached_property
+    def log_qy(self) -> Tensor:
+        """log q(y|x) of the labels that are summed out."""
+        return self._sum(log_prob(self._guide[n]) for n in self._summed)
+
+    @functools.cached_property
+    def log_q_given(self) -> Tensor:
+        """log q(y|x) of labels on which the guide was conditioned."""
+        return self._sum(map(log_prob, self._given()))
+
+    @property
+    def has_given_labels(self) -> bool:
+        """Whether the guide was conditioned on labels."""
+        return bool(self._given())
+
+    def _given(self) -> list[Site]:
+        return [s for s in self._guide.values() if s["is_observed"] and not is_factor(s)]
+
+    def _log_factors(self) -> Iterator[Tensor]:
+        """What the guide's factors add to log q."""
+        return (log_prob(s) for s in self._guide.values() if is_factor(s))
+
+    @functools.cached_property
+    def labels_come_first(self) -> bool:
+        """Whether q(y|x) is the same for all particles: no latent precedes y in the guide."""
+        return self._latent[: len(self._summed)] == self._summed
+
+    def scale_gradients(self, factor: Tensor) -> None:
+        """Multiply gradients on their way from the terms to the guide's draws by (L, K, N).
+
+        Only for terms of a held guide (`run(…, hold_guide=True)`), and before a backward pass.
+
+        Raises:
+            ValueError: a latent is shared by the labels that are summed out.
+        """
+        for name in self._continuous:
+            value, events = self._guide[name]["value"], self._guide[name]["fn"].event_dim
+            shape = value.shape[: value.dim() - events]
+            if math.prod(shape[:-2]) != len(factor):
+                raise ValueError(f"{name!r} does not depend on the label that is summed out")
+            each = factor.reshape(shape + (1,) * events)
+            if value.requires_grad:
+                value.register_hook(each.mul)
+
+    def expect(self, values: Tensor) -> Tensor:
+        """Σ_y q(y|x) values, shape (K, N); where no label is summed out, the values themselves."""
+        return (self.log_qy.exp() * values).sum(0) if self._summed else values.squeeze(0)
+
+    @property
+    def _continuous(self) -> list[str]:
+        return [n for n in self._latent if n not in self._summed]
+
+    def _kl(self, name: str) -> Tensor:
+        if name in self._model and self._closed_form_holds(name):
+            (q, on_q), (p, on_p) = _unmasked(self._guide[name]), _unmasked(self._model[name])
+            with contextlib.suppress(NotImplementedError):
+                return self._where_both(name, kl_divergence(q, p), on_q, on_p)
+        return self._log_ratio(name)
+
+    def _where_both(self, name: str, kl: Tensor, on_q: Any, on_p: Any) -> Tensor:
+        """The KL where the site counts in both programs, log q - log p of the sample elsewhere."""
+        if on_q is on_p:
+            masked: Tensor = dist.util.scale_and_mask(kl, mask=on_q)
+            return masked
+        both = torch.ones_like(kl, dtype=torch.bool)
+        for mask in (on_q, on_p):
+            both = both if mask is None else both & mask
+        return torch.where(both, kl, self._log_ratio(name))
+
+    def _log_ratio(self, name: str) -> Tensor:
+        log_q = log_prob(self._guide[name])
+        return log_q - log_prob(self._model[name]) if name in self._model else log_q
+
+    def _closed_form_holds(self, name: str) -> bool:
+        q, p = _unmasked(self._guide[name])[0], _unmasked(self._model[name])[0]
+        # Pyro's KL of a Delta leaves out its log_density, where autoguides put their Jacobian
+        if _holds(q, dist.Delta) or _holds(q, MaskedDistribution) or _holds(p, MaskedDistribution):
+            return False
+        return drawn_before(name, self._model) <= drawn_before(name, self._guide)
+
+    def _sum(self, terms: Iterable[Tensor]) -> Tensor:
+        """Add terms of shapes (*enumerated, K, N) up, as (L, K, N)."""
+        some = iter(terms)
+        total = next(some, None)
+        if total is None:
+            like = next(iter(self._model.values()))["value"]
+            return torch.zeros((1, 1, 1), dtype=like.dtype, device=like.device)
+        for term in some:
+            total = total + term
+        total = total.reshape((1,) * (3 - total.dim()) + total.shape)
+        return total.flatten(0, -3) if total.dim() > 3 else total
+
+
+def _unmasked(site: Site) -> tuple[Any, Any]:
+    """A site's distribution without the masks around it, and all of its masks in one."""
+    distribution, mask = site["fn"], site["mask"]
+    while isinstance(distribution, MaskedDistribution):
+        mask = distribution._mask if mask is None else mask & distribution._mask
+        distribution = distribution.base_dist
+    return distribution, mask
+
+
+def _holds(distribution: Any, kind: type) -> bool:
+    """Whether a distribution is of a kind, or made from one that is."""
+    while not isinstance(distribution, kind) and hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+    return isinstance(distribution, kind)

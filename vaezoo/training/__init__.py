@@ -1,0 +1,16 @@
+"""Training: a loop that returns its history, and the step that it takes.
+
+    loop                 `fit`, and the way of a batch through it
+    step, untrained      one step: loss, gradients, update; and what a step may change besides
+    optimizers, rates    what takes the step, and how far
+    recorder             writes the `history`, of `means`
+    validation           terms on other data, for each record
+    interrupts, errors   the stop button, and the error of a loss that is not finite
+
+Importing it costs no compiler: a step imports that when it is told to compile.
+"""
+
+from vaezoo.training.errors import NonFiniteLoss
+from vaezoo.training.loop import fit
+
+__all__ = ["NonFiniteLoss", "fit"]

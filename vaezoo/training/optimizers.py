@@ -1,0 +1,97 @@
+"""Optimizers in the forms that people have at hand, or refused by name.
+
+    fit(vae, data)                                           Adam at 1e-3
+    fit(vae, data, optimizer=torch.optim.SGD, lr=0.1)        a class, or any function of parameters
+    fit(vae, data, optimizer=Adam(vae.parameters(), 0.01))   one that is made already
+
+Whatever it is, it has to train every parameter.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from vaezoo.training.rates import Rate, first_rate, type_name
+
+__all__ = ["make_optimizer"]
+
+
+def make_optimizer(
+    optimizer: Optimizer | Callable[..., Optimizer] | None,
+    lr: Rate | None,
+    parameters: Mapping[str, Tensor],
+) -> Optimizer:
+    """The optimizer of all parameters; Adam by default.
+
+    Args:
+        optimizer: one over these parameters, a class of `torch.optim`, or a function that makes
+            one of them.
+        lr: the rate of Adam (1e-3 by default) or of a class (its own default), a number or a
+            function of the step, counted from 0.
+        parameters: to train, by name.
+
+    Raises:
+        TypeError: it is no optimizer.
+        ValueError: there are no parameters, it does not train all of them, needs a closure, or has
+            a rate of its own beside `lr`.
+
+    Example:
+        >>> p = torch.zeros(2, requires_grad=True)
+        >>> make_optimizer(torch.optim.SGD, 0.1, {"p": p}).param_groups[0]["lr"]
+        0.1
+    """
+    if optimizer is not None and not isinstance(optimizer, type) and lr is not None:
+        raise ValueError(
+            "give lr or an optimizer with a rate of its own, not both; a class takes lr, "
+            "optimizer=torch.optim.Adam"
+        )
+    if not parameters:
+        raise ValueError("there is nothing to train: all is frozen, model.requires_grad_(True)")
+    made = _make(optimizer, first_rate(lr), list(parameters.values()))
+    if isinstance(made, torch.optim.LBFGS):
+        raise ValueError("LBFGS evaluates the loss several times a step: write a loop of your own")
+    known = {id(p) for group in made.param_groups for p in group["params"]}
+    missing = [name for name, p in parameters.items() if id(p) not in known]
+    if missing:
+        raise ValueError(
+            f"the optimizer does not train {', '.join(missing)}: it was made before a part was "
+            "swapped, or for another model; make it again from model.parameters()"
+        )
+    return made
+
+
+def _make(optimizer: Any, lr: float | None, parameters: list[Tensor]) -> Optimizer:
+    if optimizer is None:
+        return torch.optim.Adam(parameters, lr=1e-3 if lr is None else lr, fused=True)
+    if isinstance(optimizer, str):
+        near = _of_torch(optimizer)
+        raise TypeError(f"optimizer must be no string, got {optimizer!r}: {near}")
+    if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+        rate: dict[str, Any] = {} if lr is None else {"lr": lr}
+        return optimizer(parameters, **rate)
+    made = optimizer
+    if not isinstance(made, Optimizer) and callable(made) and not isinstance(made, type):
+        made = made(parameters)
+    if not isinstance(made, Optimizer):
+        raise TypeError(
+            "optimizer must be one of torch.optim, its class, or a function of parameters that "
+            f"returns one, got {type_name(made)}"
+        )
+    return made
+
+
+def _of_torch(name: str) -> str:
+    """The line to write in place of an optimizer's name."""
+    names = {
+        n.lower(): n
+        for n, v in vars(torch.optim).items()
+        if isinstance(v, type) and issubclass(v, Optimizer)
+    }
+    near = difflib.get_close_matches(name.lower(), names, n=1)
+    return f"write optimizer=torch.optim.{names[near[0]] if near else 'Adam'}"

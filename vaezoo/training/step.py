@@ -1,0 +1,175 @@
+"""A training step: loss, gradients, update.
+
+    step = Step(Bound(vae), torch.optim.Adam(vae.parameters(), lr=1e-3, fused=True)).compile()
+    for (x,) in batches:
+        terms = step(x)
+
+does what a loop around a `Bound` does. Compiled, all of it is one graph where the optimizer is Adam
+without further options, on a CPU (see `compiler.adam`); otherwise the bound is compiled, and the
+update is the optimizer's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vaezoo.bound import Bound
+from vaezoo.training.untrained import Untrained
+
+if TYPE_CHECKING:
+    from vaezoo.compiler.adam import AdamUpdate
+    from vaezoo.compiler.cache import StepCache
+    from vaezoo.compiler.tracing import Backend
+
+__all__ = ["Step"]
+
+
+class Step:
+    """One step of an optimizer on a batch.
+
+    Args:
+        bound: the objective.
+        optimizer: over its parameters.
+        max_grad_norm: scale gradients down to this norm, over all parameters, where it is larger.
+
+    Attributes:
+        compiled: keeps compiled steps that update the weights too; None where the update, or all of
+            the step, is the optimizer's own.
+        broken: "loss" or "gradient" where that was NaN or infinite in the last step, which then
+            has changed nothing; otherwise "".
+
+    Example:
+        >>> from vaezoo.models import VAE
+        >>> bound = Bound(VAE())
+        >>> step = Step(bound, torch.optim.Adam(bound.parameters()))
+        >>> x = torch.zeros(7, 1, 28, 28)
+        >>> bool(step(x)["loss"] > step(x)["loss"])
+        True
+    """
+
+    def __init__(
+        self,
+        bound: Bound,
+        optimizer: torch.optim.Optimizer,
+        *,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        self.bound, self.optimizer, self.max_grad_norm = bound, optimizer, max_grad_norm
+        self.broken = ""
+        self._untrained = Untrained(bound)
+        self.compiled: StepCache | None = None
+        self._asked: tuple[str | Backend, Callable[[str], object] | None] | None = None
+        self._settings: tuple[Any, ...] = ()
+
+    @property
+    def max_grad_norm(self) -> float | None:
+        """The largest norm of all gradients together; None for any."""
+        return self._max_grad_norm
+
+    @max_grad_norm.setter
+    def max_grad_norm(self, norm: float | None) -> None:
+        if norm is not None and not norm > 0:
+            raise ValueError(f"max_grad_norm must be positive, got {norm}")
+        self._max_grad_norm = norm
+
+    def compile(
+        self,
+        backend: str | Backend = "inductor",
+        *,
+        announce: Callable[[str], object] | None = None,
+    ) -> Step:
+        """Compile steps from now on, under the rules of `Bound.compile`; returns self.
+
+        Where another bound, optimizer or norm is set later, the steps after it are compiled anew.
+        """
+        self._asked, self._settings = (backend, announce), self._now()
+        self.compiled, self._untrained = None, Untrained(self.bound)
+        update = self._update_inside()
+        if update is None:
+            self.bound.compile(backend, announce=announce)
+        else:
+            from vaezoo.compiler.cache import StepCache
+
+            keep = self._untrained.keep
+            self.compiled = StepCache(backend, announce, update(self.optimizer), before=keep)
+        return self
+
+    def __call__(self, *batch: Tensor) -> dict[str, Tensor]:
+        """Take the step; returns the bound's terms.
+
+        Where the loss or a gradient is NaN or infinite, nothing is updated: weights, the
+        optimizer's state, buffers and frozen parameters are those from before the step. Gradients
+        are left in the parameters, unless the update is part of the graph; then they have none.
+        """
+        self._follow()
+        if self.compiled is None:
+            self._untrained.keep()
+        terms = self.bound(*batch) if self.compiled is None else self.compiled(self.bound, batch)
+        finite = math.isfinite(terms["loss"].item())
+        if self.compiled is not None and self.compiled.updated:
+            updated = self.compiled.finite
+        else:
+            updated = finite and self._update(terms["loss"])
+            if not updated:
+                self._untrained.put_back()
+        self.broken = "" if updated else "gradient" if finite else "loss"
+        return terms
+
+    def _follow(self) -> None:
+        """Follow what was set since the last step, and compile anew where that needs it."""
+        if self._untrained.module is not self.bound:
+            self._untrained = Untrained(self.bound)
+        if self._asked is None:
+            return
+        now, known = self._now(), self.compiled is None or self.compiled.follow()
+        if known and now == self._settings:
+            return
+        same_bound = now[0] is self._settings[0]
+        if self.compiled is None and same_bound and self._update_inside() is None:
+            self._settings = now  # the bound is compiled, and the update is anyway the optimizer's
+        else:
+            self.compile(self._asked[0], announce=self._asked[1])
+
+    def _now(self) -> tuple[Any, ...]:
+        """What a compiled step with the update in it was made for."""
+        b = self.bound
+        hooked = b._forward_hooks or b._forward_pre_hooks or b._backward_hooks
+        return b, self.optimizer, self._max_grad_norm, bool(hooked or b._backward_pre_hooks)
+
+    def _update_inside(self) -> type[AdamUpdate] | None:
+        """What can make the update inside the graph, where nothing more is done between the two."""
+        *_, norm, hooked = self._now()
+        own = hooked or type(self.bound).forward is not Bound.forward
+        if norm is not None or own:
+            return None
+        from vaezoo.compiler.adam import update_for
+
+        return update_for(self.optimizer)
+
+    def _update(self, loss: Tensor) -> bool:
+        """Whether the gradients were finite, and so the step was taken."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if not _are_finite(gradients):
+            return False
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        self.optimizer.step()
+        return True
+
+
+@torch.no_grad()
+def _are_finite(gradients: list[Tensor]) -> bool:
+    """Whether all are: by their sums, and one by one if sums of large numbers are not finite."""
+    numbers = [g._values() if g.is_sparse else g for g in gradients]
+    sums = [n.sum() for n in numbers]
+    if len({s.device for s in sums}) == 1 and math.isfinite(abs(torch.stack(sums).sum().item())):
+        return True
+    return all(bool(n.isfinite().all()) for n in numbers)

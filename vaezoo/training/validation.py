@@ -1,0 +1,93 @@
+"""Validation: a bound on data that it is not trained on, with the same noise each time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from vaezoo.bound import Bound, dtype_of
+from vaezoo.data import Images
+from vaezoo.data.passes import Data, one_pass
+from vaezoo.scopes import in_mode, one_thread, own_generator
+from vaezoo.training.means import Mean
+
+__all__ = ["Validation"]
+
+SEED = 0
+
+
+class Validation:
+    """The terms of a bound, means over images, in evaluation mode and without gradients.
+
+    Each call draws from generators that begin anew: binarisation and noise are the same, so that
+    two results differ by the model alone, and training is not changed by it.
+
+    Args:
+        bound: the objective.
+        data: `Images`, or an iterable of batches that can be passed over more than once. The
+            first batch is tried at once.
+        batch_size: of `Images`.
+
+    Raises:
+        ValueError: the data hold no batch, cannot be passed over again, or do not fit the bound.
+
+    Example:
+        >>> from vaezoo.models import VAE
+        >>> validation = Validation(Bound(VAE()), [torch.zeros(7, 1, 28, 28)])
+        >>> validation() == validation()
+        True
+    """
+
+    def __init__(self, bound: Bound, data: Data, batch_size: int = 100) -> None:
+        self.bound, self.data, self.batch_size = bound, data, batch_size
+        self.dtype = dtype_of(bound.model)
+        try:
+            with self._apart():
+                self._try()
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"validation data: {error}") from error
+
+    def __call__(self) -> dict[str, float]:
+        """The terms of the model as it is now."""
+        mean = Mean()
+        with self._apart():
+            for batch in one_pass(self.data, self.batch_size, dtype=self.dtype):
+                arguments = self.bound.arguments(batch)
+                mean.add(self.bound(*arguments), weight=len(arguments[0]))
+        return mean.take()
+
+    def _try(self) -> None:
+        batches = one_pass(self.data, self.batch_size, dtype=self.dtype)
+        once = not isinstance(self.data, Images) and iter(batches) is batches
+        batch = None if once else next(iter(batches), None)
+        if batch is None:
+            raise ValueError("they must hold a batch, and must not be a generator")
+        arguments = self.bound.arguments(batch)
+        self.bound.check(arguments)
+        self.bound(*arguments)
+
+    @contextlib.contextmanager
+    def _apart(self) -> Iterator[None]:
+        mode = in_mode(self.bound.model, False)
+        with one_thread(), torch.no_grad(), mode, own_generator(SEED), _begun_anew(self.data):
+            yield
+
+
+@contextlib.contextmanager
+def _begun_anew(loader: Any) -> Iterator[None]:
+    """Within it generators that a loader was given begin anew; training's may be among them."""
+    samplers = [loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)]
+    samplers.append(getattr(samplers[-1], "sampler", None))
+    given = (getattr(sampler, "generator", None) for sampler in samplers)
+    generators = {id(g): g for g in given if isinstance(g, torch.Generator)}
+    before = [(g, g.get_state()) for g in generators.values()]
+    for g in generators.values():
+        g.manual_seed(SEED)
+    try:
+        yield
+    finally:
+        for g, state in before:
+            g.set_state(state)
