@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import random
+import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +19,10 @@ from torch import nn
 from zoo import fixed, labels, member
 
 from vaezoo import ELBO, IWELBO, SemiSupervised, data, fit, objectives, posteriors
-from vaezoo.training import KeepBest
-from vaezoo.training.trees import packed, pieces
+from vaezoo.data.files import unfinished, write_whole
+from vaezoo.training import Checkpoints, EarlyStopping, KeepBest, ResumeError
+from vaezoo.training.step import Step
+from vaezoo.training.trees import packed, pieces, read, unpacked
 
 X, N = fixed(31), 23
 PIXELS = data.Images((255 * X).byte(), labels(31), binarisation="dynamic")
@@ -100,6 +107,7 @@ RUNS: dict[str, Callable[[], dict[str, Any]]] = {
         scheduler=lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.01, total_steps=99)
     ),
     "numpy": lambda: vae(data=OfNumPy()),
+    "one shape": lambda: {"model": member("VAE"), "data": [X[:8], X[8:16]]},
 }
 
 
@@ -158,12 +166,229 @@ def test_a_run_goes_on_where_it_stopped(name: str, tmp_path: Path) -> None:
             assert same(again[part], expected[part]), part
 
 
-@pytest.mark.parametrize("name", ["vae", "semi-supervised", "clipped"])
-def test_a_compiled_run_goes_on_where_it_stopped(name: str, tmp_path: Path) -> None:
-    """With two shapes of batches, the update inside the graph and outside: bitwise equal."""
-    expected = outcome(begin(name), None, 11, compile=True)
-    for place in (1, 2, 6):
-        outcome(begin(name), tmp_path / str(place), place, compile=True)
-        found = outcome(begin(name), tmp_path / str(place), 11, compile=True)
-        for part in expected:
-            assert same(found[part], expected[part]), (place, part)
+@pytest.mark.parametrize("name", ["vae", "clipped"])
+def test_a_traced_run_goes_on_where_it_stopped(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two shapes of batches, each eager at first and then a graph, with Adam in it and without."""
+    monkeypatch.setattr(Step.compile, "__defaults__", ("eager",))
+    expected = outcome(begin(name), None, 9, compile=True)
+    outcome(begin(name), tmp_path, 4, compile=True)
+    found = outcome(begin(name), tmp_path, 9, compile=True)
+    for part in expected:
+        assert same(found[part], expected[part]), part
+
+
+def test_a_compiled_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """By Inductor: bitwise equal, from the first step of the second run on."""
+    expected = outcome(begin("one shape"), None, 9, compile=True)
+    outcome(begin("one shape"), tmp_path, 4, compile=True)
+    found = outcome(begin("one shape"), tmp_path, 9, compile=True)
+    for part in expected:
+        assert same(found[part], expected[part]), part
+
+
+def small(folder: Any, **options: Any) -> Any:
+    """A short run of the same weights each time."""
+    torch.manual_seed(2)
+    settings = {"steps": 6, "log_every": 2, "progress": False, "every": 2, **options}
+    model = settings.pop("model", None) or member("VAE")
+    images = settings.pop("data", None) or [X[:8], X[8:16]]
+    return fit(model, images, checkpoint=folder, **settings)
+
+
+def names(folder: Path) -> list[int]:
+    """The steps of a folder's checkpoints; there is nothing else in it."""
+    assert all(p.name.startswith("step-") for p in folder.iterdir())
+    return sorted(int(p.stem.removeprefix("step-")) for p in folder.iterdir())
+
+
+def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
+    """At a rate that grows the best is an early one, also when the run goes on."""
+
+    def run(folder: Path, steps: int) -> Any:
+        kept = Checkpoints(folder, every=2, last=2)
+        return small(kept, steps=steps, lr=lambda step: 0.01 * 1.6**step, validation=[X])
+
+    run(tmp_path / "a", 13)
+    history = run(tmp_path / "a", 20)
+    run(tmp_path / "b", 20)
+    best = history["step"][int(np.argmin(history["validation_loss"]))]
+    assert best < 16
+    assert names(tmp_path / "a") == names(tmp_path / "b") == [best, 18, 20]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_writes_a_checkpoint_and_ends(number: int, tmp_path: Path) -> None:
+    """In the fifth of nine steps; the next call goes on, and handlers are as they were."""
+    usual = signal.getsignal(signal.SIGTERM)
+
+    class Pressing(ELBO):
+        taken, at = 0, 5
+
+        def step(self) -> None:
+            self.taken += 1
+            if self.taken == self.at:
+                os.kill(os.getpid(), number)
+
+    stopped = small(tmp_path / "a", steps=9, objective=Pressing(), every=100)
+    assert (stopped.stopped, stopped["step"]) == (True, [2, 4, 5])
+    assert names(tmp_path / "a") == [5]
+    history = small(tmp_path / "a", steps=9, objective=Pressing(), every=100)
+    expected = small(tmp_path / "b", steps=9, every=100)
+    assert (history.stopped, history["step"]) == (False, [2, 4, 6, 8, 9])
+    assert history["loss"] == expected["loss"]
+    assert signal.getsignal(signal.SIGTERM) is usual
+
+
+def test_pressed_while_a_batch_is_made_the_step_is_taken(tmp_path: Path) -> None:
+    """Its random draws are over: without the step the next call would draw others."""
+
+    class Loading(OfNumPy):
+        def __iter__(self) -> Any:
+            for i, batch in enumerate(super().__iter__()):
+                if i == 2 and not pressed:
+                    pressed.append(os.kill(os.getpid(), signal.SIGTERM))
+                yield batch
+
+    pressed: list[Any] = []
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    assert small(tmp_path, data=Loading())["step"] == [2, 3]
+    history = small(tmp_path, data=Loading())
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    assert history["loss"] == small(tmp_path / "b", data=Loading())["loss"]
+
+
+def test_a_run_that_a_callback_ended_stays_so(tmp_path: Path) -> None:
+    """It takes no step, and returns the same history."""
+    for _ in range(2):
+        stop = EarlyStopping(1, term="loss", least=1e9)
+        history = small(tmp_path, callback=stop, every=100)
+        assert (history["step"], stop.since, names(tmp_path)) == ([2, 4], 1, [4])
+
+
+CHANGES: dict[str, tuple[dict[str, Any], str]] = {
+    "model": ({"model": member("VAE", z_dim=2)}, r"model=VAE: .*StandardNormal\(3\).*, got VAE: "),
+    "data length": ({"data": [X[:8]]}, "data=a list of 2, got a list of 1"),
+    "batch size": ({"batch_size": 50}, "batch_size=100, got 50"),
+    "optimizer": ({"optimizer": torch.optim.SGD, "lr": 0.1}, "optimizer=Adam, got SGD"),
+    "rate": ({"lr": 0.1}, "optimizer.lr=0.001, got 0.1"),
+    "objective": ({"objective": ELBO(beta=2.0)}, "objective.beta=1.*, got 2.0"),
+    "scheduler": (
+        {"scheduler": lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.5)},
+        "scheduler=None, got ExponentialLR",
+    ),
+    "records": ({"log_every": 3}, "log_every=2, got 3"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_arguments_are_refused_by_name(change: str, tmp_path: Path) -> None:
+    """Nothing is written, and the run can be gone on with."""
+    small(tmp_path, steps=3)
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    options, message = CHANGES[change]
+    with pytest.raises(ResumeError, match=message):
+        small(tmp_path, **options)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_what_cannot_be_resumed_is_refused_at_once(tmp_path: Path) -> None:
+    loader = torch.utils.data.DataLoader([X[0]] * 8, batch_size=4)
+    with pytest.raises(
+        TypeError, match=r"a DataLoader cannot say where it is.* StatefulDataLoader"
+    ):
+        small(tmp_path, data=loader)
+
+    class Odd:
+        def step(self) -> None:
+            pass
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"rate": print}
+
+    with pytest.raises(
+        TypeError, match=r"training.scheduler.rate is a builtin.* no checkpoint can"
+    ):
+        small(tmp_path, scheduler=Odd())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_one_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one is refused while the first is training; what a killed one left is removed."""
+    monkeypatch.setattr("vaezoo.training.locking.PATIENCE", 0.1)
+    (tmp_path / ".vaezoo-00ff.partial").write_bytes(b"half")
+
+    def other(record: dict[str, float]) -> None:
+        assert not list(unfinished(tmp_path)) or record["step"] > 2
+        with pytest.raises(ResumeError, match="another process is training into"):
+            small(tmp_path)
+
+    small(tmp_path, callback=other)
+    assert names(tmp_path) == [4, 6]
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says why and carries the history; the one before stays."""
+
+    def full(path: Path, content: Any) -> None:
+        if "000000004" in path.name:
+            raise OSError(28, "No space left on device")
+        write_whole(path, content)
+
+    monkeypatch.setattr("vaezoo.training.checkpointing.write_whole", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        small(tmp_path, steps=100)
+    assert caught.value.history["step"] == [2, 4, 6]  # type: ignore[attr-defined]
+    assert names(tmp_path) == [2]
+
+
+@pytest.mark.parametrize("damage", ["cut", "header", "format", "state"])
+def test_a_damaged_file_is_named_with_the_cure(damage: str, tmp_path: Path) -> None:
+    small(tmp_path)
+    path = tmp_path / "step-000000006.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": content[:-9],
+            "header": b"\xff" * 8 + content[8:],
+            "format": content.replace(b'"vaezoo training": "1"', b'"vaezoo training": "9"'),
+            "state": content.replace(b'\\"training\\"', b'\\"trainin_\\"'),
+        }[damage]
+    )
+    with pytest.raises(ResumeError, match=r"step-000000006.safetensors (is|holds) "):
+        small(tmp_path)
+    path.unlink()
+    assert small(tmp_path)["step"] == [2, 4, 6]
+
+
+def test_the_first_format_stays_readable() -> None:
+    """A checkpoint that this version's first release wrote: fields, numbers, and its header."""
+    state = read(Path(__file__).parent / "checkpoints" / "format-1.safetensors")
+    assert state["training"]["records"]["history"]["step"].tolist() == [2, 4]
+    assert set(state["training"]) == {
+        *("settings", "weights", "others", "optimizer", "scheduler", "objective", "records"),
+        *("compiled", "batches", "stopping"),
+    }
+    moments = state["training"]["optimizer"]["state"]
+    assert [moments[i]["step"].item() for i in sorted(moments)] == [4.0] * len(moments)
+
+
+def test_states_of_all_kinds_come_back() -> None:
+    """Keys that are numbers, tuples, counters, NaN, dtypes and shapes; float64 to the last bit."""
+    state = {
+        1: (2, [None, True, "text", math.nan, -math.inf, 1e-320]),
+        "counter": Counter([3, 3, 5]),
+        "tensor": {"tensor": torch.tensor(0.1, dtype=torch.float64)},
+        "kinds": [torch.tensor([1, 0]).to(t) for t in (torch.bfloat16, torch.bool, torch.int16)],
+        "empty": [torch.zeros(0, 3), {}, [], ()],
+    }
+    tree, tensors = packed(state)
+    again = unpacked(json.loads(json.dumps(tree)), tensors)
+    assert same(again, state)
+    assert type(again["counter"]) is Counter
+    assert type(again[1]) is tuple

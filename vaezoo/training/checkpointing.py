@@ -100,9 +100,11 @@ class Checkpoints:
         try:
             training.load_state_dict(state["training"])
             callbacks.load_state_dict(state["callbacks"])
+            self._best, self._written = state["best"], training.recorder.steps
         except ResumeError as error:
             raise ResumeError(f"{files[-1]}: {error}") from error
-        self._best, self._written = state["best"], training.recorder.steps
+        except (KeyError, AttributeError) as error:
+            raise ResumeError(f"{files[-1]} holds no whole state: {error!r}") from error
         self._keep_some()
 
     def write(self, training: Training, callbacks: Callbacks) -> None:
