@@ -2,6 +2,7 @@
 
     python -m benchmarks.streams              # benchmarks/results/streams.json, half an hour
     python -m benchmarks.streams --scale 0.1  # the same, with a tenth of the images to train on
+    python -m benchmarks.streams --rows "fit, made"  # one row, the others stay
 
 Each run has a process of its own, on one thread: 10 million images 1×28×28 made on the way through
 `fit` of a small VAE, with validation on a stream at each of 25 records; one million
@@ -94,6 +95,10 @@ class Curve:
             "images": self.images[-1],
             "growth": round(max(self.resident[FIRST - 1 :], default=early) / early - 1, 4),
             "seconds": round(time.perf_counter() - self.began, 1),
+            "load": round(os.getloadavg()[0], 1),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
             "resident": self.resident,
             "anonymous": self.anonymous,
             "at": self.images,
@@ -157,25 +162,23 @@ def main() -> None:
     """Run all rows, or one of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--rows", nargs="+", default=list(IMAGES), choices=list(IMAGES))
     parser.add_argument("--row", nargs=2, metavar=("NAME", "IMAGES"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     if asked.row:
         print(json.dumps(run(asked.row[0], int(asked.row[1]))))
         return
-    rows = {}
-    for name, images in IMAGES.items():
+    path = asked.out / "streams.json"
+    rows = json.loads(path.read_text())["rows"] if path.exists() else {}
+    for name in asked.rows:
         scale = 1.0 if name == "evaluate, made" else asked.scale
-        n = max(10 * BATCH, int(images * scale) // BATCH * BATCH)
+        n = max(10 * BATCH, int(IMAGES[name] * scale) // BATCH * BATCH)
         command = [sys.executable, "-m", "benchmarks.streams", "--row", name, str(n)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         rows[name] = row = json.loads(done.stdout)
         print(f"{name}: {row['images']:,} images in {row['seconds']} s, {row['growth']:+.1%}")
-    load = round(os.getloadavg()[0], 1)
-    record = {"torch": torch.__version__, "python": platform.python_version(), "batch": BATCH}
-    record |= {"processor": platform.machine(), "cores": os.cpu_count(), "load": load}
-    record |= {"scale": asked.scale, "rows": rows}
-    (asked.out / "streams.json").write_text(json.dumps(record, indent=1) + "\n")
+        path.write_text(json.dumps({"batch": BATCH, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
