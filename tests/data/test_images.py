@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from peaks import at_most
 from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
 
 from vaezoo.data import Images, colour_digits, semi_supervised
@@ -299,3 +300,21 @@ def test_numbers_of_numpy():
     few = colour_digits("test", n=np.int64(3), seed=np.int64(1))
     assert few.pixels.equal(colour_digits("test", n=3, seed=1).pixels)
     assert semi_supervised(images(), found, batch_size=np.int64(4)).batch_size == 4
+
+
+@pytest.mark.parametrize("mode", ["r", "c", "r+"])
+def test_mapped_pixels_stay_in_their_file(tmp_path, mode):
+    """64 MB that are mapped take less than 8 MB, rows of them too; the file is not written into."""
+    whole = np.lib.format.open_memmap(
+        tmp_path / "a.npy", mode="w+", dtype=np.uint8, shape=(16_000, 1, 64, 64)
+    )
+    whole[3] = 255
+    whole.flush()
+    with at_most(8e6):
+        mapped = np.load(tmp_path / "a.npy", mmap_mode=mode)
+        images = Images(mapped[2:], binarisation="none")
+        assert images[1][0].min() == 1
+        assert images[0][0].max() == 0
+    if mode != "r+":  # which is asked for by name
+        images.pixels[0] = 9
+        assert np.load(tmp_path / "a.npy")[2].max() == 0

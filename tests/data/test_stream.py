@@ -346,6 +346,18 @@ def test_workers_share_a_pass(folder: Path, ranks: int) -> None:
     assert found(0) == first
 
 
+def test_workers_that_persist_count_passes(folder: Path) -> None:
+    """Those of a share, with nobody to call `set_epoch`: the orders of both ranks stay one."""
+    shares = [stream(folder).shard(rank, 2) for rank in range(2)]
+    loaders = [
+        DataLoader(s, batch_size=None, num_workers=1, persistent_workers=True) for s in shares
+    ]
+    first, second = ([flat(numbers(loader)) for loader in loaders] for _ in range(2))
+    assert first != second
+    for seen in (first, second):
+        assert sorted(flat(seen)) == list(range(N))
+
+
 def test_a_loader_trains(folder: Path) -> None:
     loader = DataLoader(stream(folder, binarisation="dynamic"), batch_size=None, num_workers=2)
     history = fit(member("VAE"), loader, epochs=2, progress=False)

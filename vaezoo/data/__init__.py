@@ -19,6 +19,7 @@ The other files:
     binarising                          how bytes become x in [0, 1]
     passes, positions, image_pass       as many passes over data as training takes, and where it is
     shards, blocks, windows, writing    files of images, their order, what of them is in memory
+    maps                                arrays that are mapped from files
     batches, labels, pixels             what people hand over, made tensors or refused
     counts, indices                     the same for whole numbers and for indices
     files                               files that are whole or not there

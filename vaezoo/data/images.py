@@ -29,7 +29,8 @@ class Images(Dataset[tuple[Tensor, ...]]):
     a `DataLoader`, `random_split` and their kin. `batches` is faster.
 
     Args:
-        pixels: uint8, shape (N, C, H, W), a tensor or a NumPy array, which is not copied.
+        pixels: uint8, shape (N, C, H, W), a tensor or a NumPy array, which is not copied; one that
+            is mapped from a file stays there.
         labels: classes from 0, shape (N,), integers in a tensor, an array or a list; -1 where an
             image has no label; or None.
         binarisation: ``dynamic``, ``static``, ``threshold`` or ``none``; see

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaezoo.data.maps import private
+
 __all__ = ["as_pixels", "check_pixels"]
 
 _CHANNELS = (1, 3, 4)
@@ -15,6 +17,8 @@ _CHANNELS = (1, 3, 4)
 
 def as_pixels(pixels: Any) -> Tensor:
     """Pixels as a uint8 tensor (N, C, H, W); a NumPy array keeps its memory, if it may be written.
+
+    One that is mapped from a file stays there, and what is written into it does not reach the file.
 
     Raises:
         TypeError: they are no tensor or array, or not uint8.
@@ -30,6 +34,8 @@ def as_pixels(pixels: Any) -> Tensor:
         seem to come last: pixels.transpose(0, 3, 1, 2)
     """
     if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8:
+        if isinstance(pixels, np.memmap) and not pixels.flags.writeable:
+            pixels = private(pixels)  # a copy might not fit in memory
         # torch warns of arrays that may not be written, and knows no negative strides
         pixels = np.require(pixels, requirements=["C", "W"])
         check_pixels(tensor := torch.from_numpy(pixels), last="pixels.transpose(0, 3, 1, 2)")

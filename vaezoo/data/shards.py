@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.lib import format as npy
 
+from vaezoo.data.maps import in_file
 from vaezoo.data.pixels import check_pixels
 
 __all__ = ["LABELS", "Shard", "image_shards", "label_shards"]
@@ -172,18 +173,14 @@ def _shard(source: Any) -> Shard:
 
 
 def _of_map(array: np.memmap[Any, Any]) -> Shard:
-    root: Any = array
-    while isinstance(root.base, np.ndarray):
-        root = root.base
-    if array.filename is None or not array.flags.c_contiguous or array.mode == "c":
+    if (place := in_file(array)) is None:
         raise ValueError(
             "a mapped array must lie in its file as it is, row after row, got one that is a view "
             "in another order, has no file, or has changes of its own (mode 'c')"
         )
-    path = Path(array.filename)
+    path, offset = place
     with path.open("rb") as file:
         state = _state(file)
-    offset = root.offset + array.ctypes.data - root.ctypes.data
     return Shard(path, offset, array.shape, array.dtype, state, mapped=True)
 
 

@@ -29,9 +29,9 @@ class Stream(IterableDataset[tuple[Tensor, ...]]):
     Each iteration is one pass, in which every image comes once: the blocks of all files in an order
     that depends on the seed and on the pass, and the images of a window of it, which is all that is
     in memory, in an order of their own. Binarisation follows the seed, the pass and the place in
-    it, so that torch's global generator is left alone. `fit`, `evaluate` and
-    `data.semi_supervised` take a stream as they take `Images`; evaluation goes through the files in
-    order.
+    it, so that torch's global generator is left alone. `fit` and `evaluate` take a stream as they
+    take `Images`; evaluation and validation go through the files in order. A `DataLoader` takes it
+    with `batch_size=None`, and its workers share each pass.
 
     Args:
         shards: a folder of .npy files; or a list of such files or of mapped arrays (`np.memmap`);
@@ -149,7 +149,8 @@ class Stream(IterableDataset[tuple[Tensor, ...]]):
 
         A stream counts its passes itself, except in workers of a `DataLoader`, which begin with a
         new copy. There a whole stream is shuffled by the loader's seed too; a share cannot be, as
-        the order must be that of the other ranks: call this before each pass.
+        the order must be that of the other ranks: call this before each pass, or let the workers
+        persist.
 
         Raises:
             ValueError, TypeError: it is no whole number of at least 0.

@@ -1,0 +1,66 @@
+"""Resident memory is flat within 5 % while data stream through training, validation and evaluation."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import streams
+
+# in a process of its own: MiB at the eleventh batch, and the most from there on
+CURVES = """
+import json, sys, torch
+from pathlib import Path
+from vaezoo import data, evaluate, fit, models
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+quiet = {"progress": False}
+
+class Batches:
+    def __init__(self, n, size, *shape):
+        self.n, self.shape = n, (size, *shape)
+        self.curve = []
+    def __iter__(self):
+        for _ in range(self.n):
+            yield (torch.rand(self.shape) < 0.5).float()
+            self.curve.append(int(Path("/proc/self/statm").read_text().split()[1]) / 256)
+
+def validated():
+    batches, vae = Batches(80, 500, 1, 28, 28), models.VAE((1, 28, 28), 2, hidden=(8,))
+    fit(vae, [torch.zeros(500, 1, 28, 28)], steps=1, log_every=1, validation=batches, **quiet)
+    return batches.curve
+
+def evaluated():
+    batches = Batches(120, 5000, 1, 2, 2)
+    found = evaluate(models.VAE((1, 2, 2), 2, hidden=(4,)), batches, particles=1, max_decodes=5000, **quiet)
+    assert found["nelbo"].n == len(found["nelbo"].values) == 600_000
+    batches.curve.append(int(Path("/proc/self/statm").read_text().split()[1]) / 256)
+    return batches.curve
+
+curve = globals()[sys.argv[1]]()
+print(json.dumps([curve[10], max(curve[10:])]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
+@pytest.mark.parametrize("what", ["validated", "evaluated"])
+def test_batches_of_an_iterable(what: str) -> None:
+    """80 batches of 1.5 MB in one validation, 600,000 values of 5 names: 17 % if all were kept."""
+    command = [sys.executable, "-W", "ignore", "-c", CURVES, what]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    early, most = json.loads(done.stdout)
+    assert most <= 1.05 * early
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
+def test_shards() -> None:
+    """40 MB of shards, five times through `fit`, as the benchmark has ten million images."""
+    command = [sys.executable, "-m", "benchmarks.streams", "--row", "fit, shards", "20000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["images"] == streams.PASSES * 20_000
+    assert found["growth"] <= 0.05
