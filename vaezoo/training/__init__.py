@@ -1,6 +1,7 @@
 """Training: a loop that returns its history, and the step that it takes.
 
-    loop, stepping       `fit`, a loop over `steps`, and the way of a batch through them
+    loop, stepping       `fit`, a loop over `steps`
+    training             what `steps` returns: the way of a batch to the updated weights
     preparing            what there is to train, and the mode it is in
     step, untrained      one step: loss, gradients, update; and what a step may change besides
     optimizers, rates    what takes the step, and how far

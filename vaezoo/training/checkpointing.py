@@ -20,7 +20,7 @@ from vaezoo.data.files import unfinished, write_whole
 from vaezoo.training.callbacks import Callbacks
 from vaezoo.training.errors import ResumeError
 from vaezoo.training.locking import locked
-from vaezoo.training.stepping import Training
+from vaezoo.training.training import Training
 from vaezoo.training.trees import packed, pieces, read
 
 __all__ = ["Checkpoints"]

@@ -23,8 +23,8 @@ from vaezoo.training.checkpointing import Checkpoints
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import stop_button
 from vaezoo.training.rates import Rate
-from vaezoo.training.stepping import Training
 from vaezoo.training.stepping import steps as training_steps
+from vaezoo.training.training import Training
 
 __all__ = ["fit"]
 
