@@ -32,6 +32,7 @@ _SLOWEST = 1000  # bytes a second, on average
 _LARGEST = 2**31  # bytes of one file; the largest of SVHN has 1.3e9
 _CHUNK = 2**16
 _TIMES = 5  # that a transfer is gone on with after a cut
+_NOT_THERE = "its files are not there, and download is False"
 _NOT_WRITABLE = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR,
     errno.EEXIST
@@ -90,8 +91,7 @@ def fetched(
             raise
     if file.exists():
         raise OSError(_advice(name, file.parent, "a file is damaged", files, *_repair(file)))
-    cause = "its files are not there, and download is False"
-    raise FileNotFoundError(_advice(name, file.parent, cause, files))
+    raise FileNotFoundError(_advice(name, file.parent, _NOT_THERE, files))
 
 
 def _fetch(

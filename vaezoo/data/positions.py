@@ -55,16 +55,10 @@ def located(
         >>> list(located(["a", "b", "c"], 100, 1).batches)
         ['b', 'c']
     """
-    if isinstance(data, Images | SemiSupervisedBatches):
-        source: Any
-        if isinstance(data, Images):
-            source, least = data.batches(batch_size, drop_last=drop_last), 1
-        else:
-            source, least = iter(data), data.batch_size if drop_last else 1
-        if at is not None:
-            source.load_state_dict(at)
-        whole = (batch for batch in source if len(batch[0]) >= least)
-        return Located(cast(whole, dtype), lambda n: source.state_dict())
+    if isinstance(data, Images):
+        return _pixels(data.batches(batch_size, drop_last=drop_last), 1, at, dtype)
+    if isinstance(data, SemiSupervisedBatches):
+        return _pixels(iter(data), data.batch_size if drop_last else 1, at, dtype)
     if isinstance(data, list | tuple):
         return Located(itertools.islice(data, at or 0, None), lambda n: n)
     if hasattr(data, "state_dict") and hasattr(data, "load_state_dict"):
@@ -73,6 +67,14 @@ def located(
         batches = cast(data, dtype) if isinstance(data, Stream) else iter(data)
         return Located(batches, lambda n: data.state_dict())
     return Located(iter(data), lambda n: _refuse(data))
+
+
+def _pixels(source: Any, least: int, at: Any, dtype: torch.dtype | None) -> Located:
+    """A pass over pixels in memory, of whose batches smaller ones than `least` are left out."""
+    if at is not None:
+        source.load_state_dict(at)
+    whole = (batch for batch in source if len(batch[0]) >= least)
+    return Located(cast(whole, dtype), lambda n: source.state_dict())
 
 
 def cast(batches: Iterable[Any], dtype: torch.dtype | None) -> Iterator[Any]:
