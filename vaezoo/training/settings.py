@@ -97,7 +97,10 @@ def described(value: Any) -> Plain:
     if isinstance(value, Images | SemiSupervisedBatches):
         return repr(value)
     kind = type(value).__name__
-    return f"a {kind} of {len(value)}" if hasattr(value, "__len__") else f"a {kind}"
+    try:
+        return f"a {kind} of {len(value)}"
+    except TypeError:  # also of a loader that has a length only where its data have one
+        return f"a {kind}"
 
 
 def without_addresses(text: str) -> str:
