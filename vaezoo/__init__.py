@@ -27,7 +27,7 @@ from vaezoo.bound import Bound
 from vaezoo.crosschecks import crosscheck
 from vaezoo.estimates import compare
 from vaezoo.evaluation import accuracy, evaluate
-from vaezoo.models.checkpoints import CheckpointError, load, save
+from vaezoo.models.checkpoints import CheckpointError, load, push, save
 from vaezoo.objectives import ELBO, IWELBO, Renyi, SemiSupervised
 from vaezoo.training import NonFiniteLoss, fit
 from vaezoo.training.step import Step
@@ -63,6 +63,7 @@ __all__ = [
     "plots",
     "posteriors",
     "priors",
+    "push",
     "save",
 ]
 

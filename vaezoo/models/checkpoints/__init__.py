@@ -10,6 +10,7 @@ built by you and handed to `load`.
     describing     a model as its description
     loading        `load`: a file checked, and its weights put into a model
     building       a model from its description, within an `allowance` of memory
+    sharing        `push`, and files of the Hugging Face Hub
     differences    where another model differs from the one in the file
     errors         `CheckpointError`
 
@@ -28,5 +29,6 @@ frozen    JSON: names of parameters with `requires_grad=False`; older files have
 from vaezoo.models.checkpoints.errors import CheckpointError
 from vaezoo.models.checkpoints.loading import load
 from vaezoo.models.checkpoints.saving import save
+from vaezoo.models.checkpoints.sharing import push
 
-__all__ = ["CheckpointError", "load", "save"]
+__all__ = ["CheckpointError", "load", "push", "save"]

@@ -19,6 +19,7 @@ from vaezoo.models.checkpoints.describing import describe
 from vaezoo.models.checkpoints.differences import difference
 from vaezoo.models.checkpoints.errors import CheckpointError, blamed_on
 from vaezoo.models.checkpoints.saving import FORMAT, location
+from vaezoo.models.checkpoints.sharing import SCHEME, fetched_from_hub
 
 __all__ = ["load"]
 
@@ -40,7 +41,8 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
     Parameters that were frozen when the model was saved are frozen again.
 
     Args:
-        path: a file written by `save`; `~` is your home.
+        path: a file written by `save`, `~` being your home; or "hf://owner/name[/file]", one that
+            `push` uploaded to the Hugging Face Hub.
         model: the model to fill, for parts that vaezoo cannot build by itself. What is frozen in
             it stays frozen.
 
@@ -49,11 +51,12 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
         CheckpointError: the file is damaged, is no checkpoint of vaezoo's, describes parts from
             elsewhere and no model is given, or describes another model than the one given. A
             given model is then left as it was.
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or not be fetched.
     """
     if not isinstance(model, nn.Module | None):
         raise TypeError(f"load(path, model) takes a model second, got a {type(model).__name__}")
-    path = location(path)
+    remote = isinstance(path, str) and path.startswith(SCHEME)
+    path = fetched_from_hub(str(path)) if remote else location(path)
     _check_file(path)
     with blamed_on(path, "is damaged or no safetensors file"):
         file = safetensors.safe_open(path, "pt")
