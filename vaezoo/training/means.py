@@ -52,7 +52,7 @@ class Mean:
     def state_dict(self) -> dict[str, Any]:
         """What has been taken in, to the last digit."""
         return {
-            "values": {name: torch.stack(v) for name, v in self.values.items() if v},
+            "values": {name: _numbers(v) for name, v in self.values.items() if v},
             "weights": {name: list(w) for name, w in self.weights.items() if w},
             "sums": {name: list(s) for name, s in self.sums.items()},
         }
@@ -65,7 +65,9 @@ class Mean:
         self.sums.update(state["sums"])
         self.weights.update(state["weights"])
         for name, weights in state["weights"].items():
-            self.values[name] = list(state["values"][name].to(device).unbind())
+            values = state["values"][name]
+            on_cpu = device.type == "cpu"
+            self.values[name] = values.tolist() if on_cpu else list(values.to(device).unbind())
             assert len(self.values[name]) == len(weights)
         for name in state["sums"]:
             self.values.setdefault(name, [])
