@@ -10,12 +10,13 @@ gone on with, where the server can do that; a file takes its place once it is wh
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import IO
@@ -81,14 +82,8 @@ def fetched(
     if intact(file, *checksums):
         return file
     if download:
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with one_process(file):
-                return _fetch(file, name, checksums, addresses, files)
-        except OSError as error:
-            if error.errno in _NOT_WRITABLE:
-                raise _not_writable(file.parent, error) from error
-            raise
+        with _writable(file.parent), one_process(file):
+            return _fetch(file, name, checksums, addresses, files)
     if file.exists():
         raise OSError(_advice(name, file.parent, "a file is damaged", files, *_repair(file)))
     raise FileNotFoundError(_advice(name, file.parent, _NOT_THERE, files))
@@ -143,12 +138,20 @@ def _sha256() -> hashlib._Hash:
     return hashlib.sha256()
 
 
-def _not_writable(folder: Path, error: OSError) -> OSError:
-    return OSError(
-        error.errno,
-        f"cannot write to {folder} ({error.strerror}); give another folder by root=… or the "
-        "environment variable VAEZOO_DATA",
-    )
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Within it a folder is there; an error on writing to it says what to do."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE:
+            raise
+        raise OSError(
+            error.errno,
+            f"cannot write to {folder} ({error.strerror}); give another folder by root=… or the "
+            "environment variable VAEZOO_DATA",
+        ) from error
 
 
 def _download(address: str, file: Path, checksums: tuple[str, ...]) -> Path:
