@@ -17,10 +17,10 @@ def test_its_code_runs(
     """Stopped by fewer steps, gone on with, and complete: one log, one history, no step more."""
     monkeypatch.chdir(tmp_path)
     first, *others = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert (len(others), "steps=600" in first) == (3, True)
+    assert (len(others), "steps=200" in first) == (3, True)
     logs = []
     for steps in (50, 90, 90):
-        script = first.replace("steps=600", f"steps={steps}").replace("every=100", "every=30")
+        script = first.replace("steps=200", f"steps={steps}").replace("every=50,", "every=30,")
         script = script.replace('digits("train")', 'digits("train")[:500]')
         found: dict[str, object] = {}
         exec(script, found)
