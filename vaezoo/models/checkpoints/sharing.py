@@ -72,7 +72,7 @@ def card(
     Example:
         >>> from vaezoo.models import VAE
         >>> lines = card(VAE(), "me/vae", metrics={"ELBO": -98.2}).splitlines()
-        >>> [line for line in lines if "p(z)" in line or "ELBO" in line or "load" in line]
+        >>> [line for line in lines if "p(z)" in line or "ELBO" in line or "= vaezoo" in line]
         ['p(z) = StandardNormal(10)', '| ELBO | -98.2 |', 'model = vaezoo.load("hf://me/vae")']
     """
     equations = getattr(model, "equations", lambda: [repr(model)])()
