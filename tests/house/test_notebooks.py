@@ -68,6 +68,8 @@ def texts(output: Any) -> dict[str, str]:
     """What an output says, by its kind; pictures apart, and tables without their tags."""
     data = {"text/plain": output["text"]} if "text" in output else output["data"]
     said = {kind: "".join(text) for kind, text in data.items() if kind != "image/png"}
+    if not PINNED:  # in another matplotlib letters have another width, and figures another size
+        said = {k: re.sub(r"(<Figure size) [\d.x]+", r"\1", t) for k, t in said.items()}
     return {k: re.sub("<[^>]*>", " ", t) if k == "text/html" else t for k, t in said.items()}
 
 
