@@ -14,7 +14,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import time
 from collections.abc import Iterable, Iterator
 from http.client import HTTPException, HTTPResponse, IncompleteRead
@@ -23,6 +22,7 @@ from typing import IO
 
 from platformdirs import user_cache_dir
 
+from vaezoo.data.files import beside
 from vaezoo.data.locks import one_process
 from vaezoo.data.patience import open_within
 
@@ -156,7 +156,7 @@ def _writable(folder: Path) -> Iterator[None]:
 
 def _download(address: str, file: Path, checksums: tuple[str, ...]) -> Path:
     """Write the file, under a name of its own until it is whole and has its checksums."""
-    partial = file.with_name(f".vaezoo-{secrets.token_hex(8)}.partial")
+    partial = beside(file)
     try:
         with partial.open("xb") as stream:
             _receive(address, stream)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["unfinished", "write_whole"]
+__all__ = ["beside", "unfinished", "write_whole"]
 
 _BEGIN, _END = ".vaezoo-", ".partial"
 
@@ -48,8 +48,7 @@ def write_whole(path: Path, content: Iterable[Any]) -> Path:
 
 
 def _put_in_place(path: Path, content: Iterable[Any]) -> Path:
-    # a name of its own, made here and now: nobody can have put a link in its place
-    partial = path.with_name(f"{_BEGIN}{secrets.token_hex(8)}{_END}")
+    partial = beside(path)
     file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _mode(path))
     try:
         with open(file, "wb") as stream:
@@ -65,6 +64,16 @@ def _put_in_place(path: Path, content: Iterable[Any]) -> Path:
         raise
     _sync_folder(path.parent)
     return path
+
+
+def beside(path: Path) -> Path:
+    """Where a file is written until it is whole: a name of its own, in which nobody can put a link.
+
+    Example:
+        >>> beside(Path("a.txt")) == beside(Path("a.txt"))
+        False
+    """
+    return path.with_name(f"{_BEGIN}{secrets.token_hex(8)}{_END}")
 
 
 def unfinished(folder: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""A lock between processes, for a file that one of them is to write."""
+"""Locks between processes: of what is open, and for a file that one of them is to write."""
 
 from __future__ import annotations
 
@@ -13,10 +13,35 @@ try:
 except ImportError:  # not on this system: then each process writes by itself
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["one_process"]
+__all__ = ["CAN_LOCK", "lock", "one_process"]
+
+CAN_LOCK = fcntl is not None
 
 LONGEST = 3600.0  # seconds to wait for another process
 _PAUSE = 0.05
+
+
+def lock(number: int) -> bool | None:
+    """Lock what is open under this number until it is closed, on a system that can (`CAN_LOCK`).
+
+    The lock goes with the process, however that ends.
+
+    Returns:
+        Whether it was free; None where there are no locks in this folder.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryFile() as file:
+        ...     lock(file.fileno()) in (True, None)
+        True
+    """
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
 
 
 @contextlib.contextmanager
@@ -42,32 +67,33 @@ def one_process(file: Path) -> Iterator[None]:
         >>> list(file.parent.iterdir())
         []
     """
-    lock, until = file.with_name(f".vaezoo-{file.name}.lock"), time.monotonic() + LONGEST
+    beside, until = file.with_name(f".vaezoo-{file.name}.lock"), time.monotonic() + LONGEST
     held = None
-    while fcntl is not None and held is None and time.monotonic() < until:
-        held = _taken(lock)
+    while CAN_LOCK and held is None and time.monotonic() < until:
+        held = _taken(beside)
         if held is None:
             time.sleep(_PAUSE)
     try:
         yield
     finally:
         if held is not None and held >= 0:
-            lock.unlink(missing_ok=True)  # while it is held: those who wait take a new one
+            beside.unlink(missing_ok=True)  # while it is held: those who wait take a new one
             os.close(held)
 
 
-def _taken(lock: Path) -> int | None:
+def _taken(beside: Path) -> int | None:
     """The open lock; None where another process has it, and -1 where there are no locks here."""
-    number = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        same = os.path.samestat(os.fstat(number), os.stat(lock))
-    except (BlockingIOError, FileNotFoundError):
-        same = False
-    except OSError:  # a file system without locks
-        os.close(number)
-        return -1
-    if same:
+    number = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600)
+    free = lock(number)
+    if free and _is_at(number, beside):
         return number
     os.close(number)
-    return None
+    return -1 if free is None else None
+
+
+def _is_at(number: int, path: Path) -> bool:
+    """Whether an open file is still the one of this path."""
+    try:
+        return os.path.samestat(os.fstat(number), os.stat(path))
+    except FileNotFoundError:
+        return False

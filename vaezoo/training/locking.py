@@ -8,12 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from vaezoo.data.locks import CAN_LOCK, lock
 from vaezoo.training.errors import ResumeError
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["locked"]
 
@@ -27,7 +23,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ResumeError: another one has it.
     """
-    if fcntl is None:
+    if not CAN_LOCK:
         yield
         return
     number = os.open(folder, os.O_RDONLY)
@@ -40,16 +36,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _lock(number: int, folder: Path) -> None:
     end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > end:
-                raise ResumeError(
-                    f"another process is training into {folder}: give each run a folder of its own"
-                ) from error
-            time.sleep(0.05)
-        except OSError:  # a file system without locks
-            return
-        else:
-            return
+    while lock(number) is False:
+        if time.monotonic() > end:
+            raise ResumeError(
+                f"another process is training into {folder}: give each run a folder of its own"
+            )
+        time.sleep(0.05)
