@@ -8,7 +8,6 @@ passes, and one autograd function in front hands the gradients out when the loss
 from __future__ import annotations
 
 import functools
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from torch import Tensor
 from vaezoo.compiler.adam import AdamUpdate
 from vaezoo.compiler.compiled_step import CompiledStep
 from vaezoo.compiler.guards import Guards, batch_key, modes_of
-from vaezoo.compiler.state import is_in_a_library
+from vaezoo.compiler.state import users_level
 from vaezoo.compiler.tracing import Backend, Traceable
 from vaezoo.compiler.trials import altered, tried
 from vaezoo.cpu import give_back
@@ -202,13 +201,5 @@ class StepCache:
 
     def _warn(self, text: str) -> None:
         if not self._has_warned:
-            warnings.warn(f"bound.compile(): {text}", stacklevel=_level_of_the_user())
+            warnings.warn(f"bound.compile(): {text}", stacklevel=users_level())
         self._has_warned = True
-
-
-def _level_of_the_user() -> int:
-    """The stack level for a warning that names the nearest line of code outside of libraries."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and is_in_a_library(frame.f_code):
-        frame, level = frame.f_back, level + 1
-    return level

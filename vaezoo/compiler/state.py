@@ -37,7 +37,7 @@ from vaezoo.compiler.places import (
     generators,
 )
 
-__all__ = ["State", "is_in_a_library", "names_in"]
+__all__ = ["State", "is_in_a_library", "names_in", "users_level"]
 
 MOST = 20_000  # places, lest it walk through all that a process holds
 LONG = 1_000  # elements of a container that are looked into
@@ -211,3 +211,16 @@ def is_in_a_library(value: Any) -> bool:
             return False
         file = getattr(sys.modules.get(name), "__file__", None)
     return file is None or file.startswith(("<frozen ", *_FOLDERS))
+
+
+def users_level() -> int:
+    """The stack level, for a warning, of the nearest line of code outside of libraries.
+
+    Example:
+        >>> eval("users_level()", {"users_level": users_level})
+        1
+    """
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and is_in_a_library(frame.f_code):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from vaezoo.training.history import History
 
-__all__ = ["NonFiniteLoss", "ResumeError", "TrainingWarning", "users_level"]
+__all__ = ["NonFiniteLoss", "ResumeError", "TrainingWarning"]
 
 FEW = 5  # of each kind that are named
 
@@ -85,20 +84,3 @@ class TrainingWarning(UserWarning):
         >>> import warnings
         >>> warnings.filterwarnings("ignore", category=TrainingWarning)  # doctest: +SKIP
     """
-
-
-def users_level() -> int:
-    """The stack level, for a warning, of the nearest code that is not vaezoo's.
-
-    Example:
-        >>> eval("users_level()", {"users_level": users_level, "__name__": "yours"})
-        1
-    """
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
-        frame, level = frame.f_back, level + 1
-    return level
-
-
-def _is_ours(module: str) -> bool:
-    return module.split(".")[0] in ("vaezoo", "contextlib", "torch")

@@ -24,7 +24,7 @@ from vaezoo.objectives.schedules import schedules_in
 from vaezoo.programs import Terms, run
 from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
 from vaezoo.training.culprits import broken_gradients, broken_sites, broken_tensors, tensors_of
-from vaezoo.training.errors import NonFiniteLoss, TrainingWarning, users_level
+from vaezoo.training.errors import NonFiniteLoss, TrainingWarning
 from vaezoo.training.history import History
 from vaezoo.training.rising import rises
 from vaezoo.training.step import Step
@@ -244,4 +244,6 @@ class Guard:
     def _say(self, kind: str, step: int, text: str) -> None:
         if kind not in self.said:
             self.said.add(kind)
+            from vaezoo.compiler.state import users_level  # which training needs for this alone
+
             warnings.warn(f"step {step}: {text}.", TrainingWarning, stacklevel=users_level())
