@@ -22,6 +22,7 @@ from vaezoo.programs.pair import Program
 from vaezoo.programs.sites import is_factor, log_prob
 from vaezoo.scopes import own_generator, unchecked
 from vaezoo.training.untrained import Untrained
+from vaezoo.training.weights import besides
 
 __all__ = ["broken_gradients", "broken_sites", "broken_tensors", "tensors_of"]
 
@@ -37,10 +38,8 @@ def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer | None = None)
     """
     named: dict[str, Any] = {f"parameter {name}": p for name, p in model.named_parameters()}
     named |= {f"buffer {name}": b for name, b in model.named_buffers()}
-    known = {id(t) for t in named.values()}
     groups = [] if optimizer is None else optimizer.param_groups
-    others = (p for group in groups for p in group["params"] if id(p) not in known)
-    return named | {f"parameter {i} {tuple(p.shape)} of a program": p for i, p in enumerate(others)}
+    return named | besides(model, (p for group in groups for p in group["params"]))
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives import SemiSupervised
 from vaezoo.programs.pair import Member, required_arguments
 from vaezoo.scopes import in_mode, one_thread, own_generator
+from vaezoo.training.weights import besides
 
 __all__ = ["is_known", "trainable", "training_mode"]
 
@@ -46,9 +47,7 @@ def trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
         with one_thread(), in_mode(bound.model, False), own_generator():
             loss_leaves = leaves(bound(*bound.arguments(batch))["loss"])
     named = {n: p for n, p in bound.model.named_parameters() if p.requires_grad}
-    known = {id(p) for p in named.values()}
-    others = (p for p in loss_leaves if id(p) not in known)
-    return named | {f"parameter {i} {tuple(p.shape)} of a program": p for i, p in enumerate(others)}
+    return named | besides(bound.model, loss_leaves)
 
 
 @contextlib.contextmanager

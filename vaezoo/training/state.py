@@ -13,7 +13,7 @@ from vaezoo.training.rates import Rates
 from vaezoo.training.recorder import Recorder
 from vaezoo.training.settings import differences, numbers_of, restore_numbers
 from vaezoo.training.step import Step
-from vaezoo.training.weights import held, put_back
+from vaezoo.training.weights import besides, held, put_back
 
 __all__ = ["load_state_of", "state_of"]
 
@@ -76,6 +76,6 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
 
 def _others(training: Running) -> list[Tensor]:
     """What the optimizer trains besides the model's own parameters."""
-    own = {id(p) for p in training.bound.parameters()}
     groups = training.step.optimizer.param_groups
-    return [p for group in groups for p in group["params"] if id(p) not in own]
+    trained = (p for group in groups for p in group["params"])
+    return list(besides(training.bound.model, trained).values())

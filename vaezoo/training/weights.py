@@ -1,13 +1,27 @@
-"""Copies of a model's weights and buffers, and their way back into it."""
+"""A model's weights and buffers: copies, the way back into it, and what is trained besides."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["copied", "held", "put_back"]
+__all__ = ["besides", "copied", "held", "put_back"]
+
+
+def besides(model: nn.Module, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Those tensors that are not the model's own, under names for errors and files.
+
+    Example:
+        >>> linear = nn.Linear(1, 1, bias=False)
+        >>> list(besides(linear, [linear.weight, torch.zeros(2)]))
+        ['parameter 0 (2,) of a program']
+    """
+    own = {id(t) for t in (*model.parameters(), *model.buffers())}
+    others = (t for t in tensors if id(t) not in own)
+    return {f"parameter {i} {tuple(t.shape)} of a program": t for i, t in enumerate(others)}
 
 
 def copied(model: nn.Module) -> dict[str, dict[str, Any]]:
