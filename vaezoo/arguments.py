@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
 
-__all__ = ["activation", "module", "number", "shape", "shape_first", "size", "size_first"]
+__all__ = [
+    "activation",
+    "module",
+    "number",
+    "shape",
+    "shape_first",
+    "size",
+    "size_first",
+    "without_addresses",
+]
 
 
 def size(name: str, value: Any, *, least: int = 1) -> int:
@@ -154,3 +164,13 @@ def module(name: str, value: Any) -> Any:
 
 def _is_shape(value: Any) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, str)
+
+
+def without_addresses(text: str) -> str:
+    """A repr without addresses in memory, which differ from one process to the next.
+
+    Example:
+        >>> without_addresses("<function f at 0x7f01>")
+        '<function f>'
+    """
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)

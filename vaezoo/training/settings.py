@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from pyro import infer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vaezoo.arguments import without_addresses
 from vaezoo.data import Images
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives.schedules import Schedule
@@ -47,7 +47,7 @@ def settings_of(
         settings[f"{place}.params"] = len(group["params"])
     settings["scheduler"] = None if scheduler is None else type(scheduler).__name__
     settings |= _plain("scheduler", {} if scheduler is None else vars(scheduler))
-    return settings | {n: described(v) for n, v in others.items()}
+    return settings | {n: _described(v) for n, v in others.items()}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -90,7 +90,7 @@ def _numbers(owner: Any, where: str) -> Iterator[tuple[str, Any, str]]:
             yield from _numbers(value, path)
 
 
-def described(value: Any) -> Plain:
+def _described(value: Any) -> Plain:
     """What an argument is, as far as a later start can tell: of data their kind and length."""
     if isinstance(value, Plain):
         return value
@@ -101,11 +101,6 @@ def described(value: Any) -> Plain:
         return f"a {kind} of {len(value)}"
     except TypeError:  # also of a loader that has a length only where its data have one
         return f"a {kind}"
-
-
-def without_addresses(text: str) -> str:
-    """A repr without addresses in memory, which differ from one process to the next."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def _layout(value: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +11,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from vaezoo import likelihoods, models, networks, posteriors, priors
+from vaezoo.arguments import without_addresses
 
-__all__ = ["class_named", "describe", "unstorable", "without_addresses"]
+__all__ = ["class_named", "describe", "unstorable"]
 
 HOMES = {home.__name__: home for home in (models, priors, posteriors, likelihoods, networks)}
 
@@ -75,16 +75,6 @@ def class_named(name: str) -> Any:
     """
     home, _, leaf = name.rpartition(".")
     return getattr(HOMES[home], leaf, None) if home in HOMES else None
-
-
-def without_addresses(text: str) -> str:
-    """A repr without addresses in memory, which differ from one process to the next.
-
-    Example:
-        >>> without_addresses("<function f at 0x7f01>")
-        '<function f>'
-    """
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def unstorable(description: Any, where: str = "") -> Iterator[tuple[str, str]]:

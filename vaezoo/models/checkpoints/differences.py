@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from vaezoo.models.checkpoints.describing import class_named, describe, without_addresses
+from vaezoo.arguments import without_addresses
+from vaezoo.models.checkpoints.describing import class_named, describe
 
 __all__ = ["difference"]
 
