@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import math
 import subprocess
 import sys
 import warnings
@@ -16,22 +15,11 @@ import pyro
 import pytest
 import torch
 from pyro import infer
+from svi import moved, svi_steps
 from torch import Tensor, nn
 from zoo import ONE_LATENT, Z_DIM, batch_for, images, member
 
 from vaezoo import ELBO, IWELBO, fit, priors
-
-
-def moved(model: nn.Module, before: dict[str, Tensor]) -> set[str]:
-    return {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
-
-
-def svi_steps(model: Any, batch: tuple[Tensor, ...], n: int = 2, loss: Any = None) -> set[str]:
-    before = copy.deepcopy(model.state_dict())
-    svi = infer.SVI(model.model, model.guide, pyro.optim.Adam({"lr": 1e-2}), loss or ELBO())
-    for _ in range(n):
-        assert math.isfinite(svi.step(*batch))
-    return moved(model, before)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -12,24 +10,13 @@ import pytest
 import torch
 from pyro import infer, poutine
 from pyro.infer.autoguide import AutoNormal
+from svi import svi_steps
 from torch import Tensor, nn
 from zoo import ONE_LATENT, X_SHAPE, Z_DIM, batch_for, images, labels, member
 
 from vaezoo import ELBO, Bound, SemiSupervised
 from vaezoo.posteriors import Posterior
 from vaezoo.programs.run import run
-
-
-def moved(model: nn.Module, before: dict[str, Tensor]) -> set[str]:
-    return {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
-
-
-def svi_steps(model: Any, batch: tuple[Tensor, ...], n: int = 2, loss: Any = None) -> set[str]:
-    before = copy.deepcopy(model.state_dict())
-    svi = infer.SVI(model.model, model.guide, pyro.optim.Adam({"lr": 1e-2}), loss or ELBO())
-    for _ in range(n):
-        assert math.isfinite(svi.step(*batch))
-    return moved(model, before)
 
 
 def test_no_gradients_means_no_training() -> None:

@@ -14,16 +14,15 @@ import pyro
 import pytest
 import torch
 import zoo
+from doubles import doubles, member, normal
 from pyro import infer, poutine
 from torch import Tensor, nn
 from zoo import (
     CLASSES,
     SEVERAL_LATENTS,
     X_SHAPE,
-    images,
     labels,
     refused,
-    widen,
 )
 
 from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, fit, load, networks, save
@@ -46,21 +45,6 @@ from vaezoo.priors import MixtureOfGaussians, StandardNormal, VampPrior
 from vaezoo.programs.run import run
 
 NAMES = SEVERAL_LATENTS
-
-
-def member(name: str, **parts: Any) -> Any:
-    """A small member in float64, with weights wide enough for every term to matter."""
-    return widen(zoo.member(name, **parts).double())
-
-
-def doubles(n: int = 6) -> Tensor:
-    return images(n, dtype=torch.float64)
-
-
-def normal(v: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    """log N(v; loc, diag scale²), written out."""
-    each = -((v - loc) ** 2) / (2 * scale**2) - scale.log() - math.log(2 * math.pi) / 2
-    return each.sum(-1)
 
 
 def moments(found: Any) -> tuple[Tensor, Tensor]:

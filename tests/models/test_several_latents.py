@@ -11,17 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-import zoo
+from doubles import doubles, member, normal
 from pyro import infer, poutine
 from torch import Tensor, nn
 from zoo import (
     CLASSES,
     SEVERAL_LATENTS,
     X_SHAPE,
-    images,
     labels,
     linear_hierarchy,
-    widen,
     z_score,
 )
 
@@ -37,21 +35,6 @@ NAMES = SEVERAL_LATENTS
 
 
 LABELLED = NAMES[1:]
-
-
-def member(name: str, **parts: Any) -> Any:
-    """A small member in float64, with weights wide enough for every term to matter."""
-    return widen(zoo.member(name, **parts).double())
-
-
-def doubles(n: int = 6) -> Tensor:
-    return images(n, dtype=torch.float64)
-
-
-def normal(v: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    """log N(v; loc, diag scale²), written out."""
-    each = -((v - loc) ** 2) / (2 * scale**2) - scale.log() - math.log(2 * math.pi) / 2
-    return each.sum(-1)
 
 
 def kl_to_standard(loc: Tensor, scale: Tensor) -> Tensor:
