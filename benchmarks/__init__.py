@@ -6,6 +6,9 @@
     python -m benchmarks.gradients    signal and noise of the guide's gradients
     python -m benchmarks.flows        one flow of three libraries
     python -m benchmarks.fuzz         hostile files and arrays, and what came of each
+    python -m benchmarks.streams      resident memory while images stream
+    python -m benchmarks.kills        runs that are killed and go on, against one that is not
+    python -m benchmarks.checkpoint_cost    what a checkpoint every 100 steps costs
 
 Run them from the folder that holds this one.
 """

@@ -1,6 +1,6 @@
 """What checkpoints cost a training of the VAE: one every 100 steps, against none.
 
-    python benchmarks/checkpoint_cost.py
+    python -m benchmarks.checkpoint_cost
 
 `waited` is the share of a training's time in which it waits for its checkpoints; `cpu` what the
 process computes more, the thread that writes them included; `wall` the ratio of whole times, of

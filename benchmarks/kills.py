@@ -1,7 +1,7 @@
 """Trainings that are killed at random moments and begun again, against one that was not.
 
-    python benchmarks/kills.py --kills 50
-    python benchmarks/kills.py --kills 5 --compile
+    python -m benchmarks.kills --kills 50
+    python -m benchmarks.kills --kills 5 --compile
 
 Each process is killed by SIGKILL, between steps, in one, or while a checkpoint is written. Weights,
 optimizer, history, random numbers, log and best weights of every run must be bitwise those of the

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from peaks import at_most
 
+from benchmarks.fuzz import damaged
 from vaezoo.data import digits, svhn
 from vaezoo.data.idx import read_idx
 from vaezoo.data.svhn import read_svhn
@@ -250,29 +251,6 @@ def test_other_digits(arrays, tmp_path, monkeypatch):
 # Mutations
 
 
-def mutated(content, rng, head):
-    """Bytes changed, dropped, doubled, and numbers made huge; most of them near the beginning."""
-    found = bytearray(content)
-    for _ in range(rng.choice((1, 1, 2, 5))):
-        if not found:
-            break
-        i = rng.randrange(min(len(found), rng.choice((8, head, len(found)))))
-        how = rng.randrange(5)
-        if how == 0:
-            found[i] = rng.randrange(256)
-        elif how == 1:
-            found[i : i + 4] = struct.pack(
-                "<I", rng.choice((0, 1, 9, 14, 15, 2**31 - 1, 2**32 - 1))
-            )
-        elif how == 2:
-            del found[i : i + rng.randrange(1, 9)]
-        elif how == 3:
-            found[i:i] = found[i : i + rng.randrange(1, 9)]
-        else:
-            del found[i:]
-    return bytes(found)
-
-
 def refused(read, path, contents):
     """How many of the files are; any other error is a failure."""
     n = 0
@@ -290,19 +268,19 @@ def test_mutated_files(tmp_path):
     rng = random.Random(0)
     plain, packed = idx(3, 4, 4), gzip.compress(idx(30, 28, 28))
     loose, tight = mat(X, Y), mat(X, Y, packed=True)
-    inner = [zlib.compress(mutated(X, rng, 80)) for _ in range(200)]
+    inner = [zlib.compress(damaged(rng, X, 80)) for _ in range(200)]
     for read, contents in (
-        (read_idx, [mutated(plain, rng, 16) for _ in range(200)]),
+        (read_idx, [damaged(rng, plain, 16) for _ in range(200)]),
         (
             lambda path: read_idx(path.with_suffix("")),
-            [mutated(packed, rng, 20) for _ in range(200)],
+            [damaged(rng, packed, 20) for _ in range(200)],
         ),
         (
             lambda path: read_idx(path.with_suffix("")),
-            [gzip.compress(mutated(plain, rng, 16)) for _ in range(200)],
+            [gzip.compress(damaged(rng, plain, 16)) for _ in range(200)],
         ),
-        (read_svhn, [mutated(loose, rng, 220) for _ in range(200)]),
-        (read_svhn, [mutated(tight, rng, 220) for _ in range(200)]),
+        (read_svhn, [damaged(rng, loose, 220) for _ in range(200)]),
+        (read_svhn, [damaged(rng, tight, 220) for _ in range(200)]),
         (read_svhn, [mat(element(15, x), Y) for x in inner]),
     ):
         with at_most(1e8):
@@ -316,7 +294,7 @@ def test_mutated_digits(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FILE", tmp_path / "a.npz")
     for _ in range(60):
         tail = rng.randrange(20, 400)
-        module.FILE.write_bytes(content[:-tail] + mutated(content[-tail:], rng, 64))
+        module.FILE.write_bytes(content[:-tail] + damaged(rng, content[-tail:], 64))
         try:
             digits("test")
         except OSError:
