@@ -26,7 +26,7 @@ from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
 from vaezoo.training.culprits import broken_gradients, broken_sites, broken_tensors, tensors_of
 from vaezoo.training.errors import NonFiniteLoss, TrainingWarning
 from vaezoo.training.history import History
-from vaezoo.training.rising import rises
+from vaezoo.training.rising import Curve, curves, rises
 from vaezoo.training.step import Step
 from vaezoo.training.symptoms import component_usage, information, missing_labels, scales_of
 
@@ -61,11 +61,13 @@ class Guard:
     """
 
     def __init__(self, step: Step, data: Any = None, history: History | None = None) -> None:
-        self.step, self.data = step, data
+        self.step = step
         self.said: set[str] = set()
         self._seen: Counter[str] = Counter()  # looks in a row that showed a kind
         self._usage: dict[str, Tensor] = {}
-        self._begun, self._schedules = -1, self._scheduled()
+        self._curves: dict[str, Curve] = {}
+        self._schedules = self._scheduled()
+        self._missing = missing_labels(step.bound, data)
         named = self._state()
         trained = {id(p) for group in step.optimizer.param_groups for p in group["params"]}
         self._infinite = [n for n, t in named.items() if id(t) not in trained]
@@ -203,7 +205,7 @@ class Guard:
                 )
 
     def _look_at_labels(self, step: int) -> None:
-        if missing := missing_labels(self.step.bound, self.data):
+        if missing := self._missing:
             self._say(
                 "labels",
                 step,
@@ -213,15 +215,12 @@ class Guard:
             )
 
     def _look_at_loss(self, step: int, history: History) -> None:
-        schedules = self._scheduled()
-        if self._begun < 0:  # what came before was another training
-            self._begun = len(history["step"]) - 1
+        schedules, records = self._scheduled(), len(history["step"])
+        if not self._curves:  # what came before was another training
+            self._curves = curves(records - 1)
         if schedules != self._schedules:  # what is minimised has changed, and may rise
-            self._begun, self._schedules = len(history["step"]), schedules
-        names = [n for n in ("loss", "bound") if n in history]
-        columns = [history[n][self._begun :] for n in names]
-        signs = [-1.0 if n == "bound" else 1.0 for n in names]
-        losses = [[s * v for v in c] for s, c in zip(signs, columns, strict=True)]
+            self._curves, self._schedules = curves(records), schedules
+        losses = [c.losses(history[name]) for name, c in self._curves.items() if name in history]
         if losses and all(map(rises, losses)):
             rates = {float(group["lr"]) for group in self.step.optimizer.param_groups}
             lr = ", ".join(f"{rate:g}" for rate in sorted(rates))

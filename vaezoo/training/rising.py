@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 
-__all__ = ["rises"]
+__all__ = ["Curve", "curves", "rises"]
 
 LONGEST = 5  # records in a row, each worse than the one before
 SUSTAINED = 2  # records in a row after a jump
 NOISE = 5.0  # times the median change from one record to the next
 LEAST = 0.01  # of the best loss
+RECORDS = 200  # that are looked at, so that a look takes no longer in a long training
+
+
+class Curve:
+    """A term of a history as a loss, from some record on.
+
+    Args:
+        begun: records before that.
+        sign: -1 of a term that is to grow.
+
+    Example:
+        >>> curve, column = Curve(0), []
+        >>> for i in range(300):
+        ...     column.append(float(abs(i - 50)))
+        ...     losses = curve.losses(column)
+        >>> losses[:3], len(losses)
+        ([50.0, 0.0, 50.0], 202)
+    """
+
+    def __init__(self, begun: int, sign: float = 1.0) -> None:
+        self.begun, self.sign, self.best = begun, sign, math.inf
+
+    def losses(self, values: Sequence[float]) -> list[float]:
+        """All of them, or of many the first, the best and the last; to be asked at each record."""
+        if len(values) > self.begun:
+            self.best = min(self.best, self.sign * values[-1])
+        if len(values) - self.begun <= RECORDS:
+            return [self.sign * v for v in values[self.begun :]]
+        last = (self.sign * v for v in values[-RECORDS:])
+        return [self.sign * values[self.begun], self.best, *last]
+
+
+def curves(begun: int) -> dict[str, Curve]:
+    """Those of the terms that are watched."""
+    return {"loss": Curve(begun), "bound": Curve(begun, -1.0)}
 
 
 def rises(losses: Sequence[float]) -> bool:
