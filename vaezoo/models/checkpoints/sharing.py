@@ -80,7 +80,7 @@ def card(
     parts = [
         "---\nlibrary_name: vaezoo\ntags:\n- variational-autoencoder\n- pyro\n---",
         f"# {repo.partition('/')[2]}",
-        f"A {type(model).__name__} of [vaezoo](https://pypi.org/project/vaezoo/).",
+        f"A {type(model).__name__} of vaezoo.",
         _section("Equations", "\n".join(["```", *map(str, equations), "```"])),
         _section("Data", data or "Not said."),
         _section("Metrics", "\n".join(["| metric | value |", "|---|---|", *rows]) if rows else ""),
