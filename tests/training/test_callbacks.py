@@ -173,7 +173,7 @@ def test_states_go_to_those_that_had_them() -> None:
     callbacks.each[1]({"step": 5, "loss": 1.0})
     callbacks.each[1]({"step": 6, "loss": 2.0})
     state = callbacks.state_dict()
-    assert list(state) == ["1 EarlyStopping"] == callbacks.names()
+    assert list(state) == ["1 EarlyStopping"]
     again = EarlyStopping(2, term="loss")
     Callbacks([print, again]).load_state_dict(state)
     assert (again.best.value, again.best.step, again.since) == (1.0, 5, 1)

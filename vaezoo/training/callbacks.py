@@ -67,10 +67,6 @@ class Callbacks:
             if name in state:
                 callback.load_state_dict(state[name])
 
-    def names(self) -> list[str]:
-        """The names under which `state_dict` keeps states."""
-        return [name for name, c in self._by_name() if isinstance(c, WithState)]
-
     def _by_name(self) -> list[tuple[str, Any]]:
         return [(f"{i} {type(c).__name__}", c) for i, c in enumerate(self.each)]
 
