@@ -22,10 +22,10 @@ from __future__ import annotations
 import argparse
 import math
 
-import inputs
-import outputs
 import torch
 
+import inputs
+import outputs
 import vaezoo
 from vaezoo import models, objectives, plots
 from vaezoo.evaluation import Estimate

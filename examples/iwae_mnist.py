@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import argparse
 
-import inputs
-import outputs
 import torch
 
+import inputs
+import outputs
 import vaezoo
 from vaezoo import models, objectives, plots
 from vaezoo.evaluation import Estimate

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pyro
 import torch
-from inputs import Splits
 from matplotlib.figure import Figure
 
 import vaezoo
+from inputs import Splits
 from vaezoo.data import Images
 from vaezoo.evaluation import Estimate
 

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import argparse
 
-import inputs
-import outputs
 import torch
 
+import inputs
+import outputs
 import vaezoo
 from vaezoo import models, objectives, plots
 
