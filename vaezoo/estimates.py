@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from array import array
 from collections import defaultdict
@@ -80,6 +81,7 @@ class Values:
         # arrays grow in place: many small tensors would split the memory that large ones need
         self.values: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
         self.images = array("d")
+        self._cuts: list[dict[str, int]] = []
 
     def see(self, x: Tensor) -> None:
         """Note the images of which values will be added."""
@@ -89,6 +91,36 @@ class Values:
     def add(self, name: str, values: Tensor) -> None:
         """Take in the values (n,) of some images."""
         self.values[name].extend(values.double().tolist())
+
+    def cut(self) -> None:
+        """Note that another batch begins."""
+        self._cuts.append({name: len(each) for name, each in self._arrays().items()})
+
+    def pieces(self) -> list[dict[str, array[float]]]:
+        """What was added in each batch, by name; images have the name ""."""
+        ends = self._arrays().items()
+        starts = [*self._cuts, {name: len(each) for name, each in ends}]
+        return [
+            {name: each[a.get(name, 0) : b.get(name, 0)] for name, each in ends}
+            for a, b in itertools.pairwise(starts)
+        ]
+
+    def extend(self, piece: Mapping[str, array[float]]) -> None:
+        """Take in a piece of other values.
+
+        Example:
+            >>> values, others = Values(), Values()
+            >>> others.cut()
+            >>> others.add("nelbo", torch.tensor([90.0]))
+            >>> values.extend(others.pieces()[0])
+            >>> values.values["nelbo"]
+            array('d', [90.0])
+        """
+        for name, each in piece.items():
+            (self.values[name] if name else self.images).extend(each)
+
+    def _arrays(self) -> dict[str, array[float]]:
+        return {"": self.images, **self.values}
 
     def estimates(self) -> dict[str, Estimate]:
         """The mean of each name's values, with its standard error."""

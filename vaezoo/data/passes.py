@@ -176,7 +176,10 @@ class _SemiSupervised:
         self.least = batches.batch_size if drop_last else 1
 
     def __iter__(self) -> Iterator[Any]:
-        return _cast((b for b in self.batches if len(b[0]) >= self.least), self.dtype)
+        if self.least == 1:
+            return _cast(self.batches, self.dtype)
+        full = (b for b in self.batches if self.batches.size_of(b) >= self.least)
+        return _cast(full, self.dtype)
 
 
 def length_of(data: Data, batch_size: int, *, drop_last: bool = False) -> int | None:

@@ -56,6 +56,10 @@ class SemiSupervisedBatches:
         """N_labelled / (N_labelled + N_unlabelled)."""
         return len(self.labelled) / (len(self.labelled) + len(self.unlabelled))
 
+    def size_of(self, batch: tuple[Tensor, ...]) -> int:
+        """How many unlabelled images a batch has."""
+        return len(batch[0])
+
     def _labelled_for_ever(self) -> Iterator[tuple[Tensor, ...]]:
         while True:
             yield from self.labelled.batches(self.labelled_batch_size, drop_last=True)

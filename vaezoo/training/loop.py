@@ -28,6 +28,7 @@ from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives import SemiSupervised
 from vaezoo.programs.pair import Member, required_arguments
 from vaezoo.scopes import checks_data, in_mode, in_turn, one_thread, own_generator, unchecked
+from vaezoo.training.alone import EndOfShares
 from vaezoo.training.errors import NonFiniteLoss
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import stop_button
@@ -35,6 +36,7 @@ from vaezoo.training.optimizers import make_optimizer
 from vaezoo.training.rates import Rate, Rates
 from vaezoo.training.recorder import Recorder
 from vaezoo.training.step import Step
+from vaezoo.training.together import together
 from vaezoo.training.validation import Validation
 
 __all__ = ["fit"]
@@ -113,28 +115,30 @@ def fit(
 
     An error on the way carries the history until then, in its attribute `history`.
     """
-    check_pair(model)
-    bound = Bound(model, objective or default_objective(model, data), precision=precision)
-    recorded, log_every = History.continuing(history), as_count("log_every", log_every)
-    batches, total = passes(
-        data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
-    )
-    known = _is_known(bound, data)
-    with stop_button() as stop:
+    with stop_button() as stop, together() as here, here.noise():
+        check_pair(model)
+        bound = Bound(model, objective or default_objective(model, data), precision=precision)
+        recorded, log_every = History.continuing(history), as_count("log_every", log_every)
+        data = here.share(data, next(model.parameters(), None))
+        batches, total = passes(
+            data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
+        )
+        known = _is_known(bound, data)
         first = next(batches := in_turn(batches))
         optimizer = make_optimizer(optimizer, lr, _trainable(bound, first))
         rates = Rates(scheduler, optimizer, lr)
-        step = Step(bound, optimizer, max_grad_norm=max_grad_norm)
-        validate = None if validation is None else Validation(bound, validation, batch_size)
-        bar = tqdm(total=total, disable=not progress, unit="step")
+        step = here.step(bound, optimizer, max_grad_norm)
+        validate = None if validation is None else Validation(bound, validation, batch_size, here)
+        bar = tqdm(total=total, disable=not progress or here.world.rank > 0, unit="step")
         recorder = Recorder(bar, log_every=log_every, validate=validate, history=recorded)
         with _training(model), bar, recorder.kept():
             if compile:
                 step.compile(announce=bar.set_postfix_str)
-            batches = stop.until(itertools.chain([first], batches))
-            _train(step, batches, recorder, rates, known)
+            with contextlib.suppress(EndOfShares):
+                batches = here.until(itertools.chain([first], batches), stop)
+                _train(step, batches, recorder, rates, known)
             rates.record(recorder.record("stopped: " if stop.pressed else ""))
-    recorded.stopped = stop.pressed
+    recorded.stopped, recorded.world = stop.pressed, here.world
     return recorded
 
 

@@ -39,12 +39,16 @@ class Mean:
 
     def take(self) -> dict[str, float]:
         """The means so far, each over the batches that had the term; the next begin anew."""
+        return {name: total / weight for name, (total, weight) in self.totals().items()}
+
+    def totals(self) -> dict[str, tuple[float, float]]:
+        """Weighted sum and weight of each term so far; the next begin anew."""
         for name in self.values:
             self._sum(name)
-        means = {name: total / weight for name, (total, weight) in self.sums.items()}
+        totals = {name: (total, weight) for name, (total, weight) in self.sums.items()}
         self.values.clear()
         self.sums.clear()
-        return means
+        return totals
 
     def _sum(self, name: str) -> None:
         """Add up the values kept of a term, since one for each step would take memory."""
