@@ -87,17 +87,16 @@ def evaluate(
     """
     with together() as here, tuned():
         check_pair(model)
-        seed, ks = _seed(seed), _particles(particles)
+        seed, ks, decodes = _seed(seed), _particles(particles), as_count("max_decodes", max_decodes)
         batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
         length, values, agreement = length_of(data, batch_size), Values(), Agreement()
-        at_a_time = as_count("max_decodes", max_decodes)
         noise, like = OwnGenerator(here.seed(seed)), next(model.parameters(), None)
         # a bar that is given the iterable would begin to iterate over it once more
         with _bar(length, progress, here) as bar:
             draws = Draws(model, bar.set_postfix_str if compile else None)
             for batch in in_turn(here.parts(batches, like, seed, values)):
                 with _evaluating(model, noise):
-                    _add(values, agreement, draws, batch, ks, at_a_time)
+                    _add(values, agreement, draws, batch, ks, decodes)
                 bar.update()
         return here.values(values).estimates()
 
