@@ -20,6 +20,9 @@ __all__ = ["Group", "RankFailed", "World", "alone", "forgotten", "is_alone", "la
 
 LENGTH = 32  # numbers of an exchange, the first of which says that a process has failed
 
+# what gloo and NCCL say where a connection has ended
+_GONE = ("by peer", "Broken pipe", "remote process exited")
+
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
@@ -154,7 +157,7 @@ class Group:
             yield
         except RuntimeError as error:
             reason = self._reason()
-            if reason is None and "closed by peer" in str(error):
+            if reason is None and any(words in str(error) for words in _GONE):
                 reason = "a process ended without a word, as one does that is killed"
             if reason is not None:
                 raise RankFailed(reason) from error
