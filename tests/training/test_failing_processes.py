@@ -158,7 +158,13 @@ def test_a_nan_of_one_is_a_nan_of_all() -> None:
 
 def _stopping(rank: int) -> Any:
     """Steps that were taken where rank 1 is told to stop in front of its fourth batch."""
-    data = _Batches(rank, lambda: os.kill(os.getpid(), signal.SIGINT))
+
+    def press() -> None:  # twice, as torchrun hands on what the terminal has sent to all
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    data = _Batches(rank, press)
     history = fit(member("VAE"), data, epochs=3, progress=False, log_every=100)
     return history["step"], history.stopped, signal.getsignal(signal.SIGINT)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import TypeVar
@@ -19,10 +21,12 @@ class StopButton:
 
     Attributes:
         pressed: whether a stop was asked for.
+        patience: seconds in which a second press is the same one: `torchrun` hands on a Ctrl-C that
+            the terminal has sent to all processes already.
     """
 
     def __init__(self) -> None:
-        self.pressed = False
+        self.pressed, self.patience = False, 0.0
 
     def until(self, items: Iterable[T]) -> Iterator[T]:
         """The items until the button is pressed, the first one in any case.
@@ -72,8 +76,12 @@ def stop_button() -> Iterator[StopButton]:
         yield button
         return
 
+    last = -math.inf
+
     def press(number: int, frame: FrameType | None) -> None:
-        if button.pressed:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if button.pressed and last - before >= button.patience:
             signal.signal(signal.SIGINT, usual)
             usual(number, frame)
         button.pressed = True

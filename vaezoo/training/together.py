@@ -35,6 +35,8 @@ from vaezoo.training.step import Step
 
 __all__ = ["Together", "together"]
 
+PATIENCE = 2.0  # seconds in which a second Ctrl-C is the first one, handed on by torchrun
+
 
 @contextlib.contextmanager
 def together() -> Iterator[Alone]:
@@ -123,7 +125,7 @@ class Together(Alone):
 
     def until(self, batches: Iterable[Any], stop: StopButton) -> Iterator[Any]:
         """The batches until somebody presses the stop button, or has none left."""
-        self.stop, left = stop, iter(batches)
+        self.stop, left, stop.patience = stop, iter(batches), PATIENCE
         while not self.over:
             try:
                 batch = next(left)
