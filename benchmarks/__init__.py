@@ -5,6 +5,7 @@
     python -m benchmarks.agreement    compiled steps against eager ones
     python -m benchmarks.gradients    signal and noise of the guide's gradients
     python -m benchmarks.flows        one flow of three libraries
+    python -m benchmarks.processes    two processes against one
 
 Run them from the folder that holds this one.
 """
