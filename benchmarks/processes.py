@@ -44,7 +44,7 @@ from vaezoo.training import processes
 
 JSON = Path(__file__).parent / "results" / "processes.json"
 MEMBERS, BATCHES = ("VAE", "SSVAE"), (100, 1000)
-BLOCK = {("VAE", 100): 60, ("VAE", 1000): 15, ("SSVAE", 100): 15, ("SSVAE", 1000): 4}
+BLOCK = {("VAE", 100): 40, ("VAE", 1000): 8, ("SSVAE", 100): 8, ("SSVAE", 1000): 2}
 BLOCKS = 3
 WAYS = {"one": (1, 2), "one, update behind": (1, 2), "two": (2, 1)}  # processes and threads
 SMALL: dict[str, Any] = {"x_shape": (1, 8, 8), "z_dim": 3, "hidden": (16,)}

@@ -18,7 +18,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.distributions import normal
 
-DEADLINE = 100  # seconds, after which processes that wait for one another are ended
+DEADLINE = 300  # seconds, after which processes that wait for one another are ended
 
 
 def in_processes(function: Callable[..., Any], *args: Any, size: int = 2) -> list[Any]:

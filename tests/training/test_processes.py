@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -226,6 +228,27 @@ def test_shares_that_a_loader_makes(sound: list[dict[str, Any]]) -> None:
     """25 images for each in batches of 10; and 10 and 6 batches, which end with the shorter."""
     assert [f["sampler"] for f in sound] == [[1, 2, 3]] * 2
     assert [f["uneven"] for f in sound] == [[1, 2, 3, 4, 5, 6]] * 2
+
+
+def test_one_process_pays_nothing_for_several() -> None:
+    """No function of these modules is called at a step: as many of them for 3 steps as for 9."""
+    several = {"processes", "alone", "together", "shared_step", "loaders", "shares"}
+    calls: list[str] = []
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        if event == "call" and Path(frame.f_code.co_filename).stem in several:
+            calls.append(frame.f_code.co_name)
+
+    counts = []
+    for steps in (3, 9):
+        calls.clear()
+        sys.setprofile(note)
+        try:
+            fit(member("VAE"), _pixels(8), steps=steps, batch_size=4, progress=False)
+        finally:
+            sys.setprofile(None)
+        counts.append(len(calls))
+    assert counts[0] == counts[1] > 0
 
 
 def _by_pyro(rank: int) -> dict[str, Any]:
