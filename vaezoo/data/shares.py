@@ -63,10 +63,17 @@ class ImagesShare(Images):
         vars(self).update(vars(images))
         self.order, self.rows = Generator().manual_seed(seed), [Rows(rank, size)]
 
-    def _batches(
-        self, batch_size: int, shuffle: bool, drop_last: bool, generator: Generator | None
+    def batches(
+        self,
+        batch_size: int = 100,
+        *,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        generator: Generator | None = None,
     ) -> Iterator[tuple[Tensor, ...]]:
-        return super()._batches(batch_size, shuffle, drop_last, self.order)
+        """One pass, in an order that all processes share; of each batch the process's rows."""
+        own = self.order if generator is None else generator
+        return super().batches(batch_size, shuffle=shuffle, drop_last=drop_last, generator=own)
 
     def _tensors(self, index: slice | Tensor, generator: Generator | None) -> tuple[Tensor, ...]:
         if generator is not self.order or not isinstance(index, Tensor):
