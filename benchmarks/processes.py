@@ -256,7 +256,8 @@ def ring(found: dict[str, Any]) -> tuple[float, float]:
 
 def tables(known: dict[str, Any]) -> str:
     """The tables, also written beside the JSON."""
-    text = "\n\n".join([_speeds(known), _equalities(known["equal"]), _sixty_four(known)]) + "\n"
+    made = {"speed": _speeds, "equal": _equalities, "exchange": _sixty_four}
+    text = "\n\n".join(make(known) for task, make in made.items() if task in known) + "\n"
     JSON.with_suffix(".md").write_text(text)
     return text
 
@@ -284,7 +285,8 @@ def _speeds(known: dict[str, Any]) -> str:
     return f"{head}\n\n{markdown.table(columns, rows)}"
 
 
-def _equalities(found: dict[str, Any]) -> str:
+def _equalities(known: dict[str, Any]) -> str:
+    found = known["equal"]
     cases = {case: of for case, of in found.items() if isinstance(of, dict)}
     rows = [
         (case, *(f"{of[k]:.1e}" if k in of else "" for k in ("from one process", "moved")),
