@@ -6,6 +6,7 @@
     python -m benchmarks.gradients    signal and noise of the guide's gradients
     python -m benchmarks.flows        one flow of three libraries
     python -m benchmarks.fuzz         hostile files and arrays, and what came of each
+    python -m benchmarks.processes    two processes against one
 
 Run them from the folder that holds this one.
 """

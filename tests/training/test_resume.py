@@ -203,6 +203,7 @@ def names(folder: Path) -> list[int]:
     return sorted(int(p.stem.removeprefix("step-")) for p in folder.iterdir())
 
 
+@pytest.mark.filterwarnings("ignore:step .*the loss rises")
 def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     """At a rate that grows the best is an early one, also when the run goes on."""
 

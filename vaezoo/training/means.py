@@ -42,17 +42,21 @@ class Mean:
 
     def take(self) -> dict[str, float]:
         """The means so far, each over the batches that had the term; the next begin anew."""
+        return {name: total / weight for name, (total, weight) in self.totals().items()}
+
+    def totals(self) -> dict[str, tuple[float, float]]:
+        """Weighted sum and weight of each term so far; the next begin anew."""
         for name in self.values:
             self._sum(name)
-        means = {name: total / weight for name, (total, weight) in self.sums.items()}
+        totals = {name: (total, weight) for name, (total, weight) in self.sums.items()}
         self.values.clear()
         self.sums.clear()
-        return means
+        return totals
 
     def state_dict(self) -> dict[str, Any]:
         """What has been taken in, to the last digit."""
         return {
-            "values": {name: torch.stack(v) for name, v in self.values.items() if v},
+            "values": {name: _stacked(v) for name, v in self.values.items() if v},
             "weights": {name: list(w) for name, w in self.weights.items() if w},
             "sums": {name: list(s) for name, s in self.sums.items()},
         }
@@ -65,7 +69,8 @@ class Mean:
         self.sums.update(state["sums"])
         self.weights.update(state["weights"])
         for name, weights in state["weights"].items():
-            self.values[name] = list(state["values"][name].to(device).unbind())
+            values = state["values"][name].to(device)
+            self.values[name] = values.tolist() if device.type == "cpu" else list(values.unbind())
             assert len(self.values[name]) == len(weights)
         for name in state["sums"]:
             self.values.setdefault(name, [])
@@ -82,7 +87,12 @@ class Mean:
 
 
 def _numbers(values: list[Any]) -> Tensor:
-    """Values of one term, as tensors on one accelerator or as floats."""
+    """Values of one term, in float64 on the CPU."""
+    return _stacked(values).cpu().double()
+
+
+def _stacked(values: list[Any]) -> Tensor:
+    """Values of one term, which are tensors on one accelerator, or floats."""
     if isinstance(values[0], Tensor):
-        return torch.stack(values).cpu().double()
+        return torch.stack(values)
     return torch.tensor(values, dtype=torch.float64, device="cpu")
