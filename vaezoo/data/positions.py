@@ -56,9 +56,10 @@ def located(
         ['b', 'c']
     """
     if isinstance(data, Images):
-        return _pixels(data.batches(batch_size, drop_last=drop_last), 1, at, dtype)
+        return _pixels(data.batches(batch_size, drop_last=drop_last), at, dtype)
     if isinstance(data, SemiSupervisedBatches):
-        return _pixels(iter(data), data.batch_size if drop_last else 1, at, dtype)
+        least = data.batch_size if drop_last else 1
+        return _pixels(iter(data), at, dtype, lambda batch: data.size_of(batch) >= least)
     if isinstance(data, list | tuple):
         return Located(itertools.islice(data, at or 0, None), lambda n: n)
     if hasattr(data, "state_dict") and hasattr(data, "load_state_dict"):
@@ -69,12 +70,13 @@ def located(
     return Located(iter(data), lambda n: _refuse(data))
 
 
-def _pixels(source: Any, least: int, at: Any, dtype: torch.dtype | None) -> Located:
-    """A pass over pixels in memory, of whose batches smaller ones than `least` are left out."""
+def _pixels(
+    source: Any, at: Any, dtype: torch.dtype | None, fits: Callable[[Any], bool] | None = None
+) -> Located:
+    """A pass over pixels in memory, of those batches that fit."""
     if at is not None:
         source.load_state_dict(at)
-    whole = (batch for batch in source if len(batch[0]) >= least)
-    return Located(cast(whole, dtype), lambda n: source.state_dict())
+    return Located(cast(filter(fits, source), dtype), lambda n: source.state_dict())
 
 
 def cast(batches: Iterable[Any], dtype: torch.dtype | None) -> Iterator[Any]:

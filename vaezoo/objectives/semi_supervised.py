@@ -30,6 +30,10 @@ class SemiSupervised(Objective):
         generative_weight: w; 0 trains the classifier alone.
         labelled_fraction: f; 100 labels of 60,000 images by default.
 
+    Attributes:
+        unlabelled_weight: of bound(x), beside f; None for 1. Processes that share a batch out set
+            it where they have not the same share of its unlabelled images as of its labelled ones.
+
     References:
         Kingma, Rezende, Mohamed, Welling. Semi-Supervised Learning with Deep Generative Models.
         2014. arXiv:1406.5298, equations 8 and 9.
@@ -62,6 +66,7 @@ class SemiSupervised(Objective):
             raise ValueError(f"labelled_fraction must lie in [0, 1], got {labelled_fraction}")
         self.alpha, self.generative_weight = alpha, generative_weight
         self.labelled_fraction = labelled_fraction
+        self.unlabelled_weight: Tensor | None = None
 
     def estimate(self, model: Program, guide: Program, *batch: Any) -> dict[str, Tensor]:
         """Scalars in nats per image: loss, bound, rec, kl, and log_qy, the mean log q(y|x).
@@ -81,8 +86,9 @@ class SemiSupervised(Objective):
             return terms
         unlabelled = self.objective.estimate(model, guide, x)
         labelled_terms = self.objective.report(labelled)
-        f = self.labelled_fraction
-        mixed = {k: (1 - f) * unlabelled[k] + f * labelled_terms[k] for k in labelled_terms}
+        f, rest = self.labelled_fraction, 1 - self.labelled_fraction
+        share = rest if self.unlabelled_weight is None else rest * self.unlabelled_weight
+        mixed = {k: share * unlabelled[k] + f * labelled_terms[k] for k in labelled_terms}
         loss = self.generative_weight * mixed.pop("loss") + terms["loss"]
         return {"loss": loss, **mixed, "log_qy": log_qy.detach()}
 

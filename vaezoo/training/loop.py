@@ -10,7 +10,7 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,12 +18,14 @@ from pyro import infer
 from torch import nn
 
 from vaezoo.data.passes import Data
+from vaezoo.training.alone import Alone
 from vaezoo.training.callbacks import Callback, Callbacks
 from vaezoo.training.checkpointing import Checkpoints
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import stop_button
 from vaezoo.training.rates import Rate
-from vaezoo.training.stepping import steps as training_steps
+from vaezoo.training.stepping import begin
+from vaezoo.training.together import together
 from vaezoo.training.training import Training
 
 __all__ = ["fit"]
@@ -97,7 +99,8 @@ def fit(
             button write a checkpoint and end training after the step. The data must be able to say
             where they are: `Images`, semi-supervised batches, lists and tuples can, others where
             they have `state_dict` and `load_state_dict`. `steps` and `epochs` may be others at the
-            next call; what else changes is refused. Or a `vaezoo.training.Checkpoints`.
+            next call; what else changes is refused. Or a `vaezoo.training.Checkpoints`. Not yet in
+            several processes.
         every: steps between two checkpoints; the last two and the best one are kept.
 
     Returns:
@@ -117,11 +120,12 @@ def fit(
 
     An error on the way carries the history until then, in its attribute `history`.
     """
-    callbacks, checkpoints = Callbacks(callback), _checkpoints(checkpoint, every)
-    signals = () if checkpoints is None else (signal.SIGTERM,)
-    with stop_button(*signals) as stop, _opened(checkpoints):
-        training = training_steps(
-            *(model, data, objective),
+    signals = () if checkpoint is None else (signal.SIGTERM,)
+    opened = functools.partial(_opened, checkpoint, every)
+    with stop_button(*signals) as stop, together() as here, here.noise(), opened(here) as kept:
+        callbacks = Callbacks(callback)
+        training = begin(
+            *(here, model, data, objective),
             steps=steps,
             epochs=epochs,
             batch_size=batch_size,
@@ -139,19 +143,27 @@ def fit(
         )
         training.button = stop
         with training.recorder.kept():
-            _follow(training, callbacks, checkpoints)
-    training.history.stopped = stop.pressed
+            _follow(training, callbacks, kept)
+    training.history.stopped, training.history.world = stop.pressed, here.world
     return training.history
 
 
-def _checkpoints(
-    given: str | os.PathLike[str] | Checkpoints | None, every: int
-) -> Checkpoints | None:
-    return given if isinstance(given, Checkpoints | None) else Checkpoints(given, every)
-
-
-def _opened(checkpoints: Checkpoints | None) -> contextlib.AbstractContextManager[object]:
-    return contextlib.nullcontext() if checkpoints is None else checkpoints.opened()
+@contextlib.contextmanager
+def _opened(
+    given: str | os.PathLike[str] | Checkpoints | None, every: int, here: Alone
+) -> Iterator[Checkpoints | None]:
+    """Within it the folder of checkpoints, if there are to be some, is this run's alone."""
+    if given is None:
+        yield None
+        return
+    if here.world.size > 1:
+        raise ValueError(
+            f"checkpoint= does not work in several processes yet, got it in {here.world.size}: "
+            "leave it out"
+        )
+    checkpoints = given if isinstance(given, Checkpoints) else Checkpoints(given, every)
+    with checkpoints.opened():
+        yield checkpoints
 
 
 def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints | None) -> None:
