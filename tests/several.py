@@ -27,7 +27,8 @@ def in_processes(function: Callable[..., Any], *args: Any, size: int = 2) -> lis
     None stands for a process that ended without either.
     """
     context: Any = mp.get_context("forkserver")
-    context.set_forkserver_preload(["vaezoo", "vaezoo.compiler.cache", "zoo"])
+    # an optimizer imports the last one when it is made, which takes more than a training here
+    context.set_forkserver_preload(["vaezoo", "vaezoo.compiler.cache", "zoo", "torch._dynamo"])
     with TemporaryDirectory() as folder:
         started = [
             context.Process(target=_run, args=(rank, size, folder, function, args))

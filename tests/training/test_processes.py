@@ -8,8 +8,8 @@ made of a generator that a rate function seeds before each step.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
+import itertools
 import sys
 import warnings
 from typing import Any
@@ -25,8 +25,8 @@ from zoo import CLASSES, X_SHAPE, member, widen
 
 from vaezoo import Step, fit, objectives, posteriors
 from vaezoo.data import Images, semi_supervised, shares
+from vaezoo.training import TrainingWarning, loaders, processes, shared_step, together
 from vaezoo.training import alone as alone_
-from vaezoo.training import loaders, processes, shared_step, together
 from vaezoo.training.processes import alone, world
 
 # images and labelled ones of a batch, which two processes cannot share out evenly, and of a last one
@@ -74,14 +74,14 @@ def _same(rank: int, value: Any) -> list[Any]:
     return values
 
 
-def _twenty_steps(name: str, rank: int, size: int, *, compiled: bool) -> tuple[Tensor, list[float]]:
+def _twenty_steps(
+    name: str, rank: int, size: int, batches: list[Any], *, compiled: bool = False
+) -> tuple[Tensor, list[float]]:
     """Weights and losses of 20 steps, from weights that differ between the processes."""
     torch.manual_seed(rank)
     model = widen(member(name)).double()
-    sizes = [N, N_LABELLED] if compiled else [N, N_LABELLED, N_LAST]
-    starts = {n: n * rank // size for n in sizes}
+    starts = {n: n * rank // size for n in (N_LABELLED, *(len(batch[0]) for batch in batches))}
     shares = {n * (rank + 1) // size - start: (n, start) for n, start in starts.items()}
-    batches = _batches(name)[: 2 if compiled else 3]
     options: dict[str, Any] = {"lr": _seeded, "log_every": 1, "compile": compiled}
     with one_draw(shares):
         history = _quietly(model, batches, steps=20, **options)
@@ -90,28 +90,40 @@ def _twenty_steps(name: str, rank: int, size: int, *, compiled: bool) -> tuple[T
 
 def _against_one(rank: int) -> dict[str, Any]:
     """By member and mode, the largest difference of two processes from one, and between the two."""
-    Step.compile = functools.partialmethod(Step.compile, "eager")  # type: ignore[assignment]
-    cases = [(name, False) for name in ("VAE", "GMVAE", "IWAE", "SSVAE")]
-    found = {}
-    for name, compiled in [*cases, ("VAE", True), ("SSVAE", True)]:
-        weights, losses = _twenty_steps(name, rank, 2, compiled=compiled)
+    usual, inside = Step.compile, list[bool]()
+
+    def traced(step: Step, **options: Any) -> Step:
+        usual(step, "eager", **options)
+        inside.append(step.compiled is not None or step.bound.compiled is None)
+        return step
+
+    Step.compile = traced  # type: ignore[method-assign,assignment]
+    found: dict[str, Any] = {}
+    for name, compiled in itertools.product(("VAE", "GMVAE", "IWAE", "SSVAE"), (False, True)):
+        # compiled, the last batch would be one more graph
+        batches = _batches(name)[: 2 if compiled else 3]
+        weights, losses = _twenty_steps(name, rank, 2, batches, compiled=compiled)
         ours = _same(rank, (weights, losses))
         if rank == 0:
             with alone():
-                expected, expected_losses = _twenty_steps(name, 0, 1, compiled=compiled)
+                expected, expected_losses = _twenty_steps(name, 0, 1, batches)
             found[f"{name} {'compiled' if compiled else 'eager'}"] = {
                 "weights": (weights - expected).abs().max().item(),
                 "losses": max(abs(a - b) for a, b in zip(losses, expected_losses, strict=True)),
                 "moved": abs(losses[0] - losses[-1]),
                 "ranks are equal": torch.equal(ours[0][0], ours[1][0]) and ours[0][1] == ours[1][1],
             }
-    return found
+    return found | {"inside": inside}
 
 
 def test_two_processes_are_one() -> None:
-    """On the same batches, the last of one image each: weights and losses of 20 steps to 1e-9."""
+    """On the same batches, the last of one image each: weights and losses of 20 steps to 1e-9.
+
+    Compiled, the update is not made inside the graph, where gradients would not be averaged.
+    """
     found, _ = in_processes(_against_one)
-    assert len(found) == 6
+    assert found.pop("inside") == [False] * 4
+    assert len(found) == 8
     for case, of in found.items():
         assert of["weights"] < 1e-9, case
         assert of["losses"] < 1e-9, case
@@ -142,7 +154,7 @@ def _soundly(rank: int) -> dict[str, Any]:
     vae.posterior.register_forward_hook(lambda module, given, out: draws.append(torch.rand(1)))
     screen = io.StringIO()
     with contextlib.redirect_stderr(screen):
-        history = fit(vae, images, steps=12, batch_size=9, validation=images[:7], log_every=4)
+        history = fit(vae, images, steps=500, batch_size=9, validation=images[:7])
     found |= {"shown": bool(screen.getvalue()), "history": dict(history), "in": history.world}
     found["vae"], found["noise"] = _weights(vae), torch.cat(draws)
     found["generator"] = torch.get_rng_state()
@@ -166,6 +178,11 @@ def _soundly(rank: int) -> dict[str, Any]:
     objectives.SemiSupervised.estimate = noted  # type: ignore[method-assign]
     _quietly(classifier, semi, steps=2)
     found["fraction"] = fractions[0]
+    few = semi_supervised(images, labelled[labelled.labels > 0], labelled_batch_size=5)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit(classifier, few, steps=2, log_every=1, progress=False)
+    found["said"] = [str(w.message) for w in said if w.category is TrainingWarning]
 
     norm = _Norm()
     with_norm = member("VAE", posterior=posteriors.DiagonalNormal(X_SHAPE, 3, network=norm))
@@ -192,7 +209,7 @@ def sound() -> list[dict[str, Any]]:
 
 
 def test_the_same_weights_and_other_noise(sound: list[dict[str, Any]]) -> None:
-    """Afterwards both draw from where they were: what is made next is the same in both."""
+    """After 500 steps too; then both draw from where they were: what is made next is the same."""
     a, b = sound
     for name in ("vae", "classifier", "with norm", "own", "few", "generator"):
         assert torch.equal(a[name], b[name]), name
@@ -205,7 +222,7 @@ def test_history_is_the_same_and_one_process_shows_it(sound: list[dict[str, Any]
     a, b = sound
     for name in a["history"].keys() - {"seconds"}:
         assert a["history"][name] == b["history"][name], name
-    assert a["history"]["step"] == [4, 8, 12]
+    assert a["history"]["step"] == [100, 200, 300, 400, 500]
     assert "validation_loss" in a["history"]
     assert [f["in"] for f in sound] == [f["world"] for f in sound] == [(0, 2), (1, 2)]
     assert [f["shown"] for f in sound] == [True, False]
@@ -217,6 +234,13 @@ def test_parameters_that_are_not_used(sound: list[dict[str, Any]]) -> None:
 
 def test_the_labelled_fraction_is_that_of_all_images(sound: list[dict[str, Any]]) -> None:
     assert [f["fraction"] for f in sound] == [15 / 65] * 2
+
+
+def test_guards_speak_once(sound: list[dict[str, Any]]) -> None:
+    first, second = (f["said"] for f in sound)
+    assert second == []
+    assert len(first) == 1
+    assert first[0].startswith("step 1: no labelled image is of class 0: ")
 
 
 def test_buffers_are_those_of_rank_0(sound: list[dict[str, Any]]) -> None:

@@ -51,6 +51,10 @@ class ImagesShare(Images):
         rank, size: of the process, and how many there are.
         seed: of the order, the same in all processes.
 
+    Attributes:
+        rows: of the last batch, and `orders`, the generator that draws the order: in lists, as
+            semi-supervised shares have two of each.
+
     Example:
         >>> from vaezoo.data import digits
         >>> shares = [ImagesShare(digits("test"), rank, 2, seed=0) for rank in (0, 1)]
@@ -61,6 +65,7 @@ class ImagesShare(Images):
     def __init__(self, images: Images, rank: int, size: int, seed: int) -> None:
         vars(self).update(vars(images))
         self.order, self.rows = Generator().manual_seed(seed), [Rows(rank, size)]
+        self.orders = [self.order]
 
     def batches(
         self,
@@ -112,6 +117,7 @@ class SemiSupervisedShare(SemiSupervisedBatches):
         unlabelled = ImagesShare(batches.unlabelled, rank, size, seed)
         labelled = ImagesShare(batches.labelled, rank, size, seed + 1)
         self.rows = [*unlabelled.rows, *labelled.rows]
+        self.orders = [unlabelled.order, labelled.order]
         super().__init__(
             unlabelled,
             labelled,

@@ -32,7 +32,7 @@ class SemiSupervised(Objective):
 
     Attributes:
         unlabelled_weight: of bound(x), beside f; None for 1. Processes that share a batch out set
-            it where they have not the same share of its unlabelled images as of its labelled ones.
+            it, as they may have another share of its unlabelled images than of its labelled ones.
 
     References:
         Kingma, Rezende, Mohamed, Welling. Semi-Supervised Learning with Deep Generative Models.
@@ -46,6 +46,9 @@ class SemiSupervised(Objective):
         >>> torch.allclose(terms["loss"], -terms["bound"] - 2 * terms["log_qy"])
         True
     """
+
+    # of the class: what an instance has is what a run is known by when it goes on
+    unlabelled_weight: Tensor | None = None
 
     def __init__(
         self,
@@ -66,7 +69,6 @@ class SemiSupervised(Objective):
             raise ValueError(f"labelled_fraction must lie in [0, 1], got {labelled_fraction}")
         self.alpha, self.generative_weight = alpha, generative_weight
         self.labelled_fraction = labelled_fraction
-        self.unlabelled_weight: Tensor | None = None
 
     def estimate(self, model: Program, guide: Program, *batch: Any) -> dict[str, Tensor]:
         """Scalars in nats per image: loss, bound, rec, kl, and log_qy, the mean log q(y|x).

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -21,6 +21,8 @@ from vaezoo.training.step import Step
 
 __all__ = ["Alone", "EndOfShares"]
 
+T = TypeVar("T")
+
 
 class EndOfShares(Exception):
     """Another process has no batch left, which ends the training of all."""
@@ -31,6 +33,25 @@ class Alone:
 
     world = World()
 
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process."""
+        return here
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, by rank."""
+        return [value]
+
+    def first(self, make: Callable[[], T]) -> T:
+        """What rank 0 makes, in all processes."""
+        return make()
+
+    def settings(self) -> dict[str, Any]:
+        """What a run is known by, besides its arguments."""
+        return {}
+
+    def check_same(self, arguments: dict[str, Any]) -> None:
+        """Refuse arguments that differ between the processes."""
+
     def noise(self) -> contextlib.AbstractContextManager[None]:
         """Within it the process draws numbers of its own."""
         return contextlib.nullcontext()
@@ -38,6 +59,13 @@ class Alone:
     def share(self, data: Data, like: Tensor | None) -> Data:
         """The process's share of data to train on."""
         return data
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the batches of a share depend on, besides their place and the global generators."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
 
     def step(self, bound: Bound, optimizer: Any, max_grad_norm: float | None) -> Step:
         """A step that all take together."""

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from vaezoo.data import Images
 from vaezoo.data.batches import as_tensors
+from vaezoo.data.positions import located
 from vaezoo.data.shares import Rows
 from vaezoo.scopes import OwnGenerator
 from vaezoo.training.processes import World
+from vaezoo.training.randomness import random_state, restore_random_state
 
 __all__ = ["LoaderShare", "key_of", "key_of_images"]
 
@@ -32,6 +34,8 @@ class LoaderShare:
 
     Attributes:
         rows: of the columns of the last batch; none where the data are shares already.
+        orders: none, as the loader draws from the global generators.
+        passes: how many are over.
 
     Example:
         >>> share = LoaderShare([torch.arange(5)], World(1, 2), 0, None, lambda key: True)
@@ -49,7 +53,11 @@ class LoaderShare:
     ) -> None:
         self.data, self.world, self.like = data, world, like
         self.noise, self.rows, self.passes = OwnGenerator(seed), list[Rows](), 0
-        self._are_same, self._shared_out = are_same, True
+        self.orders: list[torch.Generator] = []
+        self._are_same: Callable[[Any], bool] = are_same
+        self._shared_out: bool | None = None
+        self._taken, self._next = 0, (0, None)
+        self._place: Callable[[int], Any] = lambda taken: None
 
     def __len__(self) -> int:
         return len(self.data)  # type: ignore[arg-type]
@@ -58,24 +66,49 @@ class LoaderShare:
         sampler: Any = getattr(self.data, "sampler", None)
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(self.passes)
-        decided, self.passes = self.passes > 0, self.passes + 1
+        (self._taken, at), self._next = self._next, (0, None)
         with self.noise.drawn():
-            left = iter(self.data)
+            left, self._place, between = located(self.data, 1, at)
         while True:
             with self.noise.drawn():
                 batch = next(left, None)
             columns = [] if batch is None else as_tensors(batch, self.like)
-            if not decided:
-                decided, self._shared_out = True, self._are_same([key_of(t) for t in columns])
+            if self._shared_out is None:
+                self._shared_out = self._are_same([key_of(t) for t in columns])
             if batch is None:
-                return
+                break
+            self._taken += 1
             yield self._own(columns)
+        self._taken, self._place, self.passes = 0, lambda taken: between(), self.passes + 1
 
     def _own(self, columns: list[Tensor]) -> tuple[Tensor, ...]:
         if not self._shared_out:
             return tuple(columns)
         self.rows[:] = [Rows(*self.world) for _ in columns]
         return tuple(t[r.of(len(t))] for t, r in zip(columns, self.rows, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where a pass is.
+
+        Raises:
+            TypeError: the data cannot say where they are.
+        """
+        return {"taken": self._taken, "at": self._place(self._taken)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next pass go on from there."""
+        self._next = state["taken"], state["at"]
+
+    def draws(self) -> dict[str, Any]:
+        """What passes depend on besides: how many are over, and what the loader draws from."""
+        with self.noise.drawn():
+            return {"passes": self.passes, "random": random_state()}
+
+    def load_draws(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.passes = state["passes"]
+        with self.noise.drawn():
+            restore_random_state(state["random"])
 
 
 def key_of_images(images: Images) -> tuple[int, ...]:

@@ -99,8 +99,8 @@ def fit(
             button write a checkpoint and end training after the step. The data must be able to say
             where they are: `Images`, semi-supervised batches, lists and tuples can, others where
             they have `state_dict` and `load_state_dict`. `steps` and `epochs` may be others at the
-            next call; what else changes is refused. Or a `vaezoo.training.Checkpoints`. Not yet in
-            several processes.
+            next call; what else changes is refused, the number of processes too. Or a
+            `vaezoo.training.Checkpoints`.
         every: steps between two checkpoints; the last two and the best one are kept.
 
     Returns:
@@ -153,16 +153,12 @@ def _opened(
     given: str | os.PathLike[str] | Checkpoints | None, every: int, here: Alone
 ) -> Iterator[Checkpoints | None]:
     """Within it the folder of checkpoints, if there are to be some, is this run's alone."""
+    here.check_same({"checkpoint": given is not None, "every": every})
     if given is None:
         yield None
         return
-    if here.world.size > 1:
-        raise ValueError(
-            f"checkpoint= does not work in several processes yet, got it in {here.world.size}: "
-            "leave it out"
-        )
     checkpoints = given if isinstance(given, Checkpoints) else Checkpoints(given, every)
-    with checkpoints.opened():
+    with checkpoints.opened() if here.world.rank == 0 else contextlib.nullcontext():
         yield checkpoints
 
 
@@ -176,7 +172,7 @@ def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints |
     for taken in training:
         if taken.record is not None:
             told = taken.record
-            if callbacks(told):
+            if training.here.any(callbacks(told)):
                 training.stop()
         if checkpoints is not None and training.recorder.steps % checkpoints.every == 0:
             checkpoints.write(training, callbacks)
@@ -186,5 +182,5 @@ def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints |
 
 def _write_last(training: Training, callbacks: Callbacks, checkpoints: Checkpoints) -> None:
     """A checkpoint at the end, unless a batch was lost, behind which nobody can go on."""
-    if not training.button.lost:
+    if not training.here.any(training.button.lost):
         checkpoints.write(training, callbacks)

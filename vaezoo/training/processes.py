@@ -149,6 +149,14 @@ class Group:
             dist.all_gather_object(values, value, group=self.control)
         return values
 
+    def broadcast(self, value: Any) -> Any:
+        """The value of rank 0."""
+        self.sum()
+        values = [value]
+        with self.exchanging():
+            dist.broadcast_object_list(values, group=self.control)
+        return values[0]
+
     @contextlib.contextmanager
     def exchanging(self) -> Iterator[None]:
         """Around an exchange; where it ends because a process has, its reason is told."""

@@ -52,8 +52,8 @@ class SharedStep(Step):
         super().__init__(bound, optimizer, max_grad_norm=max_grad_norm)
         self.together, self.group = together, together.group
         trained = [p for group in optimizer.param_groups for p in group["params"]]
-        kept = bound.state_dict(keep_vars=True).values()
-        self.buffers = [t for t in kept if not isinstance(t, nn.Parameter)]
+        kept = bound.state_dict()
+        self.buffers = [b for name, b in bound.named_buffers() if name in kept]
         self.group.use_for_gradients(trained[0].device)
         self.group.sum()  # all have come as far as this
         options: dict[str, Any] = {"find_unused_parameters": True, _SYNC_BUFFERS: False}
@@ -80,6 +80,11 @@ class SharedStep(Step):
         self.broken = "" if updated else "gradient" if finite else "loss"
         return terms
 
+    def of_all(self, names: list[str]) -> list[str]:
+        """What was found by all processes, with their ranks."""
+        found = enumerate(self.group.gather(names))
+        return [f"{name} (on rank {rank})" for rank, each in found for name in each]
+
     def _update_inside(self) -> type[AdamUpdate] | None:
         return None
 
@@ -102,7 +107,7 @@ class SharedStep(Step):
         """Leave the bound as it was found."""
         self.averaged = self.bound
         if self._weight is not None:
-            self.bound.objective.unlabelled_weight = None
+            del self.bound.objective.unlabelled_weight
 
 
 class _Whole(nn.Module):

@@ -160,7 +160,7 @@ def begin(
     batches, total = passes(
         data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
     )
-    known, opened = is_known(bound, data), Opened(batches)
+    known, opened = is_known(bound, data), Opened(batches, here)
     optimizer = make_optimizer(optimizer, lr, trainable(bound, opened.first))
     rates = Rates(scheduler, optimizer, lr)
     step = here.step(bound, optimizer, max_grad_norm)
@@ -177,7 +177,9 @@ def begin(
         compile=compile,
         precision=precision,
         dtype=str(torch.get_default_dtype()),
+        **here.settings(),
     )
+    here.check_same(settings | {"data": None, "validation": validation is None})
     training = Training(
         *(step, opened, rates, recorder, Guard(step, data, recorded), here),
         settings=settings,

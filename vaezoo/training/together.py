@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -25,11 +25,12 @@ from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.data.shares import ImagesShare, Rows, SemiSupervisedShare
 from vaezoo.estimates import Values
 from vaezoo.scopes import own_generator
-from vaezoo.training.alone import Alone, EndOfShares
+from vaezoo.training.alone import Alone, EndOfShares, T
 from vaezoo.training.interrupts import StopButton
 from vaezoo.training.loaders import LoaderShare, key_of_images
 from vaezoo.training.means import Mean
 from vaezoo.training.processes import Group, forgotten, is_alone
+from vaezoo.training.settings import differences
 from vaezoo.training.shared_step import SharedStep
 from vaezoo.training.step import Step
 
@@ -84,7 +85,39 @@ class Together(Alone):
         self.group, self.world = group, group.world
         self.over, self.start, self.stop = False, 0, StopButton()
         self.rows: list[Rows] = []
+        self.orders: list[torch.Generator] = []
+        self.loader: LoaderShare | None = None
         self.steps: list[SharedStep] = []
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process."""
+        return self.group.sum([here])[0] > 0
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, by rank."""
+        return self.group.gather(value)
+
+    def first(self, make: Callable[[], T]) -> T:
+        """What rank 0 makes, in all processes."""
+        value: T = self.group.broadcast(make() if self.world.rank == 0 else None)
+        return value
+
+    def settings(self) -> dict[str, Any]:
+        """What a run is known by, besides its arguments."""
+        return {"processes": self.world.size}
+
+    def check_same(self, arguments: dict[str, Any]) -> None:
+        """Refuse arguments that differ between the processes.
+
+        Raises:
+            ValueError: they do; the message says which.
+        """
+        for rank, others in enumerate(self.gather(arguments)):
+            if changed := differences(others, arguments):
+                raise ValueError(
+                    f"all processes must be given the same arguments, rank {rank} has "
+                    f"{'; '.join(changed)} on rank {self.world.rank}"
+                )
 
     @contextlib.contextmanager
     def noise(self) -> Iterator[None]:
@@ -110,13 +143,25 @@ class Together(Alone):
                 )
             share = SemiSupervisedShare(data, *self.world, self.start)
         elif not isinstance(data, Images):
-            share = LoaderShare(data, self.world, self.start, like, self._are_same)
+            share = self.loader = LoaderShare(data, self.world, self.start, like, self._are_same)
         elif self._are_same(key_of_images(data)):
             share = ImagesShare(data, *self.world, self.start)
         else:
             return data
-        self.rows = share.rows
+        self.rows, self.orders = share.rows, share.orders
         return share
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the batches of a share depend on, besides their place and the global generators."""
+        state: dict[str, Any] = {"orders": [order.get_state() for order in self.orders]}
+        return state if self.loader is None else state | {"loader": self.loader.draws()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        for order, at in zip(self.orders, state["orders"], strict=True):
+            order.set_state(at)
+        if self.loader is not None:
+            self.loader.load_draws(state["loader"])
 
     def step(self, bound: Bound, optimizer: Any, max_grad_norm: float | None) -> Step:
         """A step that all take together."""
@@ -134,6 +179,7 @@ class Together(Alone):
             except RuntimeError:  # of a loader's processes, which the signal reaches too
                 if not stop.pressed:
                     raise
+                stop.lost = True
                 break
             yield batch
         if not self.over:
@@ -173,6 +219,7 @@ class Together(Alone):
         """How many have ended, and the sums of numbers; everybody stops if somebody is to."""
         ends, stops, *sums = self.group.sum([ended, self.stop.pressed, *numbers])
         self.stop.pressed = stops > 0
+        self.stop.lost |= 0 < ends < self.world.size  # the batches of the others
         self.over = ends > 0 or stops > 0
         return [ends, *sums]
 

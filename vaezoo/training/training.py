@@ -95,14 +95,8 @@ class Training:
         return self.recorder.history
 
     def stop(self) -> None:
-        """End training after the step that is being taken, or before the next one.
-
-        Several processes end together after the next one, of which the button tells the others.
-        """
-        if self.here.world.size > 1:
-            self.button.pressed = True
-        else:
-            self._stopping = True
+        """End training after the step that is being taken, or before the next one."""
+        self._stopping = True
 
     def compile(self) -> None:
         """Compile the steps from now on, and say so on the progress bar."""
