@@ -122,7 +122,8 @@ def fit(
     """
     signals = () if checkpoint is None else (signal.SIGTERM,)
     opened = functools.partial(_opened, checkpoint, every)
-    with stop_button(*signals) as stop, together() as here, here.noise(), opened(here) as kept:
+    # a process that waits for others to come is not to wait for them where it is told to end
+    with together() as here, stop_button(*signals) as stop, here.noise(), opened(here) as kept:
         callbacks = Callbacks(callback)
         training = begin(
             *(here, model, data, objective),
