@@ -187,8 +187,8 @@ def test_what_cannot_go_on_is_refused_in_all(found: Any) -> None:
     assert "processes=none, got 2" in one
     assert loader.startswith("TypeError: a DataLoader cannot say where it is")
     assert unlike == (
-        "ValueError: all processes must be given the same arguments, rank 1 has checkpoint=False, "
-        "got True on rank 0"
+        "ValueError: all processes must be given the same arguments: on rank 0 checkpoint=True, "
+        "got False on rank 1"
     )
-    assert "rank 1 has log_every=6, got 5 on rank 0" in records
+    assert "on rank 0 log_every=5, got 6 on rank 1" in records
     assert len(second["refused"]) == 4

@@ -45,13 +45,6 @@ class Alone:
         """What rank 0 makes, in all processes."""
         return make()
 
-    def settings(self) -> dict[str, Any]:
-        """What a run is known by, besides its arguments."""
-        return {}
-
-    def check_same(self, arguments: dict[str, Any]) -> None:
-        """Refuse arguments that differ between the processes."""
-
     def noise(self) -> contextlib.AbstractContextManager[None]:
         """Within it the process draws numbers of its own."""
         return contextlib.nullcontext()

@@ -24,6 +24,7 @@ from vaezoo.training.checkpointing import Checkpoints
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import stop_button
 from vaezoo.training.rates import Rate
+from vaezoo.training.settings import check_same
 from vaezoo.training.stepping import begin
 from vaezoo.training.together import together
 from vaezoo.training.training import Training
@@ -154,7 +155,7 @@ def _opened(
     given: str | os.PathLike[str] | Checkpoints | None, every: int, here: Alone
 ) -> Iterator[Checkpoints | None]:
     """Within it the folder of checkpoints, if there are to be some, is this run's alone."""
-    here.check_same({"checkpoint": given is not None, "every": every})
+    check_same(here.gather({"checkpoint": given is not None, "every": every}))
     if given is None:
         yield None
         return

@@ -25,7 +25,7 @@ from vaezoo.training.preparing import is_known, trainable
 from vaezoo.training.processes import is_alone, world
 from vaezoo.training.rates import Rate, Rates
 from vaezoo.training.recorder import Recorder
-from vaezoo.training.settings import settings_of
+from vaezoo.training.settings import check_same, settings_of
 from vaezoo.training.training import Training
 from vaezoo.training.validation import Validation
 
@@ -177,9 +177,9 @@ def begin(
         compile=compile,
         precision=precision,
         dtype=str(torch.get_default_dtype()),
-        **here.settings(),
+        **({"processes": here.world.size} if here.world.size > 1 else {}),
     )
-    here.check_same(settings | {"data": None, "validation": validation is None})
+    check_same(here.gather(settings | {"data": None, "validation": validation is None}))
     training = Training(
         *(step, opened, rates, recorder, Guard(step, data, recorded), here),
         settings=settings,

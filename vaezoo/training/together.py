@@ -1,10 +1,10 @@
 """Several processes that train or evaluate together.
 
 with together() as here, here.noise():
-data = here.share(data, like)            this process's rows of every batch
-step = here.step(bound, optimizer, …)    one gradient, that of the whole batch
-for batch in here.until(batches, stop):  all stop after the same step
-...
+    data = here.share(data, like)                this process's rows of every batch
+    step = here.step(bound, optimizer, …)        one gradient, that of the whole batch
+    for batch in here.until(batches, stop):      all stop after the same step
+        ...
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from vaezoo.training.interrupts import StopButton
 from vaezoo.training.loaders import LoaderShare, key_of_images
 from vaezoo.training.means import Mean
 from vaezoo.training.processes import Group, forgotten, is_alone
-from vaezoo.training.settings import differences
 from vaezoo.training.shared_step import SharedStep
 from vaezoo.training.step import Step
 
@@ -101,23 +100,6 @@ class Together(Alone):
         """What rank 0 makes, in all processes."""
         value: T = self.group.broadcast(make() if self.world.rank == 0 else None)
         return value
-
-    def settings(self) -> dict[str, Any]:
-        """What a run is known by, besides its arguments."""
-        return {"processes": self.world.size}
-
-    def check_same(self, arguments: dict[str, Any]) -> None:
-        """Refuse arguments that differ between the processes.
-
-        Raises:
-            ValueError: they do; the message says which.
-        """
-        for rank, others in enumerate(self.gather(arguments)):
-            if changed := differences(others, arguments):
-                raise ValueError(
-                    f"all processes must be given the same arguments, rank {rank} has "
-                    f"{'; '.join(changed)} on rank {self.world.rank}"
-                )
 
     @contextlib.contextmanager
     def noise(self) -> Iterator[None]:
