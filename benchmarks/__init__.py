@@ -9,6 +9,7 @@
     python -m benchmarks.streams      resident memory while images stream
     python -m benchmarks.kills        runs that are killed and go on, against one that is not
     python -m benchmarks.checkpoint_cost    what a checkpoint every 100 steps costs
+    python -m benchmarks.processes    two processes against one
 
 Run them from the folder that holds this one.
 """

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyro
@@ -42,6 +44,13 @@ def write_metrics(
     }
     text = json.dumps(record, indent=1, default=str, ensure_ascii=False)
     (args.output / "metrics.json").write_text(text + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def said_by(*, first: bool) -> Iterator[None]:
+    """Within it only the first of several processes prints."""
+    with contextlib.nullcontext() if first else contextlib.redirect_stdout(io.StringIO()):
+        yield
 
 
 def save_pictures(folder: Path, **figures: Figure) -> None:

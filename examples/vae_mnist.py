@@ -11,6 +11,10 @@ towards the prior (beta-VAE): more orderly codes, worse reconstructions. Try bot
     python examples/vae_mnist.py
     python examples/vae_mnist.py --beta 4 --output outputs/beta_4
 
+With --nproc-per-node=2 of torchrun two processes train it, each on its half of every batch:
+
+    torchrun --nproc-per-node=2 examples/vae_mnist.py
+
 It leaves samples.png, reconstructions.png, training.png, metrics.json and model.safetensors, which
 vaezoo.load reads back. 20,000 steps take minutes; --data digits --steps 2000 gives a first idea.
 """
@@ -25,14 +29,20 @@ import inputs
 import outputs
 import vaezoo
 from vaezoo import models, objectives, plots
+from vaezoo.training import processes
 
 
 def main() -> None:
     """Data, model, training, evaluation, pictures."""
     args = arguments()
     args.output.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(args.seed)
+    with processes.launched() as world, outputs.said_by(first=world.rank == 0):
+        torch.manual_seed(args.seed)
+        run(args, first=world.rank == 0)
 
+
+def run(args: argparse.Namespace, *, first: bool) -> None:
+    """All of it; the first process, which is the only one without torchrun, writes the files."""
     print("1. Data: grey digits, whose pixels are drawn as 0 or 1 afresh in every batch")
     splits = inputs.mnist_or_digits(args.data, smoke=args.smoke)
     print(f"train: {splits.train}\ntest:  {splits.test}")
@@ -46,14 +56,16 @@ def main() -> None:
     history = vaezoo.fit(
         vae, splits.train, objective, steps=args.steps, batch_size=args.batch_size, lr=args.lr
     )
-    vaezoo.save(vae, args.output / "model.safetensors")
+    if first:
+        vaezoo.save(vae, args.output / "model.safetensors")
 
     print("\n4. Evaluation on images not seen in training, always at beta = 1")
     found = vaezoo.evaluate(vae, splits.test, particles=args.particles_eval, seed=args.seed)
-    outputs.write_metrics(args, splits, history, found)
 
     print("\n5. Pictures: digits from random codes, and test digits through encoder and decoder")
-    draw(vae, splits, history, args)
+    if first:
+        outputs.write_metrics(args, splits, history, found)
+        draw(vae, splits, history, args)
 
     print(f"\n{outputs.table(found)}\n")
     print(args.output / "samples.png")

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from zoo import member
 
-from vaezoo import data, estimates, evaluate
+from vaezoo import data, evaluate
+from vaezoo.data import columns
 from vaezoo.estimates import Estimate, Values, compare
 
 N, FEW = 4000, 300
@@ -32,7 +33,7 @@ def numbers(monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor, Estimate]:
     """Values and images, and what they come to in memory; from now on 300 are many."""
     values, images = torch.randn(N, dtype=torch.float64) + 90, torch.randn(N, 4)
     in_memory = found(values, images)
-    monkeypatch.setattr(estimates, "FEW", FEW)
+    monkeypatch.setattr(columns, "FEW", FEW)
     return values, images, in_memory
 
 
@@ -111,7 +112,7 @@ def test_where_no_file_can_be_made_they_stay_in_memory(
 
 def test_an_evaluation_that_breaks_off_closes_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """An open file that is let go is a warning, and warnings are errors here."""
-    monkeypatch.setattr(estimates, "FEW", 5)
+    monkeypatch.setattr(columns, "FEW", 5)
     x = torch.zeros(20, 1, 4, 4)
     with pytest.raises(ValueError, match="expected images"):
         evaluate(member("VAE"), [x, x, x[:, :, :2]], particles=1, progress=False)
@@ -122,7 +123,7 @@ def test_evaluations_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     images = data.Images((255 * torch.rand(60, 1, 4, 4)).byte(), binarisation="dynamic")
     options: dict[str, Any] = {"particles": (1, 5), "batch_size": 20, "progress": False}
     before = evaluate(vae, images, **options)
-    monkeypatch.setattr(estimates, "FEW", 7)
+    monkeypatch.setattr(columns, "FEW", 7)
     after = evaluate(vae, images, **options)
     assert before == after
     assert all(torch.equal(after[n].values, before[n].values) for n in before)

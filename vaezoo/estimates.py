@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import mmap
-import tempfile
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import IO, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from vaezoo.data.columns import Column
 from vaezoo.tables import Differences, Estimates
 
 __all__ = ["Estimate", "Values", "compare"]
-
-FEW = 2**16  # values of a name that are kept in memory
 
 
 class _Numbers(NamedTuple):
@@ -82,8 +80,9 @@ class Values:
     """
 
     def __init__(self) -> None:
-        self.values: defaultdict[str, _Column] = defaultdict(_Column)
-        self.images = _Column()
+        self.values: defaultdict[str, Column] = defaultdict(Column)
+        self.images = Column()
+        self._cuts: list[dict[str, int]] = []
 
     def see(self, x: Tensor) -> None:
         """Note the images of which values will be added."""
@@ -93,6 +92,40 @@ class Values:
     def add(self, name: str, values: Tensor) -> None:
         """Take in the values (n,) of some images."""
         self.values[name].extend(values.double().tolist())
+
+    def cut(self) -> None:
+        """Note that another batch begins."""
+        self._cuts.append({name: len(each) for name, each in self._columns().items()})
+
+    def pieces(self) -> list[dict[str, array[float]]]:
+        """What was added in each batch, by name; images have the name ""."""
+        columns = self._columns()
+        tensors = {name: each.tensor() for name, each in columns.items()}
+        starts = [*self._cuts, {name: len(each) for name, each in columns.items()}]
+        return [
+            {
+                name: array("d", t[a.get(name, 0) : b.get(name, 0)].tolist())
+                for name, t in tensors.items()
+            }
+            for a, b in itertools.pairwise(starts)
+        ]
+
+    def extend(self, piece: Mapping[str, array[float]]) -> None:
+        """Take in a piece of other values.
+
+        Example:
+            >>> values, others = Values(), Values()
+            >>> others.cut()
+            >>> others.add("nelbo", torch.tensor([90.0]))
+            >>> values.extend(others.pieces()[0])
+            >>> values.values["nelbo"].tensor()
+            tensor([90.], dtype=torch.float64)
+        """
+        for name, each in piece.items():
+            (self.values[name] if name else self.images).extend(each)
+
+    def _columns(self) -> dict[str, Column]:
+        return {"": self.images, **self.values}
 
     def estimates(self) -> dict[str, Estimate]:
         """The mean of each name's values, with its standard error."""
@@ -107,54 +140,6 @@ class Values:
         for name, each in self.values.items():
             estimates[name].values = each.tensor()  # without the pages that the mean has read
         return estimates
-
-
-class _Column:
-    """Numbers in float64, one after the other: few of them in memory, many in a file.
-
-    Where no file can be written they stay in memory.
-    """
-
-    def __init__(self) -> None:
-        # an array grows in place: many small tensors would split the memory that large ones need
-        self.kept = array("d")
-        self.file: IO[bytes] | None = None
-        self.written, self.limit = 0, float(FEW)
-
-    def __del__(self) -> None:
-        if self.file is not None:
-            self.file.close()
-
-    def __len__(self) -> int:
-        return self.written + len(self.kept)
-
-    def extend(self, numbers: Iterable[float]) -> None:
-        self.kept.extend(numbers)
-        if len(self.kept) > self.limit:
-            self._write()
-
-    def tensor(self) -> Tensor:
-        """All of them (n,); those of a file are read where they are used."""
-        if self.written and self.kept:
-            self._write()
-        kept = torch.tensor(self.kept, dtype=torch.float64, device="cpu")
-        if self.file is None or not self.written:
-            return kept
-        pages = mmap.mmap(self.file.fileno(), 8 * self.written, access=mmap.ACCESS_COPY)
-        written = torch.frombuffer(pages, dtype=torch.float64)
-        return torch.cat([written, kept]) if self.kept else written
-
-    def _write(self) -> None:
-        try:
-            self.file = self.file or tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-            self.file.seek(8 * self.written)
-            if self.file.write(self.kept) < 8 * len(self.kept):
-                raise OSError("the disk is full")
-        except OSError:
-            self.limit = math.inf
-            return
-        self.written += len(self.kept)
-        self.kept = array("d")
 
 
 def compare(a: Mapping[str, Estimate], b: Mapping[str, Estimate]) -> dict[str, Estimate]:

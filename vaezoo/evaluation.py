@@ -36,6 +36,8 @@ from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
+from vaezoo.training.alone import Alone
+from vaezoo.training.together import together
 
 __all__ = ["Estimate", "accuracy", "evaluate"]
 
@@ -83,19 +85,24 @@ def evaluate(
         >>> estimates["niwae-5"].mean <= estimates["niwae-1"].mean
         True
     """
-    check_pair(model)
-    seed, ks = _seed(seed), _particles(particles)
-    batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
-    length, values, agreement = length_of(data, batch_size), Values(), Agreement()
-    at_a_time = as_count("max_decodes", max_decodes)
-    # a bar that is given the iterable would begin to iterate over it once more
-    with tuned(), tqdm(total=length, disable=not progress, unit="batch") as bar:
-        noise, draws = OwnGenerator(seed), Draws(model, bar.set_postfix_str if compile else None)
-        for batch in in_turn(batches):
-            with _evaluating(model, noise):
-                _add(values, agreement, draws, batch, ks, at_a_time)
-            bar.update()
-    return values.estimates()
+    with together() as here, tuned():
+        check_pair(model)
+        seed, ks, decodes = _seed(seed), _particles(particles), as_count("max_decodes", max_decodes)
+        batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
+        length, values, agreement = length_of(data, batch_size), Values(), Agreement()
+        noise, like = OwnGenerator(here.seed(seed)), next(model.parameters(), None)
+        # a bar that is given the iterable would begin to iterate over it once more
+        with _bar(length, progress, here) as bar:
+            draws = Draws(model, bar.set_postfix_str if compile else None)
+            for batch in in_turn(here.parts(batches, like, seed, values)):
+                with _evaluating(model, noise):
+                    _add(values, agreement, draws, batch, ks, decodes)
+                bar.update()
+        return here.values(values).estimates()
+
+
+def _bar(length: int | None, progress: bool, here: Alone) -> tqdm[None]:
+    return tqdm(total=length, disable=not progress or here.world.rank > 0, unit="batch")
 
 
 def _add(
@@ -129,20 +136,21 @@ def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1
         >>> 0 <= accuracy(models.SSVAE(), data.digits("test")[:50]).mean <= 1
         True
     """
-    if not hasattr(model, "classify"):
-        raise TypeError(f"accuracy needs a model with classify, got a {type(model).__name__}")
-    seed = _seed(seed)
-    batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
-    if isinstance(data, Images) and data.labels is None:
-        raise ValueError(f"accuracy needs labelled images, got {data}")
-    noise, values, agreement = OwnGenerator(seed), Values(), Agreement()
-    with tuned():
-        for batch in in_turn(batches):
+    with together() as here, tuned():
+        if not hasattr(model, "classify"):
+            raise TypeError(f"accuracy needs a model with classify, got a {type(model).__name__}")
+        seed = _seed(seed)
+        batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
+        if isinstance(data, Images) and data.labels is None:
+            raise ValueError(f"accuracy needs labelled images, got {data}")
+        noise, values, agreement = OwnGenerator(here.seed(seed)), Values(), Agreement()
+        like = next(model.parameters(), None)
+        for batch in in_turn(here.parts(batches, like, seed, values)):
             with _evaluating(model, noise):
                 x, y = arguments(model, batch, 2)
                 values.see(x)
                 values.add("accuracy", _correct(model, agreement, x, y))
-    return values.estimates()["accuracy"]
+        return here.values(values).estimates()["accuracy"]
 
 
 def _correct(model: Any, agreement: Agreement, x: Tensor, y: Tensor) -> Tensor:

@@ -60,6 +60,7 @@ MANY_ARGUMENTS = {
     "vaezoo.models.m1m2.M1M2.__init__",
     "vaezoo.models.ssvae.SSVAE.__init__",
     "vaezoo.training.loop.fit",
+    "vaezoo.training.stepping.begin",
     "vaezoo.training.stepping.steps",
 }
 

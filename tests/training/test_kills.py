@@ -14,12 +14,16 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kills.py"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
-def test_killed_runs_end_as_if_they_had_not_been(tmp_path: Path) -> None:
-    """Four kills in a run of 60 steps, 12 checkpoints: bitwise equal, and no file is left over."""
+@pytest.mark.parametrize(("kills", "processes"), [(4, 1), (2, 2)])
+def test_killed_runs_end_as_if_they_had_not_been(
+    kills: int, processes: int, tmp_path: Path
+) -> None:
+    """In a run of 60 steps, 12 checkpoints: bitwise equal in each process, and no file left over."""
     output = tmp_path / "found.json"
-    command = [sys.executable, str(SCRIPT), "--kills", "4", "--steps", "60"]
-    subprocess.run([*command, "--output", str(output)], check=True, timeout=300)
+    command = [sys.executable, str(SCRIPT), "--kills", str(kills), "--processes", str(processes)]
+    options = ["--steps", "60", "--output", str(output)]
+    subprocess.run([*command, *options], check=True, timeout=300)
     found = json.loads(output.read_text())
-    assert (found["kills"], found["different"]) == (4, 0)
+    assert (found["kills"], found["different"]) == (kills, 0)
     assert all(name.startswith("step-") for name in found["files"])
     assert 2 <= len(found["files"]) <= 3

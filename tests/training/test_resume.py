@@ -393,3 +393,17 @@ def test_states_of_all_kinds_come_back() -> None:
     assert same(again, state)
     assert type(again["counter"]) is Counter
     assert type(again[1]) is tuple
+
+
+@pytest.mark.parametrize("kind", ["a stream", "numpy"])
+def test_more_passes_are_those_that_would_have_come(kind: str, tmp_path: Path) -> None:
+    """Two passes, and a third by another call, over data that say where they are themselves."""
+    data.write_shards(tmp_path / "shards", [PIXELS.pixels.numpy()], shard_size=8)
+
+    def left(folder: Path | None, epochs: int) -> Any:
+        stream = data.Stream(tmp_path / "shards", binarisation="dynamic", batch_size=8)
+        run = begin("numpy") | ({"data": stream} if kind == "a stream" else {})
+        return outcome(run, folder, steps=None, epochs=epochs)  # type: ignore[arg-type]
+
+    left(tmp_path / "run", 2)
+    assert same(left(tmp_path / "run", 3), left(None, 3))

@@ -21,6 +21,8 @@ The other files:
     passes, positions, image_pass       as many passes over data as training takes, and where it is
     shards, blocks, windows, writing    files of images, their order, what of them is in memory
     maps                                arrays that are mapped from files
+    columns                             numbers, many of them in a file
+    shares                              each process's rows of a batch
     batches, labels, pixels             what people hand over, made tensors or refused
     counts, indices                     the same for whole numbers and for indices
     files                               files that are whole or not there

@@ -159,7 +159,8 @@ class _SemiSupervised:
         self.least = batches.batch_size if drop_last else 1
 
     def __iter__(self) -> Iterator[Any]:
-        return cast((b for b in self.batches if len(b[0]) >= self.least), self.dtype)
+        size_of = self.batches.size_of
+        return cast((b for b in self.batches if size_of(b) >= self.least), self.dtype)
 
 
 class _Streamed:

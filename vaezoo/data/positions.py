@@ -22,10 +22,12 @@ class Located(NamedTuple):
     Attributes:
         batches: those that are left.
         state: where it is, given how many batches have come; a TypeError where nobody can say.
+        between: where the data are when it is over, if they do not begin every pass alike.
     """
 
     batches: Iterator[Any]
     state: Callable[[int], Any]
+    between: Callable[[], Any] = lambda: None
 
 
 def located(
@@ -56,25 +58,27 @@ def located(
         ['b', 'c']
     """
     if isinstance(data, Images):
-        return _pixels(data.batches(batch_size, drop_last=drop_last), 1, at, dtype)
+        return _pixels(data.batches(batch_size, drop_last=drop_last), at, dtype)
     if isinstance(data, SemiSupervisedBatches):
-        return _pixels(iter(data), data.batch_size if drop_last else 1, at, dtype)
+        least = data.batch_size if drop_last else 1
+        return _pixels(iter(data), at, dtype, lambda batch: data.size_of(batch) >= least)
     if isinstance(data, list | tuple):
         return Located(itertools.islice(data, at or 0, None), lambda n: n)
     if hasattr(data, "state_dict") and hasattr(data, "load_state_dict"):
         if at is not None:
             data.load_state_dict(at)
         batches = cast(data, dtype) if isinstance(data, Stream) else iter(data)
-        return Located(batches, lambda n: data.state_dict())
+        return Located(batches, lambda n: data.state_dict(), data.state_dict)
     return Located(iter(data), lambda n: _refuse(data))
 
 
-def _pixels(source: Any, least: int, at: Any, dtype: torch.dtype | None) -> Located:
-    """A pass over pixels in memory, of whose batches smaller ones than `least` are left out."""
+def _pixels(
+    source: Any, at: Any, dtype: torch.dtype | None, fits: Callable[[Any], bool] | None = None
+) -> Located:
+    """A pass over pixels in memory, of those batches that fit."""
     if at is not None:
         source.load_state_dict(at)
-    whole = (batch for batch in source if len(batch[0]) >= least)
-    return Located(cast(whole, dtype), lambda n: source.state_dict())
+    return Located(cast(filter(fits, source), dtype), lambda n: source.state_dict())
 
 
 def cast(batches: Iterable[Any], dtype: torch.dtype | None) -> Iterator[Any]:
@@ -115,6 +119,7 @@ class Passes(Iterator[Any]):
         self._begin, self._steps, self._epochs = begin, steps, epochs
         self._taken = self._epoch = self._in_pass = 0
         self._current: Located | None = None
+        self._between: Callable[[], Any] = lambda: None
 
     def __next__(self) -> Any:
         while self._taken != self._steps and self._epoch != self._epochs:
@@ -134,6 +139,8 @@ class Passes(Iterator[Any]):
                 else f"data ran out after {self._epoch} pass(es): give something that can be "
                 "iterated again, such as a list or a DataLoader, not a generator"
             )
+        if self._current is not None:
+            self._between = self._current.between
         self._current, self._in_pass, self._epoch = None, 0, self._epoch + 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -143,7 +150,7 @@ class Passes(Iterator[Any]):
             TypeError: the data cannot say where they are.
         """
         counts = {"taken": self._taken, "epoch": self._epoch, "in_pass": self._in_pass}
-        at = None if self._current is None else self._current.state(self._in_pass)
+        at = self._between() if self._current is None else self._current.state(self._in_pass)
         return counts | {"at": at}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

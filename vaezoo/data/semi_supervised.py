@@ -55,6 +55,10 @@ class SemiSupervisedBatches:
         """N_labelled / (N_labelled + N_unlabelled)."""
         return len(self.labelled) / (len(self.labelled) + len(self.unlabelled))
 
+    def size_of(self, batch: tuple[Tensor, ...]) -> int:
+        """How many unlabelled images a batch has."""
+        return len(batch[0])
+
 
 class SemiSupervisedPass(Iterator[tuple[Tensor, Tensor, Tensor]]):
     """One pass over the unlabelled images, which can say where it is and go on from there.

@@ -30,6 +30,10 @@ class SemiSupervised(Objective):
         generative_weight: w; 0 trains the classifier alone.
         labelled_fraction: f; 100 labels of 60,000 images by default.
 
+    Attributes:
+        unlabelled_weight: of bound(x), beside f; None for 1. Processes that share a batch out set
+            it, as they may have another share of its unlabelled images than of its labelled ones.
+
     References:
         Kingma, Rezende, Mohamed, Welling. Semi-Supervised Learning with Deep Generative Models.
         2014. arXiv:1406.5298, equations 8 and 9.
@@ -42,6 +46,9 @@ class SemiSupervised(Objective):
         >>> torch.allclose(terms["loss"], -terms["bound"] - 2 * terms["log_qy"])
         True
     """
+
+    # of the class: what an instance has is what a run is known by when it goes on
+    unlabelled_weight: Tensor | None = None
 
     def __init__(
         self,
@@ -81,8 +88,9 @@ class SemiSupervised(Objective):
             return terms
         unlabelled = self.objective.estimate(model, guide, x)
         labelled_terms = self.objective.report(labelled)
-        f = self.labelled_fraction
-        mixed = {k: (1 - f) * unlabelled[k] + f * labelled_terms[k] for k in labelled_terms}
+        f, rest = self.labelled_fraction, 1 - self.labelled_fraction
+        share = rest if self.unlabelled_weight is None else rest * self.unlabelled_weight
+        mixed = {k: share * unlabelled[k] + f * labelled_terms[k] for k in labelled_terms}
         loss = self.generative_weight * mixed.pop("loss") + terms["loss"]
         return {"loss": loss, **mixed, "log_qy": log_qy.detach()}
 

@@ -17,6 +17,9 @@
     interrupts, errors   the stop button, and the error of a loss that is not finite
     guards               looks at each record: warns of what ails it, of `symptoms` and `rising`
     culprits             what it was that is not finite
+    processes            several processes, and how they speak to one another
+    alone, together      what training and evaluation do differently in one and in several
+    shared_step, loaders their one gradient, and each one's rows of a batch
 
 Importing it costs no compiler: a step imports that when it is told to compile.
 """

@@ -20,8 +20,9 @@ from vaezoo.data.files import unfinished, write_whole
 from vaezoo.training.callbacks import Callbacks
 from vaezoo.training.errors import ResumeError
 from vaezoo.training.locking import locked
+from vaezoo.training.state import joined, own_part
 from vaezoo.training.training import Training
-from vaezoo.training.trees import packed, pieces, read
+from vaezoo.training.trees import packed, pieces, read, unpacked
 
 __all__ = ["Checkpoints"]
 
@@ -31,7 +32,8 @@ class Checkpoints:
 
     The best is the one whose last record had the lowest loss, on validation data where there are
     some. A checkpoint is written by a thread of its own from a copy, so that training waits for the
-    copy alone; a kill at any moment leaves the one before whole.
+    copy alone; a kill at any moment leaves the one before whole. Of several processes rank 0 reads
+    and writes, also what each of them has of its own.
 
     Args:
         folder: made if it is not there; `~` is your home. One run at a time.
@@ -92,20 +94,26 @@ class Checkpoints:
             TypeError: the data cannot say where they are, or something has a state that no file
                 can hold.
         """
-        files = self.files()
-        if not files:
+        path, state = training.here.first(self._last)
+        if path is None:
             packed(self._state(training, callbacks))
             return
-        state = read(files[-1])
         try:
-            training.load_state_dict(state["training"])
+            own = state.get("ranks", {}).get(str(training.here.world.rank), {})
+            training.load_state_dict(joined(state["training"], own))
             callbacks.load_state_dict(state["callbacks"])
             self._best, self._written = state["best"], training.recorder.steps
         except ResumeError as error:
-            raise ResumeError(f"{files[-1]}: {error}") from error
+            raise ResumeError(f"{path}: {error}") from error
         except (KeyError, AttributeError) as error:
-            raise ResumeError(f"{files[-1]} holds no whole state: {error!r}") from error
-        self._keep_some()
+            raise ResumeError(f"{path} holds no whole state: {error!r}") from error
+        if training.here.world.rank == 0:
+            self._keep_some()
+
+    def _last(self) -> tuple[Path | None, Any]:
+        """The last checkpoint and what it holds."""
+        files = self.files()
+        return (files[-1], read(files[-1])) if files else (None, None)
 
     def write(self, training: Training, callbacks: Callbacks) -> None:
         """Write a checkpoint of training as it is now, unless this step's is there.
@@ -119,14 +127,20 @@ class Checkpoints:
         self._join()
         self._raise()
         self._judge(training)
-        tree, tensors = packed(self._state(training, callbacks))
-        self._written = step
+        self._written, state = step, self._state(training, callbacks)
+        if training.here.world.rank > 0:
+            return
+        tree, tensors = packed(state)
         self._thread = threading.Thread(target=self._write, args=(step, tree, tensors))
         self._thread.start()
 
     def _state(self, training: Training, callbacks: Callbacks) -> dict[str, Any]:
-        states = {"training": training.state_dict(), "callbacks": callbacks.state_dict()}
-        return states | {"best": self._best}
+        state = training.state_dict()
+        # packed, because tensors are copied to the CPU by that
+        own = enumerate(training.here.gather(packed(own_part(state))))
+        ranks = {str(rank): unpacked(*each) for rank, each in own if rank > 0}
+        states = {"training": state, "callbacks": callbacks.state_dict()}
+        return states | {"best": self._best, "ranks": ranks}
 
     def _judge(self, training: Training) -> None:
         history = training.history

@@ -26,6 +26,7 @@ from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
 from vaezoo.training.culprits import broken_gradients, broken_sites, broken_tensors, tensors_of
 from vaezoo.training.errors import NonFiniteLoss, TrainingWarning
 from vaezoo.training.history import History
+from vaezoo.training.processes import is_alone, world
 from vaezoo.training.rising import Curve, curves, rises
 from vaezoo.training.step import Step
 from vaezoo.training.symptoms import component_usage, information, missing_labels, scales_of
@@ -90,6 +91,7 @@ class Guard:
         state = broken_tensors(self._state(), self._infinite)
         gradients: list[str] = []
         sites = broken_sites(bound, tensors) if self.step.broken == "loss" else []
+        sites = self.step.of_all(sites)
         if self.step.broken == "gradient":
             gradients = broken_gradients(bound, tensors, self.step.optimizer)
         return NonFiniteLoss(step, numbers, history, sites=sites, gradients=gradients, state=state)
@@ -241,7 +243,7 @@ class Guard:
         return self._seen[kind] >= LOOKS
 
     def _say(self, kind: str, step: int, text: str) -> None:
-        if kind not in self.said:
+        if kind not in self.said and (is_alone() or world().rank == 0):
             self.said.add(kind)
             from vaezoo.compiler.state import users_level  # which training needs for this alone
 

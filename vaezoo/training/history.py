@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from vaezoo.training.processes import World
+
 __all__ = ["History"]
 
 
@@ -16,6 +18,7 @@ class History(dict[str, list[float]]):
 
     Attributes:
         stopped: whether the stop button was pressed, and training may have ended early.
+        world: rank and number of the processes that trained.
 
     Example:
         >>> history = History({"step": [100], "loss": [9.0]})
@@ -25,6 +28,7 @@ class History(dict[str, list[float]]):
     """
 
     stopped: bool = False
+    world: World = World()
 
     def append(self, record: Mapping[str, float]) -> None:
         """Add a record, its terms in the order they come."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
@@ -22,10 +24,13 @@ class StopButton:
         keeps: whether an item that is made while the button is pressed is yielded too, so that
             none is lost to whoever goes on behind them.
         lost: whether one was, as it could not be made.
+        patience: seconds in which a second press is the same one: `torchrun` hands on a Ctrl-C that
+            the terminal has sent to all processes already.
     """
 
     def __init__(self) -> None:
         self.pressed = self.keeps = self.lost = False
+        self.patience = 0.0
 
     def until(self, items: Iterable[T]) -> Iterator[T]:
         """The items until the button is pressed, the first one in any case.
@@ -74,8 +79,12 @@ def stop_button(*signals: signal.Signals) -> Iterator[StopButton]:
     """
     button = StopButton()
 
+    last = -math.inf
+
     def press(number: int, frame: FrameType | None) -> None:
-        if button.pressed:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if button.pressed and last - before >= button.patience:
             signal.signal(number, usual[number])
             signal.raise_signal(number)
         button.pressed = True

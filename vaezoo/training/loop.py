@@ -10,7 +10,7 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,12 +18,15 @@ from pyro import infer
 from torch import nn
 
 from vaezoo.data.passes import Data
+from vaezoo.training.alone import Alone
 from vaezoo.training.callbacks import Callback, Callbacks
 from vaezoo.training.checkpointing import Checkpoints
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import stop_button
 from vaezoo.training.rates import Rate
-from vaezoo.training.stepping import steps as training_steps
+from vaezoo.training.settings import check_same
+from vaezoo.training.stepping import begin
+from vaezoo.training.together import together
 from vaezoo.training.training import Training
 
 __all__ = ["fit"]
@@ -98,7 +101,8 @@ def fit(
             button write a checkpoint and end training after the step. The data must be able to say
             where they are: `Images`, semi-supervised batches, lists and tuples can, others where
             they have `state_dict` and `load_state_dict`. `steps` and `epochs` may be others at the
-            next call; what else changes is refused. Or a `vaezoo.training.Checkpoints`.
+            next call; what else changes is refused, the number of processes too. Or a
+            `vaezoo.training.Checkpoints`.
         every: steps between two checkpoints; the last two and the best one are kept.
 
     Returns:
@@ -118,11 +122,13 @@ def fit(
 
     An error on the way carries the history until then, in its attribute `history`.
     """
-    callbacks, checkpoints = Callbacks(callback), _checkpoints(checkpoint, every)
-    signals = () if checkpoints is None else (signal.SIGTERM,)
-    with stop_button(*signals) as stop, _opened(checkpoints):
-        training = training_steps(
-            *(model, data, objective),
+    signals = () if checkpoint is None else (signal.SIGTERM,)
+    opened = functools.partial(_opened, checkpoint, every)
+    # a process that waits for others to come is not to wait for them where it is told to end
+    with together() as here, stop_button(*signals) as stop, here.noise(), opened(here) as kept:
+        callbacks = Callbacks(callback)
+        training = begin(
+            *(here, model, data, objective),
             steps=steps,
             epochs=epochs,
             batch_size=batch_size,
@@ -140,19 +146,23 @@ def fit(
         )
         training.button = stop
         with training.recorder.kept():
-            _follow(training, callbacks, checkpoints)
-    training.history.stopped = stop.pressed
+            _follow(training, callbacks, kept)
+    training.history.stopped, training.history.world = stop.pressed, here.world
     return training.history
 
 
-def _checkpoints(
-    given: str | os.PathLike[str] | Checkpoints | None, every: int
-) -> Checkpoints | None:
-    return given if isinstance(given, Checkpoints | None) else Checkpoints(given, every)
-
-
-def _opened(checkpoints: Checkpoints | None) -> contextlib.AbstractContextManager[object]:
-    return contextlib.nullcontext() if checkpoints is None else checkpoints.opened()
+@contextlib.contextmanager
+def _opened(
+    given: str | os.PathLike[str] | Checkpoints | None, every: int, here: Alone
+) -> Iterator[Checkpoints | None]:
+    """Within it the folder of checkpoints, if there are to be some, is this run's alone."""
+    check_same(here.gather({"checkpoint": given is not None, "every": every}))
+    if given is None:
+        yield None
+        return
+    checkpoints = given if isinstance(given, Checkpoints) else Checkpoints(given, every)
+    with checkpoints.opened() if here.world.rank == 0 else contextlib.nullcontext():
+        yield checkpoints
 
 
 def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints | None) -> None:
@@ -165,7 +175,7 @@ def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints |
     for taken in training:
         if taken.record is not None:
             told = taken.record
-            if callbacks(told):
+            if training.here.any(callbacks(told)):
                 training.stop()
         if checkpoints is not None and training.recorder.steps % checkpoints.every == 0:
             checkpoints.write(training, callbacks)
@@ -175,5 +185,5 @@ def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints |
 
 def _write_last(training: Training, callbacks: Callbacks, checkpoints: Checkpoints) -> None:
     """A checkpoint at the end, unless a batch was lost, behind which nobody can go on."""
-    if not training.button.lost:
+    if not training.here.any(training.button.lost):
         checkpoints.write(training, callbacks)

@@ -42,12 +42,16 @@ class Mean:
 
     def take(self) -> dict[str, float]:
         """The means so far, each over the batches that had the term; the next begin anew."""
+        return {name: total / weight for name, (total, weight) in self.totals().items()}
+
+    def totals(self) -> dict[str, tuple[float, float]]:
+        """Weighted sum and weight of each term so far; the next begin anew."""
         for name in self.values:
             self._sum(name)
-        means = {name: total / weight for name, (total, weight) in self.sums.items()}
+        totals = {name: (total, weight) for name, (total, weight) in self.sums.items()}
         self.values.clear()
         self.sums.clear()
-        return means
+        return totals
 
     def state_dict(self) -> dict[str, Any]:
         """What has been taken in, to the last digit."""

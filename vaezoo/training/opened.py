@@ -7,6 +7,7 @@ from typing import Any
 
 from vaezoo.data.positions import Passes
 from vaezoo.scopes import in_turn
+from vaezoo.training.alone import Alone
 from vaezoo.training.randomness import random_state, restore_random_state
 
 __all__ = ["Opened"]
@@ -17,6 +18,7 @@ class Opened(Iterator[Any]):
 
     Args:
         passes: that make the batches, threads taking turns.
+        here: the processes that share the data out, if there are several.
 
     Attributes:
         first: the first batch.
@@ -31,9 +33,9 @@ class Opened(Iterator[Any]):
         ('a', ['a', 'b', 'a'])
     """
 
-    def __init__(self, passes: Passes) -> None:
-        self._passes = passes
-        self._before: tuple[Any, Any] | None = (passes.state_dict(), random_state())
+    def __init__(self, passes: Passes, here: Alone | None = None) -> None:
+        self._passes, self._here = passes, Alone() if here is None else here
+        self._before: dict[str, Any] | None = self._state()
         self._batches = in_turn(passes)
         self.first = next(self._batches)
 
@@ -49,16 +51,17 @@ class Opened(Iterator[Any]):
         Raises:
             TypeError: the data cannot say where they are.
         """
-        place = self._passes.state_dict()
-        if self._before is not None:  # as if the first one had not been looked at
-            place, random = self._before
-        else:
-            random = random_state()
-        return {"place": place, "random": random}
+        now = self._state()
+        return now if self._before is None else self._before  # as if the first had not been made
+
+    def _state(self) -> dict[str, Any]:
+        place, share = self._passes.state_dict(), self._here.state_dict()
+        return {"place": place, "random": random_state(), "share": share}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there, with random numbers from there."""
         self._before = None
         restore_random_state(state["random"])
+        self._here.load_state_dict(state.get("share", {}))
         self._passes.load_state_dict(state["place"])
         self._batches = in_turn(self._passes)

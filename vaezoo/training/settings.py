@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pyro import infer
@@ -14,7 +14,7 @@ from vaezoo.data import Images
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives.schedules import Schedule
 
-__all__ = ["differences", "numbers_of", "restore_numbers", "settings_of"]
+__all__ = ["check_same", "differences", "numbers_of", "restore_numbers", "settings_of"]
 
 Plain = bool | int | float | str | None
 
@@ -60,6 +60,27 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     names = [*before, *(n for n in now if n not in before)]
     changed = [n for n in names if before.get(n, "none") != now.get(n, "none")]
     return [f"{n}={before.get(n, 'none')}, got {now.get(n, 'none')}" for n in changed]
+
+
+def check_same(by_rank: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse arguments that processes which train together were given otherwise.
+
+    Raises:
+        ValueError: they differ; the message says which.
+
+    Example:
+        >>> check_same([{"lr": 0.1}, {"lr": 0.2}])
+        Traceback (most recent call last):
+        ...
+        ValueError: all processes must be given the same arguments: on rank 0 lr=0.1, got 0.2 on \
+rank 1
+    """
+    for rank, arguments in enumerate(by_rank):
+        if changed := differences(by_rank[0], arguments):
+            raise ValueError(
+                f"all processes must be given the same arguments: on rank 0 {'; '.join(changed)} "
+                f"on rank {rank}"
+            )
 
 
 def numbers_of(objective: Any) -> dict[str, Plain]:

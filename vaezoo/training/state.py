@@ -15,7 +15,7 @@ from vaezoo.training.settings import differences, numbers_of, restore_numbers
 from vaezoo.training.step import Step
 from vaezoo.training.weights import besides, held, put_back
 
-__all__ = ["load_state_of", "state_of"]
+__all__ = ["joined", "load_state_of", "own_part", "state_of"]
 
 
 class Running(Protocol):
@@ -44,6 +44,22 @@ def state_of(training: Running) -> dict[str, Any]:
         "records": training.recorder.state_dict(),
         "compiled": None if step.cache is None else step.cache.state_dict(),
     }
+
+
+def own_part(state: dict[str, Any]) -> dict[str, Any]:
+    """What of a training's state differs between processes that train together."""
+    own = {name: state[name] for name in ("settings", "batches", "compiled")}
+    return own | {"weights": {"buffers": state["weights"]["buffers"]}}
+
+
+def joined(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """The state of rank 0 with the own part of another process.
+
+    Example:
+        >>> joined({"weights": {"state": 1, "buffers": 2}}, {"weights": {"buffers": 3}})
+        {'weights': {'state': 1, 'buffers': 3}}
+    """
+    return state | own | {"weights": state["weights"] | own.get("weights", {})}
 
 
 def load_state_of(training: Running, state: dict[str, Any]) -> None:

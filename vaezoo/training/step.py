@@ -125,6 +125,10 @@ class Step:
         """What keeps compiled steps, or the bound's; None where steps run eagerly."""
         return self.bound.compiled if self.compiled is None else self.compiled
 
+    def of_all(self, names: list[str]) -> list[str]:
+        """What was found by all processes that take this step."""
+        return names
+
     def _follow(self) -> None:
         """Follow what was set since the last step, and compile anew where that needs it."""
         if self._untrained.module is not self.bound:

@@ -16,19 +16,20 @@ from torch import nn
 from vaezoo.bound import Bound, check_pair, default_objective, dtype_of
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, passes
+from vaezoo.training.alone import Alone
 from vaezoo.training.guards import Guard
 from vaezoo.training.history import History
 from vaezoo.training.opened import Opened
 from vaezoo.training.optimizers import make_optimizer
 from vaezoo.training.preparing import is_known, trainable
+from vaezoo.training.processes import is_alone, world
 from vaezoo.training.rates import Rate, Rates
 from vaezoo.training.recorder import Recorder
-from vaezoo.training.settings import settings_of
-from vaezoo.training.step import Step
+from vaezoo.training.settings import check_same, settings_of
 from vaezoo.training.training import Training
 from vaezoo.training.validation import Validation
 
-__all__ = ["steps"]
+__all__ = ["begin", "steps"]
 
 
 def steps(
@@ -84,6 +85,7 @@ def steps(
 
     Raises:
         ValueError, TypeError: as in `fit`.
+        RuntimeError: there are several processes, in which only `fit` works.
 
     Example:
         >>> from vaezoo.models import VAE
@@ -96,17 +98,73 @@ def steps(
         >>> [taken.step for taken in training], training.history["step"]
         ([3, 4, 5], [2, 4, 5])
     """
+    if not is_alone():
+        raise RuntimeError(
+            f"steps(…) is for one process, got {world().size}: use fit, with callback=…"
+        )
+    return begin(
+        *(Alone(), model, data, objective),
+        steps=steps,
+        epochs=epochs,
+        batch_size=batch_size,
+        drop_last=drop_last,
+        lr=lr,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        max_grad_norm=max_grad_norm,
+        validation=validation,
+        history=history,
+        log_every=log_every,
+        progress=progress,
+        compile=compile,
+        precision=precision,
+    )
+
+
+def begin(
+    here: Alone,
+    model: nn.Module,
+    data: Data,
+    objective: infer.elbo.ELBO | None,
+    *,
+    steps: float | None,
+    epochs: float | None,
+    batch_size: int,
+    drop_last: bool,
+    lr: Rate | None,
+    optimizer: torch.optim.Optimizer | Callable[..., torch.optim.Optimizer] | None,
+    scheduler: Any,
+    max_grad_norm: float | None,
+    validation: Data | None,
+    history: Mapping[str, Sequence[float]] | None,
+    log_every: int,
+    progress: bool,
+    compile: bool,  # noqa: A002
+    precision: str,
+) -> Training:
+    """Training of which no step is taken yet: what `fit` and `steps` have in common.
+
+    Args:
+        here: the processes that train together; the other arguments are those of `fit`.
+
+    Example:
+        >>> from vaezoo.models import VAE
+        >>> training = steps(VAE(), [torch.zeros(7, 1, 28, 28)], steps=5)
+        >>> training.recorder.steps
+        0
+    """
     check_pair(model)
     bound = Bound(model, objective or default_objective(model, data), precision=precision)
     recorded, log_every = History.continuing(history), as_count("log_every", log_every)
+    data = here.share(data, next(model.parameters(), None))
     batches, total = passes(
         data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
     )
-    known, opened = is_known(bound, data), Opened(batches)
+    known, opened = is_known(bound, data), Opened(batches, here)
     optimizer = make_optimizer(optimizer, lr, trainable(bound, opened.first))
     rates = Rates(scheduler, optimizer, lr)
-    step = Step(bound, optimizer, max_grad_norm=max_grad_norm)
-    validate = None if validation is None else Validation(bound, validation, batch_size)
+    step = here.step(bound, optimizer, max_grad_norm)
+    validate = None if validation is None else Validation(bound, validation, batch_size, here)
     recorder = Recorder(log_every=log_every, validate=validate, history=recorded)
     settings = settings_of(
         *(model, bound.objective, optimizer, rates.scheduler),
@@ -119,13 +177,15 @@ def steps(
         compile=compile,
         precision=precision,
         dtype=str(torch.get_default_dtype()),
+        **({"processes": here.world.size} if here.world.size > 1 else {}),
     )
+    check_same(here.gather(settings | {"data": None, "validation": validation is None}))
     training = Training(
-        *(step, opened, rates, recorder, Guard(step, data, recorded)),
+        *(step, opened, rates, recorder, Guard(step, data, recorded), here),
         settings=settings,
         known=known,
         total=total,
-        progress=progress,
+        progress=progress and here.world.rank == 0,
     )
     if compile:
         training.compile()

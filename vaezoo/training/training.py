@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from vaezoo.bound import Bound
 from vaezoo.scopes import checks_data, one_thread, unchecked
+from vaezoo.training.alone import Alone, EndOfShares
 from vaezoo.training.guards import Guard
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import StopButton
@@ -51,6 +52,7 @@ class Training:
         rates: changed after each step and at each record.
         recorder: writes the history.
         guard: looks at each record.
+        here: the processes that train together, if there are several.
         settings: what it was started with, by name.
         known: whether one batch says what all hold, so that only the first one is checked.
         total: how many batches there are, where that is known.
@@ -69,6 +71,7 @@ class Training:
         rates: Rates,
         recorder: Recorder,
         guard: Guard,
+        here: Alone,
         *,
         settings: dict[str, Any],
         known: bool,
@@ -77,7 +80,7 @@ class Training:
     ) -> None:
         self.step, self.rates, self.recorder = step, rates, recorder
         self.button, self.ended, self._stopping = StopButton(), False, False
-        self.settings, self.before_end = settings, _nothing
+        self.settings, self.before_end, self.here = settings, _nothing, here
         self._batches, self._known, self._guard = batches, known, guard
         self._total, self._progress = total, progress
 
@@ -132,11 +135,12 @@ class Training:
         self.recorder.bar = bar
         check = checks_data()
         with training_mode(self.bound.model), bar, self.recorder.kept():
-            batches = () if self._stopping else self.button.until(self._batches)
-            for i, batch in enumerate(batches):
-                yield self._take(batch, check=check, first=i == 0)
-                if self._stopping:
-                    break
+            with contextlib.suppress(EndOfShares):
+                until = self.here.until(self._batches, self.button)
+                for i, batch in enumerate(() if self._stopping else until):
+                    yield self._take(batch, check=check, first=i == 0)
+                    if self._stopping:
+                        break
             self.ended = True
             self.before_end()
             self._record(self.recorder.record("stopped: " if self.button.pressed else ""))

@@ -12,6 +12,7 @@ from vaezoo.bound import Bound, dtype_of
 from vaezoo.data import Images, Stream
 from vaezoo.data.passes import Data, one_pass
 from vaezoo.scopes import in_mode, one_thread, own_generator
+from vaezoo.training.alone import Alone
 from vaezoo.training.means import Mean
 
 __all__ = ["Validation"]
@@ -30,6 +31,7 @@ class Validation:
         data: `Images`, or an iterable of batches that can be passed over more than once. The
             first batch is tried at once.
         batch_size: of `Images`.
+        here: the processes that share the data out, if there are several.
 
     Raises:
         ValueError: the data hold no batch, cannot be passed over again, or do not fit the bound.
@@ -41,8 +43,11 @@ class Validation:
         True
     """
 
-    def __init__(self, bound: Bound, data: Data, batch_size: int = 100) -> None:
+    def __init__(
+        self, bound: Bound, data: Data, batch_size: int = 100, here: Alone | None = None
+    ) -> None:
         self.bound, self.data, self.batch_size = bound, data, batch_size
+        self.here = Alone() if here is None else here
         self.dtype = dtype_of(bound.model)
         try:
             with self._apart():
@@ -54,10 +59,11 @@ class Validation:
         """The terms of the model as it is now."""
         mean = Mean()
         with self._apart():
-            for batch in self._pass():
+            like = next(self.bound.model.parameters(), None)
+            for batch in self.here.parts(self._pass(), like, SEED):
                 arguments = self.bound.arguments(batch)
                 mean.add(self.bound(*arguments), weight=len(arguments[0]))
-        return mean.take()
+        return self.here.means(mean)
 
     def _pass(self) -> Iterable[Any]:
         # in order, as the place of a stream may be training's
@@ -77,7 +83,13 @@ class Validation:
     @contextlib.contextmanager
     def _apart(self) -> Iterator[None]:
         mode = in_mode(self.bound.model, False)
-        with one_thread(), torch.no_grad(), mode, own_generator(SEED), _begun_anew(self.data):
+        with (
+            one_thread(),
+            torch.no_grad(),
+            mode,
+            own_generator(self.here.seed(SEED)),
+            _begun_anew(self.data),
+        ):
             yield
 
 

@@ -1,0 +1,133 @@
+"""A process's rows of batches that come from a loader, a list or any other iterable."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaezoo.data import Images
+from vaezoo.data.batches import as_tensors
+from vaezoo.data.positions import located
+from vaezoo.data.shares import Rows
+from vaezoo.scopes import OwnGenerator
+from vaezoo.training.processes import World
+from vaezoo.training.randomness import random_state, restore_random_state
+
+__all__ = ["LoaderShare", "key_of", "key_of_images"]
+
+
+class LoaderShare:
+    """Batches of which this process takes its rows, if all processes are given the same batches.
+
+    The loader draws from a seed that all share, and a `DistributedSampler` is told the pass.
+
+    Args:
+        data: the batches, to iterate over as often as you like.
+        world: this process's place.
+        seed: of what the loader draws, the same in all processes.
+        like: a parameter of the model.
+        are_same: whether all processes call it with the same value.
+
+    Attributes:
+        rows: of the columns of the last batch; none where the data are shares already.
+        orders: none, as the loader draws from the global generators.
+        passes: how many are over.
+
+    Example:
+        >>> share = LoaderShare([torch.arange(5)], World(1, 2), 0, None, lambda key: True)
+        >>> list(share)
+        [(tensor([2, 3, 4]),)]
+    """
+
+    def __init__(
+        self,
+        data: Iterable[Any],
+        world: World,
+        seed: int,
+        like: Tensor | None,
+        are_same: Callable[[Any], bool],
+    ) -> None:
+        self.data, self.world, self.like = data, world, like
+        self.noise, self.rows, self.passes = OwnGenerator(seed), list[Rows](), 0
+        self.orders: list[torch.Generator] = []
+        self._are_same: Callable[[Any], bool] = are_same
+        self._shared_out: bool | None = None
+        self._taken, self._next = 0, (0, None)
+        self._place: Callable[[int], Any] = lambda taken: None
+
+    def __len__(self) -> int:
+        return len(self.data)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        sampler: Any = getattr(self.data, "sampler", None)
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(self.passes)
+        (self._taken, at), self._next = self._next, (0, None)
+        with self.noise.drawn():
+            left, self._place, between = located(self.data, 1, at)
+        while True:
+            with self.noise.drawn():
+                batch = next(left, None)
+            columns = [] if batch is None else as_tensors(batch, self.like)
+            if self._shared_out is None:
+                self._shared_out = self._are_same([key_of(t) for t in columns])
+            if batch is None:
+                break
+            self._taken += 1
+            yield self._own(columns)
+        self._taken, self._place, self.passes = 0, lambda taken: between(), self.passes + 1
+
+    def _own(self, columns: list[Tensor]) -> tuple[Tensor, ...]:
+        if not self._shared_out:
+            return tuple(columns)
+        self.rows[:] = [Rows(*self.world) for _ in columns]
+        return tuple(t[r.of(len(t))] for t, r in zip(columns, self.rows, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where a pass is.
+
+        Raises:
+            TypeError: the data cannot say where they are.
+        """
+        return {"taken": self._taken, "at": self._place(self._taken)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next pass go on from there."""
+        self._next = state["taken"], state["at"]
+
+    def draws(self) -> dict[str, Any]:
+        """What passes depend on besides: how many are over, and what the loader draws from."""
+        with self.noise.drawn():
+            return {"passes": self.passes, "random": random_state()}
+
+    def load_draws(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.passes = state["passes"]
+        with self.noise.drawn():
+            restore_random_state(state["random"])
+
+
+def key_of_images(images: Images) -> tuple[int, ...]:
+    """What tells images from others: their number, labels, and a thousand of their pictures.
+
+    Example:
+        >>> from vaezoo.data import digits
+        >>> key_of_images(digits("test")) == key_of_images(digits("test")[1:])
+        False
+    """
+    few = images.pixels[:: max(1, len(images) // 1000)]
+    return len(images), key_of(few), 0 if images.labels is None else key_of(images.labels)
+
+
+def key_of(t: Tensor) -> int:
+    """A checksum of a tensor's numbers.
+
+    Example:
+        >>> key_of(torch.zeros(3)) == key_of(torch.zeros(4))
+        False
+    """
+    return zlib.crc32(t.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

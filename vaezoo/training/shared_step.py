@@ -1,0 +1,136 @@
+"""A step on a batch that several processes share out: each has its rows, all have one gradient."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vaezoo.bound import Bound
+from vaezoo.objectives import SemiSupervised
+from vaezoo.training.step import Step
+
+if TYPE_CHECKING:
+    from vaezoo.compiler.adam import AdamUpdate
+    from vaezoo.training.together import Together
+
+__all__ = ["SharedStep"]
+
+# they are shared behind each step: in front of it, who fails to make a batch would not be there
+_OPTIONS = inspect.signature(DistributedDataParallel).parameters
+_SYNC_BUFFERS = next(n for n in ("forward_sync_buffers", "broadcast_buffers") if n in _OPTIONS)
+
+
+class SharedStep(Step):
+    """A `Step` whose gradient is that of the whole batch, by torch's `DistributedDataParallel`.
+
+    At the start all processes take the weights and buffers of rank 0; the gradients, and so the
+    weights, are then bitwise the same in all. Buffers that are saved with a model (a batch norm's)
+    are those of rank 0. Compiled, the loss and its gradients are one graph, and the optimizer makes
+    its update behind it: inside the graph it would not see the gradients of the others.
+
+    Args:
+        bound: the objective.
+        optimizer: over its parameters.
+        together: the processes.
+        max_grad_norm: scale gradients down to this norm, over all parameters, where it is larger.
+    """
+
+    def __init__(
+        self,
+        bound: Bound,
+        optimizer: torch.optim.Optimizer,
+        together: Together,
+        *,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        super().__init__(bound, optimizer, max_grad_norm=max_grad_norm)
+        self.together, self.group = together, together.group
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        kept = bound.state_dict()
+        self.buffers = [b for name, b in bound.named_buffers() if name in kept]
+        self.group.use_for_gradients(trained[0].device)
+        self.group.sum()  # all have come as far as this
+        options: dict[str, Any] = {"find_unused_parameters": True, _SYNC_BUFFERS: False}
+        whole, group = _Whole(bound, trained), self.group.gradients
+        with self.group.exchanging():
+            self.averaged: Any = DistributedDataParallel(whole, process_group=group, **options)
+        self._share_buffers()
+        self._weight = _weight_of_unlabelled(bound, trained[0])
+
+    def __call__(self, *batch: Tensor) -> dict[str, Tensor]:
+        """Take the step; returns the bound's terms on the whole batch."""
+        self._follow()
+        self._untrained.keep()
+        if self._weight is not None:
+            self._weight.fill_(self.together.weight_of_unlabelled())
+        here = self.averaged(*batch)
+        terms, weight = self.together.average(here, len(batch[-1]))
+        finite = math.isfinite(terms["loss"].item())
+        loss = here["loss"] if weight == 1 else here["loss"] * weight
+        updated = finite and self._update(loss)
+        if not updated:
+            self._untrained.put_back()
+        self._share_buffers()
+        self.broken = "" if updated else "gradient" if finite else "loss"
+        return terms
+
+    def of_all(self, names: list[str]) -> list[str]:
+        """What was found by all processes, with their ranks."""
+        found = enumerate(self.group.gather(names))
+        return [f"{name} (on rank {rank})" for rank, each in found for name in each]
+
+    def _update_inside(self) -> type[AdamUpdate] | None:
+        return None
+
+    def _update(self, loss: Tensor) -> bool:
+        with self.group.exchanging():
+            return super()._update(loss)
+
+    @torch.no_grad()
+    def _share_buffers(self) -> None:
+        """Take those of rank 0, one message for each dtype."""
+        for dtype in dict.fromkeys(b.dtype for b in self.buffers):
+            own = [b for b in self.buffers if b.dtype == dtype]
+            message = torch.cat([b.flatten() for b in own])
+            with self.group.exchanging():
+                dist.broadcast(message, 0, group=self.group.gradients)
+            for b, values in zip(own, message.split([b.numel() for b in own]), strict=True):
+                b.copy_(values.view_as(b))
+
+    def close(self) -> None:
+        """Leave the bound as it was found."""
+        self.averaged = self.bound
+        if self._weight is not None:
+            del self.bound.objective.unlabelled_weight
+
+
+class _Whole(nn.Module):
+    """A bound, and what it trains that is no parameter of its model (`pyro.param`)."""
+
+    def __init__(self, bound: Bound, trained: list[Tensor]) -> None:
+        super().__init__()
+        self.bound = bound
+        # torch warns where it looks for parameters that are not used and finds none
+        self.unused = nn.Parameter(torch.zeros(1, device=trained[0].device))
+        # not by register_parameter, which refuses leaves that are no nn.Parameter
+        inside = {id(p) for p in bound.parameters()}
+        outside = [p for p in trained if id(p) not in inside]
+        self._parameters.update({str(i): p for i, p in enumerate(outside)})  # type: ignore[misc]
+
+    def forward(self, *batch: Tensor) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = self.bound(*batch)
+        return terms
+
+
+def _weight_of_unlabelled(bound: Bound, like: Tensor) -> Tensor | None:
+    """The objective's weight of unlabelled images, in a tensor that a compiled step reads anew."""
+    if not isinstance(bound.objective, SemiSupervised):
+        return None
+    bound.objective.unlabelled_weight = torch.ones((), dtype=like.dtype, device=like.device)
+    return bound.objective.unlabelled_weight

@@ -1,0 +1,247 @@
+"""Several processes that train or evaluate together.
+
+with together() as here, here.noise():
+    data = here.share(data, like)                this process's rows of every batch
+    step = here.step(bound, optimizer, …)        one gradient, that of the whole batch
+    for batch in here.until(batches, stop):      all stop after the same step
+        ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaezoo.bound import Bound
+from vaezoo.data import Images
+from vaezoo.data.passes import Data, check_data
+from vaezoo.data.semi_supervised import SemiSupervisedBatches
+from vaezoo.data.shares import ImagesShare, Rows, SemiSupervisedShare
+from vaezoo.estimates import Values
+from vaezoo.scopes import own_generator
+from vaezoo.training.alone import Alone, EndOfShares, T
+from vaezoo.training.interrupts import StopButton
+from vaezoo.training.loaders import LoaderShare, key_of_images
+from vaezoo.training.means import Mean
+from vaezoo.training.processes import Group, forgotten, is_alone
+from vaezoo.training.shared_step import SharedStep
+from vaezoo.training.step import Step
+
+__all__ = ["Together", "together"]
+
+PATIENCE = 2.0  # seconds in which a second Ctrl-C is the first one, handed on by torchrun
+
+
+@contextlib.contextmanager
+def together() -> Iterator[Alone]:
+    """Within it the processes of torch's group work together; without a group, this one alone.
+
+    A process that fails tells the others, which end with its reason.
+
+    Example:
+        >>> with together() as here:
+        ...     here.world
+        World(rank=0, size=1)
+    """
+    if is_alone():
+        if n := forgotten():
+            warnings.warn(
+                f"{n} processes were started, and each works by itself: put the script into "
+                "`with vaezoo.training.processes.launched():`, or make a process group",
+                stacklevel=4,
+            )
+        yield Alone()
+        return
+    group = Group()
+    here = Together(group)
+    try:
+        yield here
+        group.sum()  # nobody leaves before all have done their work
+    except BaseException as error:
+        group.fail(error)
+        raise
+    finally:
+        here.close()
+
+
+class Together(Alone):
+    """Several processes, each with its share of every batch.
+
+    Data that are the same in all processes are shared out, each batch row by row. Where their first
+    batches differ, as with torch's `DistributedSampler`, they are shares already.
+
+    Args:
+        group: the processes.
+    """
+
+    def __init__(self, group: Group) -> None:
+        self.group, self.world = group, group.world
+        self.over, self.start, self.stop = False, 0, StopButton()
+        self.rows: list[Rows] = []
+        self.orders: list[torch.Generator] = []
+        self.loader: LoaderShare | None = None
+        self.steps: list[SharedStep] = []
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process."""
+        return self.group.sum([here])[0] > 0
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, by rank."""
+        return self.group.gather(value)
+
+    def first(self, make: Callable[[], T]) -> T:
+        """What rank 0 makes, in all processes."""
+        value: T = self.group.broadcast(make() if self.world.rank == 0 else None)
+        return value
+
+    @contextlib.contextmanager
+    def noise(self) -> Iterator[None]:
+        """Within it each process draws from a seed of its own, made from that of rank 0.
+
+        Afterwards the generators are as they were: what was in step between processes still is.
+        """
+        drawn = int(torch.randint(2**62, (), device="cpu"))
+        self.start = self.group.gather(drawn)[0]
+        with own_generator(self.start + 1 + self.world.rank):
+            yield
+
+    def share(self, data: Data, like: Tensor | None) -> Data:
+        """The process's share of data to train on."""
+        check_data(data)
+        share: ImagesShare | SemiSupervisedShare | LoaderShare
+        if isinstance(data, SemiSupervisedBatches):
+            if not self._are_same([key_of_images(data.unlabelled), key_of_images(data.labelled)]):
+                raise ValueError(
+                    "fit shares semi-supervised batches out among the processes, so that the "
+                    "labelled fraction stays what it is: give all of them the same images, got "
+                    "others on another rank"
+                )
+            share = SemiSupervisedShare(data, *self.world, self.start)
+        elif not isinstance(data, Images):
+            share = self.loader = LoaderShare(data, self.world, self.start, like, self._are_same)
+        elif self._are_same(key_of_images(data)):
+            share = ImagesShare(data, *self.world, self.start)
+        else:
+            return data
+        self.rows, self.orders = share.rows, share.orders
+        return share
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the batches of a share depend on, besides their place and the global generators."""
+        state: dict[str, Any] = {"orders": [order.get_state() for order in self.orders]}
+        return state if self.loader is None else state | {"loader": self.loader.draws()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        for order, at in zip(self.orders, state["orders"], strict=True):
+            order.set_state(at)
+        if self.loader is not None:
+            self.loader.load_draws(state["loader"])
+
+    def step(self, bound: Bound, optimizer: Any, max_grad_norm: float | None) -> Step:
+        """A step that all take together."""
+        self.steps.append(SharedStep(bound, optimizer, self, max_grad_norm=max_grad_norm))
+        return self.steps[-1]
+
+    def until(self, batches: Iterable[Any], stop: StopButton) -> Iterator[Any]:
+        """The batches until somebody presses the stop button, or has none left."""
+        self.stop, left, stop.patience = stop, iter(batches), PATIENCE
+        while not self.over:
+            try:
+                batch = next(left)
+            except StopIteration:
+                break
+            except RuntimeError:  # of a loader's processes, which the signal reaches too
+                if not stop.pressed:
+                    raise
+                stop.lost = True
+                break
+            yield batch
+        if not self.over:
+            self._exchange(1, [])
+
+    def average(self, terms: dict[str, Tensor], n: int) -> tuple[dict[str, Tensor], float]:
+        """The terms on the whole batch, and the weight of the process's loss in a mean of losses.
+
+        Args:
+            terms: on the process's rows.
+            n: how many rows, of data that are shares already.
+
+        Raises:
+            EndOfShares: another process has no more batches.
+        """
+        n = self.rows[-1].own if self.rows else n
+        here = torch.stack([t.detach().double() for t in terms.values()]).tolist()
+        ended, total, *sums = self._exchange(0, [n, *(n * value for value in here)])
+        if ended:
+            raise EndOfShares
+        means = torch.tensor(sums, dtype=torch.float64, device="cpu") / total
+        return dict(zip(terms, means, strict=True)), n * self.world.size / total
+
+    def weight_of_unlabelled(self) -> float:
+        """That of the unlabelled rows of the batch, relative to the weight of the labelled ones."""
+        if len(self.rows) < 2:
+            return 1.0
+        unlabelled, labelled = self.rows[0], self.rows[-1]
+        if not labelled.own:
+            raise ValueError(
+                f"a batch must hold a labelled image for each of {self.world.size} processes, got "
+                f"{labelled.all}"
+            )
+        return (unlabelled.own / unlabelled.all) / (labelled.own / labelled.all)
+
+    def _exchange(self, ended: int, numbers: list[float]) -> list[float]:
+        """How many have ended, and the sums of numbers; everybody stops if somebody is to."""
+        ends, stops, *sums = self.group.sum([ended, self.stop.pressed, *numbers])
+        self.stop.pressed = stops > 0
+        self.stop.lost |= 0 < ends < self.world.size  # the batches of the others
+        self.over = ends > 0 or stops > 0
+        return [ends, *sums]
+
+    def _are_same(self, value: Any) -> bool:
+        values = self.group.gather(value)
+        return all(v == values[0] for v in values)
+
+    def parts(
+        self, batches: Iterable[Any], like: Tensor | None, seed: int, values: Values | None = None
+    ) -> Iterator[Any]:
+        """The process's rows of the batches of an evaluation; a batch of few may have none."""
+        share = LoaderShare(batches, self.world, seed, like, self._are_same)
+        for batch in share:
+            if values is not None:
+                values.cut()
+            if not share.rows or share.rows[0].own:
+                yield batch
+
+    def seed(self, seed: int) -> int:
+        """A seed of the process's own noise."""
+        return (seed + self.world.rank * 0x9E3779B97F4A7C15 + 2**63) % 2**64 - 2**63
+
+    def means(self, mean: Mean) -> dict[str, float]:
+        """The means over what all processes have added."""
+        totals = self.group.gather(mean.totals())
+        names = dict.fromkeys(name for each in totals for name in each)
+        sums = {name: [each.get(name, (0.0, 0.0)) for each in totals] for name in names}
+        return {name: sum(s for s, _ in v) / sum(w for _, w in v) for name, v in sums.items()}
+
+    def values(self, values: Values) -> Values:
+        """The values of all images, in the order of the batches."""
+        joined = Values()
+        by_rank = self.group.gather(values.pieces())
+        for pieces in itertools.zip_longest(*by_rank, fillvalue={}):
+            for piece in pieces:
+                joined.extend(piece)
+        return joined
+
+    def close(self) -> None:
+        """Leave the group, and what was trained as it was found."""
+        for step in self.steps:
+            step.close()
+        self.group.close()
