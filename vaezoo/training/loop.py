@@ -50,6 +50,7 @@ def fit(
     progress: bool = True,
     compile: bool = False,  # noqa: A002
     precision: str = "float32",
+    average: float | None = None,
     callback: Callback | Sequence[Callback] | None = None,
     checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
     every: int = 1000,
@@ -92,6 +93,9 @@ def fit(
             more than compiling takes, which is tens of seconds the first time and a few once the
             graph is on disk. Many particles, labels that are summed out and bf16 gain the most.
         precision: "bf16" runs the networks in bfloat16 (see `Bound`).
+        average: the model ends with exponential averages of its weights, of this decay, such as
+            0.999 (see `vaezoo.training.averaging`): less noise, at the price of a pass over the
+            weights. Validation and callbacks see the averages; training goes on without.
         callback: a function that is called with each record, a dict of numbers by name; where it
             returns True, training ends. Or several of them in a list. `EarlyStopping`, `KeepBest`
             and `Log` of `vaezoo.training` are such.
@@ -141,6 +145,7 @@ def fit(
             progress=progress,
             compile=compile,
             precision=precision,
+            average=average,
         )
         training.button = stop
         with training.recorder.kept():
@@ -177,8 +182,9 @@ def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints |
     for taken in training:
         if taken.record is not None:
             told = taken.record
-            if callbacks(told):
-                training.stop()
+            with training.averaged():
+                if callbacks(told):
+                    training.stop()
         if checkpoints is not None and training.recorder.steps % checkpoints.every == 0:
             checkpoints.write(training, callbacks)
     if training.recorder.last is not told and training.recorder.last is not None:
