@@ -22,6 +22,8 @@ def command_line(
     built_in: str,
     steps: int,
     z_dim: int,
+    batch_size: int = 100,
+    lr: float = 1e-3,
     particles_eval: Sequence[int] = (1, 10, 100),
 ) -> argparse.ArgumentParser:
     """A parser with the options that all examples share; a script adds its own."""
@@ -36,16 +38,20 @@ def command_line(
         default="auto",
         help=f"auto is {full}, downloaded once, or {built_in}, which ship with vaezoo, if it fails",
     )
-    _training_options(parser, steps, z_dim)
+    _training_options(parser, steps, z_dim, batch_size, lr)
     _evaluation_options(parser, particles_eval)
     return parser
 
 
-def _training_options(parser: argparse.ArgumentParser, steps: int, z_dim: int) -> None:
+def _training_options(
+    parser: argparse.ArgumentParser, steps: int, z_dim: int, batch_size: int, lr: float
+) -> None:
     option, output = parser.add_argument, Path("outputs") / Path(sys.argv[0]).stem
     option("--steps", type=count, default=steps, help=f"gradient steps; default {steps:,}")
-    option("--batch-size", type=count, default=100, help="images a step; default 100")
-    option("--lr", type=positive, default=1e-3, help="Adam's learning rate; default 1e-3")
+    option(
+        "--batch-size", type=count, default=batch_size, help=f"images a step; default {batch_size}"
+    )
+    option("--lr", type=positive, default=lr, help=f"Adam's learning rate; default {lr:g}")
     option("--z-dim", type=count, default=z_dim, help=f"size of the code z; default {z_dim}")
     option("--seed", type=seed, default=0, help="of weights, batches and draws; default 0")
     option("--output", type=folder, default=output, help=f"folder to write; default {output}")

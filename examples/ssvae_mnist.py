@@ -6,15 +6,17 @@ a classifier q(y|x); the few labels teach that classifier, and the sum teaches i
     maximise  sum_x ELBO(x) + sum_(x,y) ELBO(x, y) + alpha sum_(x,y) log q(y|x)
     ELBO(x) = sum_y q(y|x) [ ELBO(x, y) - log q(y|x) ]
 
-docs/quality.md has the accuracy of the classifier alone, and with the generative model beside it.
-The score depends on which labels were drawn: try a few seeds.
+The classifier reads with two convolutions; the labelled images are turned, sheared, scaled and
+shifted a little, afresh for every batch, so that a hundred of them are more; the code is small, so
+that what a digit is must come from y; the learning rate rises high, and ends at nothing. The score
+depends on which labels were drawn: docs/quality.md has several draws of them.
 
     python examples/ssvae_mnist.py
-    python examples/ssvae_mnist.py --data digits --steps 3000 --seed 1
+    python examples/ssvae_mnist.py --data digits --steps 6000 --seed 1
 
 It leaves style_by_content.png, reconstructions.png, training.png, metrics.json and
-model.safetensors, which vaezoo.load reads back. The first command takes about half an hour, the
-second a few minutes.
+model.safetensors, which vaezoo.load reads back. The first command takes a quarter of an hour on two
+cores, the second less than three minutes.
 """
 
 from __future__ import annotations
@@ -22,11 +24,15 @@ from __future__ import annotations
 import argparse
 
 import torch
+from torch import nn
 
 import inputs
 import outputs
 import vaezoo
-from vaezoo import data, models, objectives, plots
+from vaezoo import data, likelihoods, models, networks, objectives, plots, posteriors, training
+
+X_SHAPE, HIDDEN = (1, 28, 28), (128, 128)
+COMPILED_FROM = 1000  # steps; compiling takes about as long as it saves in so many
 
 
 def main() -> None:
@@ -41,14 +47,19 @@ def main() -> None:
     print(f"all:   {batches.unlabelled}\nwith:  {batches.labelled}\ntest:  {splits.test}")
 
     print("\n2. Model: the generative story p(y) p(z) p(x|z, y), and the guess q(y|x) q(z|x, y)")
-    ssvae = models.SSVAE(z_dim=args.z_dim).to(args.device)
+    ssvae = member(args.z_dim).to(args.device)
     print(ssvae)
 
-    objective = objectives.SemiSupervised(
-        alpha=args.alpha, labelled_fraction=batches.labelled_fraction
-    )
+    objective = objectives.SemiSupervised(alpha=args.alpha)
     print(f"\n3. Training: maximise {objective} by Adam")
-    history = vaezoo.fit(ssvae, batches, objective, steps=args.steps, lr=args.lr)
+    history = vaezoo.fit(
+        ssvae,
+        batches,
+        objective,
+        steps=args.steps,
+        lr=training.one_cycle(args.lr, args.steps),
+        compile=args.steps >= COMPILED_FROM,
+    )
     vaezoo.save(ssvae, args.output / "model.safetensors")
 
     print("\n4. Evaluation on images not seen in training: bounds with y summed out, and accuracy")
@@ -78,23 +89,38 @@ def draw(
     )
 
 
+def member(z_dim: int) -> models.SSVAE:
+    """An SSVAE whose q(y|x) has convolutions, and whose labels begin with more weight."""
+    reader = networks.Conv(X_SHAPE, (16, 32), (10,), activation=nn.ReLU)
+    drawer = networks.MLP((z_dim,), HIDDEN, X_SHAPE, classes=10, label_scale=3.0)
+    return models.SSVAE(
+        X_SHAPE,
+        z_dim,
+        hidden=HIDDEN,
+        classifier=posteriors.Classifier(X_SHAPE, 10, network=reader),
+        likelihood=likelihoods.Bernoulli(z_dim, X_SHAPE, network=drawer, classes=10),
+    )
+
+
 def semi_supervised(images: data.Images, args: argparse.Namespace) -> data.SemiSupervisedBatches:
-    """Batches of all images, each with labelled ones beside it."""
+    """Batches of all images, each with labelled ones beside it that are moved about."""
     try:
         labelled = images.labelled(args.labels, seed=args.seed)
     except ValueError as error:  # more labels than there are images of a class
         raise SystemExit(f"error: --labels {args.labels}: {error}") from error
-    return data.semi_supervised(images, labelled, batch_size=args.batch_size)
+    return data.semi_supervised(images, data.Moved(labelled), batch_size=args.batch_size)
 
 
 def arguments() -> argparse.Namespace:
-    """The reference recipe by default: 100 labels, alpha 100, z of 64, 30,000 batches of 100."""
-    parser = inputs.command_line(__doc__, full="mnist", built_in="digits", steps=30_000, z_dim=64)
+    """By default 100 labels, alpha 10, z of 12, 30,000 batches of 50 and a rate of up to 8e-3."""
+    parser = inputs.command_line(
+        __doc__, full="mnist", built_in="digits", steps=30_000, z_dim=12, batch_size=50, lr=8e-3
+    )
     parser.add_argument(
         "--labels", type=inputs.tens, default=100, help="images with a label; default 100"
     )
     parser.add_argument(
-        "--alpha", type=inputs.weight, default=100.0, help="weight of log q(y|x); default 100"
+        "--alpha", type=inputs.weight, default=10.0, help="weight of log q(y|x); default 10"
     )
     return inputs.parse(parser)
 

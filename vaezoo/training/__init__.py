@@ -12,6 +12,7 @@
     locking, trees       the folder locked, and their files
     state, settings      all that the steps to come depend on, and what a run was started with
     opened, randomness   the place in the data, and random numbers
+    averaging            averages of a model's weights
     weights              copies of a model's weights and buffers
     validation           terms on other data, for each record
     interrupts, errors   the stop button, and the error of a loss that is not finite

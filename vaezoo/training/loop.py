@@ -51,6 +51,7 @@ def fit(
     progress: bool = True,
     compile: bool = False,  # noqa: A002
     precision: str = "float32",
+    average: float | None = None,
     callback: Callback | Sequence[Callback] | None = None,
     checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
     every: int = 1000,
@@ -93,6 +94,9 @@ def fit(
             more than compiling takes, which is tens of seconds the first time and a few once the
             graph is on disk. Many particles, labels that are summed out and bf16 gain the most.
         precision: "bf16" runs the networks in bfloat16 (see `Bound`).
+        average: the model ends with exponential averages of its weights, of this decay, such as
+            0.999 (see `vaezoo.training.averaging`): less noise, at the price of a pass over the
+            weights. Validation and callbacks see the averages; training goes on without.
         callback: a function that is called with each record, a dict of numbers by name; where it
             returns True, training ends. Or several of them in a list. `EarlyStopping`, `KeepBest`
             and `Log` of `vaezoo.training` are such.
@@ -143,6 +147,7 @@ def fit(
             progress=progress,
             compile=compile,
             precision=precision,
+            average=average,
         )
         training.button = stop
         with training.recorder.kept():
@@ -175,7 +180,9 @@ def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints |
     for taken in training:
         if taken.record is not None:
             told = taken.record
-            if training.here.any(callbacks(told)):
+            with training.averaged():
+                stops = callbacks(told)
+            if training.here.any(stops):
                 training.stop()
         if checkpoints is not None and training.recorder.steps % checkpoints.every == 0:
             checkpoints.write(training, callbacks)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vaezoo.bound import Bound
+from vaezoo.training.averaging import Averages
 from vaezoo.training.errors import ResumeError
 from vaezoo.training.rates import Rates
 from vaezoo.training.recorder import Recorder
@@ -25,6 +26,7 @@ class Running(Protocol):
     rates: Rates
     recorder: Recorder
     settings: dict[str, Any]
+    averages: Averages | None
 
     @property
     def bound(self) -> Bound:
@@ -42,6 +44,7 @@ def state_of(training: Running) -> dict[str, Any]:
         "scheduler": None if scheduler is None else scheduler.state_dict(),
         "objective": numbers_of(training.bound.objective),
         "records": training.recorder.state_dict(),
+        "averages": None if training.averages is None else training.averages.state_dict(),
         "compiled": None if step.cache is None else step.cache.state_dict(),
     }
 
@@ -86,6 +89,8 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
     restore_numbers(training.bound.objective, state["objective"])
     device = next((p.device for p in training.bound.parameters()), torch.device("cpu"))
     training.recorder.load_state_dict(state["records"], device)
+    if training.averages is not None:
+        training.averages.load_state_dict(state["averages"])
     if step.cache is not None and state["compiled"] is not None:
         step.cache.load_state_dict(state["compiled"])
 

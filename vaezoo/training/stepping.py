@@ -17,6 +17,7 @@ from vaezoo.bound import Bound, check_pair, default_objective, dtype_of
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, passes
 from vaezoo.training.alone import Alone
+from vaezoo.training.averaging import Averages
 from vaezoo.training.guards import Guard
 from vaezoo.training.history import History
 from vaezoo.training.opened import Opened
@@ -51,6 +52,7 @@ def steps(
     progress: bool = False,
     compile: bool = False,  # noqa: A002
     precision: str = "float32",
+    average: float | None = None,
 ) -> Training:
     """The steps of a training, to be taken in a loop of yours.
 
@@ -118,6 +120,7 @@ def steps(
         progress=progress,
         compile=compile,
         precision=precision,
+        average=average,
     )
 
 
@@ -141,6 +144,7 @@ def begin(
     progress: bool,
     compile: bool,  # noqa: A002
     precision: str,
+    average: float | None,
 ) -> Training:
     """Training of which no step is taken yet: what `fit` and `steps` have in common.
 
@@ -164,7 +168,12 @@ def begin(
     optimizer = make_optimizer(optimizer, lr, trainable(bound, opened.first))
     rates = Rates(scheduler, optimizer, lr)
     step = here.step(bound, optimizer, max_grad_norm)
-    validate = None if validation is None else Validation(bound, validation, batch_size, here)
+    validate: Callable[[], dict[str, float]] | None = None
+    if validation is not None:
+        validate = Validation(bound, validation, batch_size, here)
+    averages = None if average is None else Averages(model, average)
+    if averages is not None and validate is not None:
+        validate = averages.seen_by(validate)
     recorder = Recorder(log_every=log_every, validate=validate, history=recorded)
     settings = settings_of(
         *(model, bound.objective, optimizer, rates.scheduler),
@@ -179,6 +188,8 @@ def begin(
         dtype=str(torch.get_default_dtype()),
         **({"processes": here.world.size} if here.world.size > 1 else {}),
     )
+    if average is not None:  # which older checkpoints do not know
+        settings["average"] = average
     check_same(here.gather(settings | {"data": None, "validation": validation is None}))
     training = Training(
         *(step, opened, rates, recorder, Guard(step, data, recorded), here),
@@ -187,6 +198,7 @@ def begin(
         total=total,
         progress=progress and here.world.rank == 0,
     )
+    training.averages = averages
     if compile:
         training.compile()
     return training

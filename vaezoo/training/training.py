@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from vaezoo.bound import Bound
 from vaezoo.scopes import checks_data, one_thread, unchecked
 from vaezoo.training.alone import Alone, EndOfShares
+from vaezoo.training.averaging import Averages
 from vaezoo.training.guards import Guard
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import StopButton
@@ -60,6 +61,7 @@ class Training:
 
     Attributes:
         button: pressed, it ends training after the step that is being taken.
+        averages: of the weights, which the model has at the end, if there are to be some.
         ended: whether training is over; then a loop over it takes no step.
         before_end: called after the last step, and before those since the last record are recorded.
     """
@@ -81,6 +83,7 @@ class Training:
         self.step, self.rates, self.recorder = step, rates, recorder
         self.button, self.ended, self._stopping = StopButton(), False, False
         self.settings, self.before_end, self.here = settings, _nothing, here
+        self.averages: Averages | None = None
         self._batches, self._known, self._guard = batches, known, guard
         self._total, self._progress = total, progress
 
@@ -123,6 +126,11 @@ class Training:
         self._batches.load_state_dict(state["batches"])
         self._stopping = state["stopping"]
 
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Within it the model has the averages, where there are some: what it will be judged by."""
+        in_place = None if self.averages is None or self.ended else self.averages.in_place()
+        return contextlib.nullcontext() if in_place is None else in_place
+
     def __iter__(self) -> Iterator[Taken]:
         """Take steps until the data end, or `stop`; a later loop goes on where one broke off.
 
@@ -144,6 +152,8 @@ class Training:
             self.ended = True
             self.before_end()
             self._record(self.recorder.record("stopped: " if self.button.pressed else ""))
+            if self.averages is not None:
+                self.averages.give()
 
     def _shown(self) -> dict[str, Any]:
         return {"disable": not self._progress, "unit": "step"}
@@ -153,6 +163,8 @@ class Training:
             terms = self._updated(batch, check=check and (first or not self._known), first=first)
             if self.step.broken:
                 raise self._guard.error(self.recorder.step + 1, terms, self.history, batch)
+            if self.averages is not None:
+                self.averages.update()
             self.rates.step()
             objective: Any = self.bound.objective
             if hasattr(objective, "step"):

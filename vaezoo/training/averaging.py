@@ -1,0 +1,95 @@
+"""Averages of a model's weights over the steps of its training."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Averages"]
+
+T = TypeVar("T")
+
+
+class Averages:
+    """Exponential averages of all trained weights, as training goes on with the weights themselves.
+
+    Each step, average ← d · average + (1 - d) · weight, where d is the decay, and less at first:
+    at step t at most (1 + t) / (10 + t), so that the random start is soon forgotten.
+    Buffers, such as those of a batch norm, stay the model's.
+
+    Args:
+        model: its parameters that take gradients now are averaged.
+        decay: above 0 and below 1; 0.999 averages over about a thousand steps.
+
+    Raises:
+        ValueError: the decay is no such number.
+
+    References:
+        Polyak, Juditsky. Acceleration of Stochastic Approximation by Averaging. 1992.
+
+    Example:
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> _ = nn.init.constant_(model.weight, 0.0)
+        >>> averages = Averages(model, 0.9)
+        >>> _ = nn.init.constant_(model.weight, 11.0)
+        >>> averages.update()
+        >>> with averages.in_place():
+        ...     round(model.weight.item(), 4)
+        9.0
+        >>> model.weight.item()
+        11.0
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 < decay < 1:
+            raise ValueError(f"average must be a decay above 0 and below 1, got {decay!r}")
+        self.decay, self.steps = decay, 0
+        self._weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        self._averages = [p.detach().clone() for p in self._weights]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights after a step."""
+        self.steps += 1
+        share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        torch._foreach_lerp_(self._averages, self._weights, share)
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within it the model has the averages for its weights."""
+        weights = [p.detach().clone() for p in self._weights]
+        self.give()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(self._weights, weights)
+
+    def seen_by(self, function: Callable[[], T]) -> Callable[[], T]:
+        """The same function, called while the model has the averages for its weights."""
+
+        def called() -> T:
+            with self.in_place():
+                return function()
+
+        return called
+
+    @torch.no_grad()
+    def give(self) -> None:
+        """Write the averages into the model, for good."""
+        torch._foreach_copy_(self._weights, self._averages)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages, and the steps so far."""
+        return {"steps": self.steps, "averages": self._averages}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.steps = state["steps"]
+        with torch.no_grad():
+            for average, value in zip(self._averages, state["averages"], strict=True):
+                average.copy_(value)
