@@ -36,9 +36,9 @@ def values(estimate: Estimate) -> Tensor:
 
 
 @pytest.mark.filterwarnings("ignore:.*too few weights")
-@pytest.mark.parametrize(("family", "noise"), [("diagonal", 0.15), ("full", 0.05)])
+@pytest.mark.parametrize(("family", "noise"), [("diagonal", 0.2), ("full", 0.05)])
 def test_gaps_of_a_linear_model(family: str, noise: float) -> None:
-    """Of 4 images whose posterior N(m, Λ⁻¹) is correlated, to 4 standard errors of 400 draws.
+    """Of 4 images whose posterior N(m, Λ⁻¹) is correlated, to 4 standard errors of 200 draws.
 
     The best diagonal q has variances 1 / Λ_jj and is ½ (Σ log Λ_jj - log |Λ|) away; a full one is
     0 away. Amortisation costs what else is in KL(q ‖ p).
@@ -64,16 +64,16 @@ def test_gaps_of_a_linear_model(family: str, noise: float) -> None:
     best = 0.5 * (precision.diagonal().log().sum() - precision.logdet()).item()
     best = best if family == "diagonal" else 0.0
     assert best > 0.3 or family == "full"
-    found = gaps(vae, [x], steps=250, lr=0.1, particles=400, **QUIET)
+    found = gaps(vae, [x], steps=250, lr=0.1, particles=200, **QUIET)
     log_p = MultivariateNormal(b, w @ w.T + v * torch.eye(16, **D)).log_prob(x.flatten(1))
     assert (values(found["refined"]) - (log_p - best)).abs().max() < noise
     # the weights of a diagonal q are of infinite variance here
     if family == "full":
         assert (values(found["log_px"]) - log_p).abs().max() < noise
         assert values(found["family_gap"]).abs().max() < noise
-    # far from the posterior log w is spread by some nats, and 1,600 draws of it tell 0.5
+    # far from the posterior log w is spread by some nats, and 800 draws of it tell 0.7
     gap = (total - best).mean().item()
-    assert found["amortisation_gap"].mean == pytest.approx(gap, abs=0.5)
+    assert found["amortisation_gap"].mean == pytest.approx(gap, abs=0.7)
     assert gap > 2
 
 
@@ -97,7 +97,7 @@ def test_any_member_will_do(name: str) -> None:
     """Its bound is evaluate's within 0.3 nats, refining raises it, the gaps add up; n = 4."""
     torch.manual_seed(0)
     model, batch = member(name), batch_for(name, 4)
-    found = gaps(model, [batch], steps=40, particles=60, **QUIET)
+    found = gaps(model, [batch], steps=30, particles=40, **QUIET)
     expected = evaluate(model, [batch], particles=1000, **QUIET)["nelbo"]
     assert found["bound"].mean == pytest.approx(-expected.mean, abs=0.3)
     assert found["amortisation_gap"].mean > 0.05
