@@ -119,14 +119,17 @@ def disentanglement(
 
     found = visit(model, data, look, seed=seed, batch_size=batch_size, progress=progress)
     codes = torch.stack([e.values for e in found.values() if e.values is not None], 1)
-    columns = _columns(factors, len(codes))
-    information, values = _information(codes, list(columns.values()))
-    importance, informativeness = _regressed(codes, list(columns.values()))
+    return _of(codes, _columns(factors, len(codes)), found["0"])
+
+
+def _of(codes: Tensor, columns: dict[str, Tensor], like: Estimate) -> Disentanglement:
+    information, values = _information(codes, [*columns.values()])
+    importance, informativeness = _regressed(codes, [*columns.values()])
     return Disentanglement(
-        list(columns),
+        [*columns],
         information,
         importance,
-        found["0"].of_same_images(values),
+        like.of_same_images(values),
         _concentration(importance, by_weight=True),
         _concentration(importance.T, by_weight=False),
         informativeness,
