@@ -1,0 +1,51 @@
+"""Numbers of a model on held-out data, a question a file, each with its standard error.
+
+    bounds          evaluate, accuracy: NELBO and its terms, NIWAE-k, labels guessed right
+    evidence        evidence: log p(x) by importance sampling, and whether to trust its weights
+    annealing       annealed, sandwiched: log p(x) without a good q, and from both sides
+    gaps            gaps: what the bound loses by amortisation, and by the family of q
+    rate            rate: rate, distortion, and what the rate is made of
+    units           units: KL and activity of each number of a code, and what has collapsed
+    clustering      clusters: whether the components of a mixture prior are the classes
+    classification  calibration: whether classes are right, and whether their probabilities are
+    disentanglement disentanglement: whether known factors have numbers of the code to themselves
+    report          report: all of these in one table, and one JSON
+
+All work for any pair of programs, read their data batch by batch, decode a bounded number of images
+at a time, draw from a generator of their own, and leave the model in the mode that it was in.
+"""
+
+from vaezoo.data.passes import Data
+from vaezoo.estimates import Estimate
+from vaezoo.evaluation.annealing import annealed, sandwiched
+from vaezoo.evaluation.bounds import accuracy, evaluate
+from vaezoo.evaluation.classification import Calibration, calibration
+from vaezoo.evaluation.clustering import Clusters, clusters
+from vaezoo.evaluation.disentanglement import Disentanglement, disentanglement
+from vaezoo.evaluation.evidence import evidence
+from vaezoo.evaluation.gaps import gaps
+from vaezoo.evaluation.rate import rate
+from vaezoo.evaluation.report import Report, report
+from vaezoo.evaluation.units import Units, units
+
+__all__ = [
+    "Calibration",
+    "Clusters",
+    "Data",
+    "Disentanglement",
+    "Estimate",
+    "Report",
+    "Units",
+    "accuracy",
+    "annealed",
+    "calibration",
+    "clusters",
+    "disentanglement",
+    "evaluate",
+    "evidence",
+    "gaps",
+    "rate",
+    "report",
+    "sandwiched",
+    "units",
+]
