@@ -186,10 +186,11 @@ def begin(
         compile=compile,
         precision=precision,
         dtype=str(torch.get_default_dtype()),
-        **({"processes": here.world.size} if here.world.size > 1 else {}),
     )
     if average is not None:  # which older checkpoints do not know
         settings["average"] = average
+    if here.world.size > 1:
+        settings["processes"] = here.world.size
     check_same(here.gather(settings | {"data": None, "validation": validation is None}))
     training = Training(
         *(step, opened, rates, recorder, Guard(step, data, recorded), here),
