@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.distributions import MixtureSameFamily
 
 from vaezoo.data.counts import as_count
-from vaezoo.distributions.overlaps import NUMBERS, in_rows, overlaps_of
+from vaezoo.distributions.overlaps import overlaps_of
+from vaezoo.distributions.responsibilities import as_mixture, responsibilities
 from vaezoo.models import LatentVariableModel
 from vaezoo.scopes import in_mode, one_thread
 from vaezoo.tables import table
@@ -64,31 +65,6 @@ class MixtureDiagnostics:
             "dead": len(self.dead),
             "merged into others": spare,
         }
-
-
-def responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:
-    """p(component | z) for codes z (*leading, z_dim), shape (*leading, k).
-
-    Codes are taken some at a time, lest the k · z_dim numbers for each of them fill memory.
-
-    Example:
-        >>> from vaezoo.priors import MixtureOfGaussians
-        >>> r = responsibilities(MixtureOfGaussians(2, k=5)(), torch.zeros(7, 2))
-        >>> r.shape, torch.allclose(r.sum(-1), torch.ones(7))
-        (torch.Size([7, 5]), True)
-    """
-    prior = _checked(prior)
-    if z.dim() < 2:
-        return _responsibilities(prior, z)
-    k = prior.mixture_distribution.logits.numel()
-    size, codes = max(1, NUMBERS // (k * z.shape[-1])), z.flatten(0, -2)
-    each = in_rows((_responsibilities(prior, part) for part in codes.split(size)), len(codes))
-    return each.unflatten(0, z.shape[:-1])
-
-
-def _responsibilities(prior: MixtureSameFamily, z: Tensor) -> Tensor:
-    each = prior.component_distribution.log_prob(z.unsqueeze(-2))
-    return (each + prior.mixture_distribution.logits).softmax(-1)
 
 
 @torch.no_grad()
@@ -173,16 +149,7 @@ def component_samples(
 
 def _mixture_of(model: LatentVariableModel) -> MixtureSameFamily:
     with one_thread(), in_mode(model, False):
-        return _checked(model.prior())
-
-
-def _checked(prior: Any) -> MixtureSameFamily:
-    if isinstance(prior, MixtureSameFamily):
-        return prior
-    raise TypeError(
-        f"expected a mixture prior, such as MixtureOfGaussians or VampPrior, got a "
-        f"{type(prior).__name__}"
-    )
+        return as_mixture(model.prior())
 
 
 def _groups(linked: Tensor, dead: list[int]) -> list[list[int]]:

@@ -61,6 +61,8 @@ CALLERS: dict[str, Callable[[Tensor, Any], Any]] = {
     "reconstruct of M1M2": lambda x, y: M1M2(
         X_SHAPE, 2, 2, classes=3, hidden=(4,)
     ).reconstruct(x, y),
+    "decode": lambda x, y: member("FSVAE").decode(torch.zeros(N, 3), y),
+    "score": lambda x, y: member("FSVAE").score(x, y),
     "crosscheck": lambda x, y: crosscheck(member("SSVAE"), x, y, repeats=2),
     "plots.samples": lambda x, y: plots.samples(member("FSVAE"), N, y=y),
     "plots.reconstructions": lambda x, y: plots.reconstructions(member("FSVAE"), x, y),

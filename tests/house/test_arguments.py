@@ -121,7 +121,7 @@ CALLS: list[tuple[Call, type[Exception], str]] = [
     (lambda: member("VAE", posterior=DiagonalNormal), TypeError, "got the class DiagonalNormal: make one"),
     (lambda: member("VAE", likelihood="bernoulli"), TypeError, "likelihood must be a Likelihood, got a str"),
     (lambda: assign("VAE", "prior", None), TypeError, "prior must be a Prior, got a NoneType"),
-    (lambda: member("VAE")(images()), TypeError, r"a VAE is a pair of programs .* sample\(n\), encode\(x\), reconstruct\(x\), or Bound\(model\)\(x\)"),
+    (lambda: member("VAE")(images()), TypeError, r"a VAE is a pair of programs .* sample\(n\), encode\(x\), decode\(z\), reconstruct\(x\), score\(x\), or Bound\(model\)\(x\)"),
     (lambda: member("VAE")(), TypeError, "a VAE is a pair of programs"),
     (lambda: assign("VAE", "guide", DiagonalNormal), TypeError, "guide must be a Pyro program or a Posterior, got the class DiagonalNormal"),
     (lambda: assign("VAE", "guide", dist.Normal(code(1)[0], 1.0).to_event(1)), TypeError, r"guide must be .* got a Independent: what depends on an image is .*whose forward\(x\)"),

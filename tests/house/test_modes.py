@@ -102,6 +102,9 @@ EVALUATING: dict[str, Case] = {
     "encode": (model, lambda m: m.encode(x)),
     "reconstruct": (model, lambda m: m.reconstruct(x)),
     "reconstruct of M1M2": (m1m2, lambda m: m.reconstruct(x)),
+    "traverse": (model, lambda m: m.traverse(x, 0)),
+    "cluster": (vamp, lambda m: m.cluster(x)),
+    "score": (model, lambda m: m.score(x)),
     "mixture_diagnostics": (mixed, lambda m: mixture_diagnostics(m, x)),
     "mixture_diagnostics of a VampPrior": (vamp, lambda m: mixture_diagnostics(m, x)),
     "component_samples": (vamp, lambda m: component_samples(m, [0], 3)),
@@ -224,7 +227,7 @@ def _states() -> tuple[Any, ...]:
     "name",
     [
         *("evaluate", "accuracy", "crosscheck", "plots.reconstructions", "plots.latent_scatter"),
-        *("a mean-field check", "assignment", "contract"),
+        *("traverse", "score", "a mean-field check", "assignment", "contract"),
     ],
 )
 def test_generators_are_left_alone(name: str) -> None:

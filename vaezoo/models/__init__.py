@@ -4,6 +4,7 @@
     parts, swapping, replacing    the slots of a member; new parts in them; programs of your own
     batches, naming               what a member is given or assigned, taken or refused
     drawing                       `sample` and `encode`
+    decoding, scoring             `decode`, `traverse` and `interpolate`; `score` and `cluster`
     by_hand                       a member as a function of `closed_form`, for `crosscheck`
     checkpoints                   `save` and `load`
 

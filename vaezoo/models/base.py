@@ -12,7 +12,7 @@ from torch import Tensor
 from vaezoo import arguments, tables
 from vaezoo.components import Component
 from vaezoo.likelihoods import Likelihood
-from vaezoo.models import drawing
+from vaezoo.models import decoding, drawing, scoring
 from vaezoo.models.batches import as_batch, check_batch
 from vaezoo.models.naming import check_name, name_of
 from vaezoo.models.parts import Part
@@ -209,6 +209,10 @@ class LatentVariableModel(Member):
         x, y = as_batch(self, x, y)
         return self.sample(y=y, z=self.encode(x, y))
 
+    # functions of a member become its methods, and keep their docstrings
+    decode, traverse, interpolate = decoding.decode, decoding.traverse, decoding.interpolate
+    cluster, score = scoring.cluster, scoring.score
+
     def equations(self) -> list[str]:
         """The member in equations, one for each distribution: p(z) = …, p(x|z) = …, q(z|x) = …."""
         lines = [
@@ -242,5 +246,5 @@ class LatentVariableModel(Member):
         """
         raise TypeError(
             f"a {type(self).__name__} is a pair of programs and cannot be called: use sample(n), "
-            "encode(x), reconstruct(x), or Bound(model)(x) for the loss"
+            "encode(x), decode(z), reconstruct(x), score(x), or Bound(model)(x) for the loss"
         )

@@ -26,7 +26,8 @@ def check_batch(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None
             )
     if x.dim() != len(model.x_shape) + 1 or x.shape[1:] != model.x_shape or len(x) == 0:
         sizes = ", ".join(map(str, model.x_shape))
-        raise ValueError(f"expected images (N, {sizes}), got {tuple(x.shape)}")
+        one = ": one image is x[None]" if x.shape == model.x_shape else ""
+        raise ValueError(f"expected images (N, {sizes}), got {tuple(x.shape)}{one}")
     if x.dtype != (dtype := tensor_like(model).dtype):
         raise ValueError(
             f"expected images of dtype {dtype} like the model's parameters, got {x.dtype}: "

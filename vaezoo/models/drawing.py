@@ -17,12 +17,12 @@ from vaezoo.components import outside_param_store
 from vaezoo.data.labels import as_labels
 from vaezoo.models.batches import as_batch, as_label_tensor, tensor_like
 from vaezoo.programs.pair import required_arguments
-from vaezoo.scopes import in_mode, one_thread
+from vaezoo.scopes import in_mode, one_thread, own_generator
 
 if TYPE_CHECKING:
     from vaezoo.models.base import LatentVariableModel
 
-__all__ = ["encode", "is_drawing", "mean_of", "sample"]
+__all__ = ["decode", "encode", "is_drawing", "mean_of", "prior_codes", "sample"]
 
 _drawing: ContextVar[bool] = ContextVar("drawing", default=False)
 
@@ -34,14 +34,44 @@ def sample(model: LatentVariableModel, n: Any, /, *, y: Any, mean: bool, **laten
         kind = type(model).__name__
         raise ValueError(f"{kind} has no p(y): say which classes to draw, sample(y=…)")
     x, given = _conditions(model, n, y, latents)
+    site = _traced(model, x, given)["x"]
+    images: Tensor = site["fn"].mean if mean else site["value"]
+    return images.expand(x.shape)
+
+
+@torch.no_grad()
+def decode(model: LatentVariableModel, z: Any, y: Any, latent: str) -> Tensor:
+    """E[x|…] at codes of one latent, those between it and the image taking their means."""
+    x, given = _conditions(model, None, y, {latent: z})
+    with own_generator(), _AtMeans():
+        images: Tensor = _traced(model, x, given)["x"]["fn"].mean
+    return images.expand(x.shape)
+
+
+@torch.no_grad()
+def prior_codes(model: LatentVariableModel, n: int, latent: str, *, seed: int = 0) -> Tensor:
+    """n draws of a latent from the generative program, by a generator of their own.
+
+    Example:
+        >>> from vaezoo.models import VAE
+        >>> prior_codes(VAE(), 5, "z").shape
+        torch.Size([5, 10])
+    """
+    y = torch.zeros(n, dtype=torch.long) if required_arguments(model.model) > 1 else None
+    x, given = _conditions(model, n, y, {})
+    with own_generator(seed):
+        code: Tensor = _traced(model, x, given)[latent]["value"]
+    return code
+
+
+def _traced(model: LatentVariableModel, x: Tensor, given: Mapping[str, Tensor]) -> Any:
+    """The sites of the generative program, some of which have the values that are given."""
     batch = [x, given["y"]] if "y" in given else [x]
     # uncondition lifts x (and y) off the data; condition then fixes what was asked for
     program: Callable[..., Any] = poutine.uncondition(model.model)
     program = poutine.condition(program, data=given)
     with one_thread(), in_mode(model, False), outside_param_store(), _within_drawing():
-        site = poutine.trace(program).get_trace(*batch).nodes["x"]
-        images: Tensor = site["fn"].mean if mean else site["value"]
-    return images.expand(x.shape)
+        return poutine.trace(program).get_trace(*batch).nodes
 
 
 @torch.no_grad()
