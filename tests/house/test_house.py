@@ -28,8 +28,8 @@ FLOORS = (
     {"networks", "programs", "estimates"},
     {"priors", "posteriors", "likelihoods", "objectives"},
     {"compiler", "models", "contract"},
-    {"bound", "plots", "diagnostics"},
-    {"chunks", "crosschecks", "training"},
+    {"bound", "diagnostics"},
+    {"chunks", "crosschecks", "plots", "training"},
     {"evaluation"},
     {"__init__"},
     {"__main__"},
@@ -59,6 +59,7 @@ MANY_ARGUMENTS = {
     "vaezoo.models.hierarchical.HierarchicalVAE.__init__",
     "vaezoo.models.m1m2.M1M2.__init__",
     "vaezoo.models.ssvae.SSVAE.__init__",
+    "vaezoo.plots.latents.latent_scatter",
     "vaezoo.training.loop.fit",
     "vaezoo.training.stepping.steps",
 }

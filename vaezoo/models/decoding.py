@@ -23,7 +23,7 @@ from vaezoo.scopes import in_mode, one_thread
 if TYPE_CHECKING:
     from vaezoo.models.base import LatentVariableModel
 
-__all__ = ["decode", "interpolate", "traverse"]
+__all__ = ["decode", "interpolate", "prior_moments", "traverse"]
 
 Labels = Tensor | Sequence[int] | int
 
@@ -172,13 +172,20 @@ def _above_x(model: LatentVariableModel) -> set[str]:
 
 def _prior_range(model: LatentVariableModel, latent: str, unit: int) -> Tensor:
     """Seven values of a unit, as far as three standard deviations from its mean under the prior."""
-    mean, deviation = _prior_moments(model, latent)
+    mean, deviation = prior_moments(model, latent)
     steps = torch.linspace(-3, 3, 7, dtype=mean.dtype, device=mean.device)
     return mean[unit] + deviation[unit] * steps
 
 
 @torch.no_grad()
-def _prior_moments(model: LatentVariableModel, latent: str) -> tuple[Tensor, Tensor]:
+def prior_moments(model: LatentVariableModel, latent: str) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each unit under the prior, those of 1,000 draws if unknown.
+
+    Example:
+        >>> from vaezoo.models import VAE
+        >>> prior_moments(VAE(z_dim=2), "z")
+        (tensor([0., 0.]), tensor([1., 1.]))
+    """
     if model.parts["prior"].of == latent:
         with one_thread(), in_mode(model, False):
             prior = model.prior()

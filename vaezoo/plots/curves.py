@@ -6,11 +6,14 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from vaezoo.plots.figures import DPI, Figure
+from vaezoo.plots.colours import BLUE, ORANGE
+from vaezoo.plots.figures import DPI, Figure, styled
 
 __all__ = ["training_curves"]
 
+LATE = 0.2  # share of the records that is the start: a network that knows nothing is far off
 MEANINGS = {
     "bound": "bound on log p(x), nats per image",
     "rec": "E[log p(x|z)], nats per image",
@@ -22,8 +25,8 @@ MEANINGS = {
 def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     """What `training.fit` recorded against steps: a panel each for bound, rec, kl and log_qy.
 
-    Validation is dashed. Where the start of a curve spans much more than the rest, the panel is
-    scaled to the rest and the start runs out of it.
+    Validation is dashed, in the same panel. Where the start of a curve spans much more than the
+    rest, the rest is shown again in an inset of its own scale.
 
     Args:
         history: lists of equal length, `step` and `bound` at least; nats per image. rec is
@@ -43,37 +46,56 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
             f"got {', '.join(f'{len(v)} of {k}' for k, v in history.items()) or 'nothing'}"
         )
     names = [name for name in MEANINGS if name in history]
-    figure = Figure((1.2 + 3.2 * len(names), 3.2), DPI, layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        _curves(axes, history, name)
+    with styled():
+        figure = Figure((0.6 + 3.6 * len(names), 3.4), DPI, layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            _panel(axes, history, name)
+        lines, labels = figure.axes[0].get_legend_handles_labels()
+        if len(lines) > 1:
+            figure.legend(lines, labels, loc="outside upper right", ncols=2)
     return figure
 
 
-def _curves(axes: Axes, history: Mapping[str, Sequence[float]], name: str) -> None:
+def _panel(axes: Axes, history: Mapping[str, Sequence[float]], name: str) -> None:
     """Draw a quantity of training, and beside it that of validation if there is one."""
-    curves = {"training": name, "validation": f"validation_{name}"}
-    shown = {label: history[key] for label, key in curves.items() if key in history}
-    # a few records are marked: one alone would make no line
-    marker = "." if len(history["step"]) <= 20 else ""
-    for (label, values), style in zip(shown.items(), ("-", "--"), strict=False):
-        axes.plot(history["step"], values, style, marker=marker, label=label)
-    axes.set(title=name, xlabel="step", ylabel=MEANINGS[name], ylim=_limits(shown.values()))
-    axes.grid(alpha=0.3)
-    if len(shown) > 1:
-        axes.legend()
-
-
-def _limits(curves: Collection[Sequence[float]]) -> tuple[float, float]:
-    """Limits for all values or, if those span over three times as much, for all but the start.
-
-    The start is a fifth of the records: a network that knows nothing yet is hundreds of nats off,
-    which would flatten all that follows.
-    """
-    finite = [[value for value in curve if math.isfinite(value)] for curve in curves]
-    values = [value for curve in finite for value in curve] or [0.0]
-    late = [value for curve in finite for value in curve[max(1, len(curve) // 5) :]] or values
+    keys = {"training": name, "validation": f"validation_{name}"}
+    shown = {label: history[key] for label, key in keys.items() if key in history}
+    _draw(axes, history["step"], shown)
+    axes.set(title=name, xlabel="step", ylabel=MEANINGS[name])
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    values, late = _finite(shown.values(), 0), _finite(shown.values(), LATE)
     low, high = min(values), max(values)
-    if high - low > 3 * (max(late) - min(late)) > 0:
-        low, high = min(late), max(late)
+    axes.set_ylim(_with_margin(low, high))
+    span = max(late) - min(late)
+    above = sum(late) / len(late) > (low + high) / 2
+    if high - low > 3 * span > 0:
+        first = math.ceil(LATE * len(history["step"]))
+        # where the curve, which soon ends up on one side, leaves room
+        inset = axes.inset_axes((0.42, 0.1 if above else 0.42, 0.56, 0.48))
+        rest = {label: values[first:] for label, values in shown.items()}
+        _draw(inset, history["step"][first:], rest)
+        inset.set_ylim(_with_margin(min(late), max(late)))
+        inset.tick_params(labelsize=8)
+        inset.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        inset.yaxis.set_major_locator(MaxNLocator(4))
+
+
+def _draw(axes: Axes, steps: Sequence[float], shown: Mapping[str, Sequence[float]]) -> None:
+    # a few records are marked: one alone would make no line
+    marker = "." if len(steps) <= 20 else ""
+    for (label, values), style, colour in zip(
+        shown.items(), ("-", "--"), (BLUE, ORANGE), strict=False
+    ):
+        axes.plot(steps, values, style, marker=marker, label=label, color=colour)
+
+
+def _finite(curves: Collection[Sequence[float]], start: float) -> list[float]:
+    """The finite values of all curves after a share of their records; 0 where there are none."""
+    parts = [curve[math.ceil(start * len(curve)) :] for curve in curves]
+    finite = [value for part in parts for value in part if math.isfinite(value)]
+    return finite or [0.0]
+
+
+def _with_margin(low: float, high: float) -> tuple[float, float]:
     margin = 0.05 * (high - low) or 1.0
     return low - margin, high + margin

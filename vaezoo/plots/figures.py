@@ -1,14 +1,32 @@
-"""A matplotlib Figure that a notebook can show, which all functions of this package return."""
+"""A matplotlib Figure that a notebook can show, in one style, and the axes to draw on."""
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import matplotlib
 from matplotlib import figure
+from matplotlib.axes import Axes
 
-__all__ = ["DPI", "Figure"]
+from vaezoo.scopes import one_thread
+
+__all__ = ["DPI", "Figure", "axes_or_new", "figure_of", "styled"]
 
 DPI = 100  # dots per inch, at which an image pixel is a whole number of dots
+STYLE = matplotlib.rc_params_from_file(
+    Path(__file__).with_name("vaezoo.mplstyle"), use_default_template=False
+)
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """Within it matplotlib's settings are those of `vaezoo.mplstyle`; yours come back."""
+    with one_thread(), matplotlib.rc_context(STYLE):
+        yield
 
 
 class Figure(figure.Figure):
@@ -22,7 +40,54 @@ class Figure(figure.Figure):
         b'PNG'
     """
 
+    def draw(self, renderer: Any) -> None:
+        """Draw it in its style: matplotlib makes ticks, for one, as late as here."""
+        with styled():
+            super().draw(renderer)
+
+    def savefig(self, *args: Any, **options: Any) -> None:
+        """Write it to a file, as matplotlib does, in its style."""
+        with styled():
+            super().savefig(*args, **options)
+
     def _repr_png_(self) -> bytes:
         picture = io.BytesIO()
         self.savefig(picture, format="png", dpi="figure")
         return picture.getvalue()
+
+
+@contextlib.contextmanager
+def axes_or_new(ax: Any, size: tuple[float, float]) -> Iterator[Axes]:
+    """The axes to draw on: those given, in whatever style is theirs, or new ones in ours.
+
+    Args:
+        ax: axes of a figure of yours, or None.
+        size: of a new figure, in inches.
+
+    Raises:
+        TypeError: ax is something else.
+    """
+    if ax is None:
+        with styled():
+            yield Figure(size, DPI, layout="constrained").add_subplot()
+    elif isinstance(ax, Axes):
+        yield ax
+    else:
+        raise TypeError(
+            f"ax must be one of matplotlib's Axes, got a {type(ax).__name__}: with several, "
+            "figure.subplots(…) returns an array of them, of which ax= takes one"
+        )
+
+
+def figure_of(axes: Axes) -> figure.Figure:
+    """The whole figure that some axes are of.
+
+    Example:
+        >>> whole = Figure()
+        >>> figure_of(whole.subfigures(1, 2)[0].add_subplot()) is whole
+        True
+    """
+    whole: Any = axes.figure
+    while whole is not whole.figure:
+        whole = whole.figure
+    return whole

@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 
 import torch
+from matplotlib import figure
+from matplotlib.axes import Axes
 from torch import Tensor
 
-from vaezoo.plots.figures import DPI, Figure
+from vaezoo.plots.figures import DPI, Figure, axes_or_new, figure_of, styled
 
-__all__ = ["image_grid"]
+__all__ = ["check_images", "describe", "image_grid"]
 
+Ticks = tuple[list[float], list[str]]
 PAD = 0.08  # inches around an image grid and its labels
 LARGEST = 1400  # dots; a grid that would be wider or higher is scaled down
 
@@ -24,17 +27,24 @@ def image_grid(
     title: str | None = None,
     row_labels: Sequence[object] | None = None,
     column_labels: Sequence[object] | None = None,
-) -> Figure:
+    xlabel: str = "",
+    ylabel: str = "",
+    ax: Axes | None = None,
+) -> figure.Figure:
     """Images side by side, row by row from the top left.
 
     Args:
         images: (N, C, H, W) floats in [0, 1], clipped to it; C is 1 for grey or 3 for colour.
-        rows, columns: of the grid; about square by default. Cells left over are blank.
+        rows, columns: of the grid. By default it is full, and as square as a full one can be;
+            where that would be more than four times as wide as high, about square. Cells left over
+            are blank.
         title: above the grid.
         row_labels, column_labels: one for each row, at its left; one for each column, on top.
+        xlabel, ylabel: what columns and rows are, below and at the left.
+        ax: axes to draw on, of a figure of yours; there pixels need not be whole dots.
 
     Raises:
-        TypeError: images are not a floating-point tensor.
+        TypeError: images are not a floating-point tensor, or ax is no axes.
         ValueError: images have another shape, hold NaNs or do not fit in the grid, or labels are
             not as many as rows or columns.
 
@@ -46,23 +56,40 @@ def image_grid(
     check_images(images)
     rows, columns = _layout(len(images), rows, columns)
     mosaic = _mosaic(images.detach().float().cpu().clamp(0, 1), rows, columns)
-    dots = _dots(max(images.shape[2:]), max(rows, columns))
+    ticks = (
+        _ticks("column_labels", column_labels, columns, mosaic.shape[1]),
+        _ticks("row_labels", row_labels, rows, mosaic.shape[0]),
+    )
+    texts = {"title": title or "", "xlabel": xlabel, "ylabel": ylabel}
+    if ax is None:
+        return _whole(_dots(max(images.shape[2:]), max(rows, columns)), mosaic, ticks, texts)
+    with axes_or_new(ax, (1, 1)) as axes:
+        _draw(axes, mosaic, ticks, texts)
+    return figure_of(axes)
+
+
+def _whole(dots: int, mosaic: Tensor, ticks: tuple[Ticks, Ticks], texts: dict[str, str]) -> Figure:
+    """A figure of its own, so many dots for a pixel."""
     scale = min(dots, LARGEST / max(mosaic.shape[:2])) / DPI
-    figure = Figure((scale * mosaic.shape[1], scale * mosaic.shape[0]), DPI)
-    axes = figure.add_axes((0, 0, 1, 1))
+    with styled():
+        whole = Figure((scale * mosaic.shape[1], scale * mosaic.shape[0]), DPI)
+        _draw(whole.add_axes((0, 0, 1, 1)), mosaic, ticks, texts)
+        return _make_room(whole)
+
+
+def _draw(axes: Axes, mosaic: Tensor, ticks: tuple[Ticks, Ticks], texts: dict[str, str]) -> None:
     axes.imshow(mosaic.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
     axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
-    axes.set_yticks(*_ticks("row_labels", row_labels, rows, mosaic.shape[0]))
-    axes.set_xticks(*_ticks("column_labels", column_labels, columns, mosaic.shape[1]))
+    axes.set_xticks(*ticks[0])
+    axes.set_yticks(*ticks[1])
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)  # some styles draw one, which would cross the images
-    axes.set_title(title or "")
-    return make_room(figure)
+    axes.set(**texts)
 
 
 def _layout(n: int, rows: int | None, columns: int | None) -> tuple[int, int]:
     if columns is None:
-        columns = math.ceil(math.sqrt(n) if rows is None else n / max(rows, 1))
+        columns = _columns(n) if rows is None else math.ceil(n / max(rows, 1))
     if rows is None:
         rows = math.ceil(n / max(columns, 1))
     if min(rows, columns) < 1 or rows * columns < n:
@@ -71,6 +98,13 @@ def _layout(n: int, rows: int | None, columns: int | None) -> tuple[int, int]:
             "one out, or show fewer images"
         )
     return rows, columns
+
+
+def _columns(n: int) -> int:
+    """How many columns leave no cell blank, unless they are far more than the rows."""
+    rows = next(rows for rows in range(math.isqrt(n), 0, -1) if n % rows == 0)
+    full = n // rows
+    return full if full <= max(4 * rows, 10) else math.ceil(math.sqrt(n))
 
 
 def _dots(side: int, images: int) -> int:
@@ -89,9 +123,7 @@ def _mosaic(images: Tensor, rows: int, columns: int) -> Tensor:
     return cells.flatten(2, 3).flatten(0, 1)[:-gap, :-gap]
 
 
-def _ticks(
-    name: str, labels: Sequence[object] | None, n: int, extent: int
-) -> tuple[list[float], list[str]]:
+def _ticks(name: str, labels: Sequence[object] | None, n: int, extent: int) -> Ticks:
     """Where the middles of n rows or columns lie, and what they are called."""
     if labels is None:
         return [], []
@@ -101,18 +133,18 @@ def _ticks(
     return [(k + 0.5) * extent / n - 0.5 for k in range(n)], [str(label) for label in labels]
 
 
-def make_room(figure: Figure) -> Figure:
+def _make_room(whole: Figure) -> Figure:
     """Make the figure as large as its axes and their labels need; the axes keep their size.
 
     A layout engine would fit the axes to the figure instead, and blur the images.
     """
-    axes, outer = figure.axes[0], figure.get_tightbbox()
-    inner = axes.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+    axes, outer = whole.axes[0], whole.get_tightbbox()
+    inner = axes.get_window_extent().transformed(whole.dpi_scale_trans.inverted())
     width, height = outer.width + 2 * PAD, outer.height + 2 * PAD
     left, bottom = inner.x0 - outer.x0 + PAD, inner.y0 - outer.y0 + PAD
-    figure.set_size_inches(width, height)
+    whole.set_size_inches(width, height)
     axes.set_position((left / width, bottom / height, inner.width / width, inner.height / height))
-    return figure
+    return whole
 
 
 def check_images(images: Tensor) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from matplotlib import figure
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from vaezoo.data.batches import as_tensor
@@ -14,8 +16,7 @@ from vaezoo.data.labels import as_labels
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.batches import tensor_like
 from vaezoo.plots.drawing import batch_of, drawn_from, needs_labels
-from vaezoo.plots.figures import Figure
-from vaezoo.plots.grids import check_images, describe, image_grid, make_room
+from vaezoo.plots.grids import check_images, describe, image_grid
 
 __all__ = ["reconstructions", "samples", "style_by_content"]
 
@@ -26,7 +27,8 @@ def samples(
     *,
     y: Tensor | Sequence[int] | int | None = None,
     title: str | None = None,
-) -> Figure:
+    ax: Axes | None = None,
+) -> figure.Figure:
     """E[x|z] at n draws of z from the prior.
 
     Args:
@@ -35,6 +37,7 @@ def samples(
         y: labels (n,) or one class for all. By default a member that infers y draws it, and one
             that is given y runs through the classes, a column for each.
         title: above the grid.
+        ax: axes to draw on, of a figure of yours.
 
     Raises:
         ValueError: n is below 1, y is not n labels, or the member has no labels.
@@ -54,7 +57,7 @@ def samples(
         labels = [f"y = {k}" for k in range(columns)]
     with drawn_from(model):
         images = model.sample(n, y=y)
-    return image_grid(images, columns=columns, title=title, column_labels=labels)
+    return image_grid(images, columns=columns, title=title, column_labels=labels, ax=ax)
 
 
 def reconstructions(
@@ -63,7 +66,8 @@ def reconstructions(
     y: Tensor | Sequence[int] | None = None,
     *,
     n: int = 10,
-) -> Figure:
+    ax: Axes | None = None,
+) -> figure.Figure:
     """The first n images, and below each its reconstruction E[x|z] at z = E_q[z|x].
 
     Args:
@@ -71,6 +75,7 @@ def reconstructions(
         x: images (N, C, H, W), such as the member is trained on.
         y: labels (N,), for a member that is given them; others infer or ignore them.
         n: how many images, or N if that is fewer.
+        ax: axes to draw on, of a figure of yours.
 
     Raises:
         TypeError: x is not a floating-point tensor.
@@ -89,12 +94,17 @@ def reconstructions(
     # a posterior without a known mean gives a draw: the same one every time
     with drawn_from(model, seed=0):
         both = torch.cat([batch[0], model.reconstruct(*batch)])
-    return image_grid(both, rows=2, row_labels=("data", "E[x|z]"))
+    return image_grid(both, rows=2, row_labels=("data", "E[x|z]"), ax=ax)
 
 
 def style_by_content(
-    model: LatentVariableModel, *, columns: int = 20, seed: int = 0, z: Tensor | None = None
-) -> Figure:
+    model: LatentVariableModel,
+    *,
+    columns: int = 20,
+    seed: int = 0,
+    z: Tensor | None = None,
+    ax: Axes | None = None,
+) -> figure.Figure:
     """E[x|y, z] with a row for each class y and a column for each code z.
 
     Where content and style are apart, a row shows one class and a column one style.
@@ -104,6 +114,7 @@ def style_by_content(
         columns: how many codes are drawn from p(z); all rows share them.
         seed: of these codes; PyTorch's global generator is left alone.
         z: your own codes (columns, z_dim) in their place.
+        ax: axes to draw on, of a figure of yours.
 
     Raises:
         ValueError: the member has no labels, columns is below 1, or z has another shape.
@@ -124,9 +135,9 @@ def style_by_content(
             raise ValueError(f"z must be codes (columns, {model.z_dim}), got {describe(z)}")
         y = torch.arange(model.classes).repeat_interleave(len(z))
         images = model.sample(y=y, z=z.repeat(model.classes, 1))
-    figure = image_grid(images, rows=model.classes, row_labels=range(model.classes))
-    figure.axes[0].set(xlabel="style z", ylabel="content y")
-    return make_room(figure)
+    classes = range(model.classes)
+    said: dict[str, Any] = {"xlabel": "style z", "ylabel": "content y"}
+    return image_grid(images, rows=len(classes), row_labels=classes, ax=ax, **said)
 
 
 def _labels(y: Any, n: int, classes: int) -> Tensor:
