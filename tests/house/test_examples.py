@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import vaezoo
-from vaezoo import data, models
+from vaezoo import data, models, plots
 from vaezoo.evaluation import Estimate
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +117,30 @@ def exit_of(function: Callable[[], object]) -> Any:
 
 
 def test_every_script_is_covered():
-    assert {path.stem for path in FOLDER.glob("*.py")} == SHARED | set(EXAMPLES)
+    assert {path.stem for path in FOLDER.glob("*.py")} == SHARED | set(EXAMPLES) | {"gallery"}
+
+
+def test_the_gallery_draws_every_figure(tmp_path):
+    """A picture for each function of plots, and a film; those of docs/figures.md are among them."""
+    process = start("gallery", *["--steps", "1", "--dpi", "40", "--output", "out"], folder=tmp_path)
+    assert process.returncode == 0, process.stderr
+    drawn = {path.name for path in (tmp_path / "out").iterdir()}
+    names = set(plots.__all__) - {"LatentFilm"}
+    assert {f"{name}.png" for name in names} | {"training.gif"} <= drawn
+    for path in (tmp_path / "out").glob("*.png"):
+        assert matplotlib.image.imread(path)[..., :3].std() > 0.02, f"{path.name} is blank"
+    text = (ROOT / "docs/figures.md").read_text()
+    assert set(re.findall(r"figures/([\w.]+)\)", text)) == drawn
+
+
+def test_pictures_of_the_docs_are_small():
+    """All of them that the page shows, and no others."""
+    pictures = [path for path in (ROOT / "docs/figures").glob("*") if path.suffix != ".gif"]
+    if not pictures:
+        pytest.skip("not in a source distribution")
+    shown = re.findall(r"figures/([\w.]+)\)", (ROOT / "docs/figures.md").read_text())
+    assert sorted(shown) == sorted(p.name for p in (ROOT / "docs/figures").iterdir())
+    assert sum(p.stat().st_size for p in (ROOT / "docs/figures").iterdir()) < 600_000
 
 
 def test_it_ends_with_its_main_picture(smoke):
