@@ -1,0 +1,13 @@
+"""Numbers of a model on held-out data, a question a file, each with its standard error.
+
+    bounds      evaluate, accuracy: NELBO and its terms, NIWAE-k, the labels that are guessed right
+
+All work for any pair of programs, read their data batch by batch, decode a bounded number of images
+at a time, draw from a generator of their own, and leave the model in the mode that it was in.
+"""
+
+from vaezoo.data.passes import Data
+from vaezoo.estimates import Estimate
+from vaezoo.evaluation.bounds import accuracy, evaluate
+
+__all__ = ["Data", "Estimate", "accuracy", "evaluate"]
