@@ -1,4 +1,4 @@
-"""NELBO, KL, rec and NIWAE-k of the images of a batch, a bounded number of decodes at a time."""
+"""Draws for the images of a batch, and what follows from them, a bounded number at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vaezoo.programs.run import run
 from vaezoo.programs.terms import Terms
 from vaezoo.scopes import checks_data, own_generator, unchecked
 
-__all__ = ["Draws", "per_image"]
+__all__ = ["Draws", "per_image", "weighed"]
 
 
 class _SumsAndWeights(Objective):
@@ -58,18 +58,30 @@ class Draws(dict[int, Bound]):
 def per_image(
     draws: Draws, batch: list[Tensor], particles: list[int], max_decodes: int
 ) -> Iterator[tuple[str, Tensor]]:
-    """Name and per-image values of every quantity, (N,).
+    """Name and per-image values of NELBO, rec, KL and NIWAE-k, (N,)."""
+    for means, log_w in weighed(draws, batch, particles[-1], max_decodes):
+        yield "nelbo", means["kl"] - means["rec"]
+        yield from means.items()
+        for k in particles:
+            yield f"niwae-{k}", _niwae(log_w, k)
 
-    As many images at a time as all their draws are decoded at once: the encoder then runs once for
-    each image, unless one image's draws are too many.
+
+def weighed(
+    draws: Draws, batch: list[Tensor], particles: int, max_decodes: int
+) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """For some of the images after the others, the means of rec and kl (n,), and log weights.
+
+    These have shape (L, K, n), log p(y) of the L labels that are summed out in them. As many images
+    at a time as all their draws are decoded at once: the encoder then runs once for each image,
+    unless one image's draws are too many.
     """
     labels, outputs = draws.size_of(batch)
     at_a_time = max(1, max_decodes // (labels * outputs))
     # run once in full, to check it
     for part in _split(batch, len(batch[0]) if outputs == 1 else at_a_time):
         run(draws.pair.model, draws.pair.guide, *part)
-    for part in _split(batch, max(1, max_decodes // (particles[-1] * labels * outputs))):
-        yield from _few_images(draws, part, particles, at_a_time)
+    for part in _split(batch, max(1, max_decodes // (particles * labels * outputs))):
+        yield _few_images(draws, part, particles, at_a_time)
 
 
 def _split(batch: list[Tensor], size: int) -> Iterator[list[Tensor]]:
@@ -77,11 +89,10 @@ def _split(batch: list[Tensor], size: int) -> Iterator[list[Tensor]]:
 
 
 def _few_images(
-    draws: Draws, batch: list[Tensor], particles: list[int], at_a_time: int
-) -> Iterator[tuple[str, Tensor]]:
-    """The values of a few images, with at most `at_a_time` draws of each at once."""
-    total, means = particles[-1], defaultdict[str, Tensor](lambda: torch.zeros(()))
-    log_w = []
+    draws: Draws, batch: list[Tensor], total: int, at_a_time: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Means and log weights of a few images, with at most `at_a_time` draws of each at once."""
+    means, log_w = defaultdict[str, Tensor](lambda: torch.zeros(())), []
     for k in _equal_shares(total, at_a_time):
         # values were checked in full when the labels were counted
         with unchecked():
@@ -89,11 +100,7 @@ def _few_images(
         for name in ("rec", "kl"):
             means[name] = means[name] + sums[name] / total
         log_w.append(sums["log_w"])
-    yield "nelbo", means["kl"] - means["rec"]
-    yield from means.items()
-    together = torch.cat(log_w, 1)
-    for k in particles:
-        yield f"niwae-{k}", _niwae(together, k)
+    return means, torch.cat(log_w, 1)
 
 
 def _equal_shares(total: int, largest: int) -> list[int]:

@@ -13,6 +13,8 @@ _CELL = "padding: 0.15em 0.6em; white-space"
 _TEXT = f"text-align: left; {_CELL}: nowrap"
 _NUMBER = f"text-align: right; font-variant-numeric: tabular-nums; {_CELL}: nowrap"
 _CODE = f"text-align: left; vertical-align: top; font-family: monospace; {_CELL}: pre"
+# of what is no number of nats
+_UNITS = {"accuracy": "share of images", "ess": "draws", "k_hat": "no unit"}
 _CAPTION = f"caption-side: top; color: inherit; {_TEXT}"
 
 
@@ -41,8 +43,8 @@ class Estimates(dict[str, Any]):
         return table(self._caption(), ["", f"{self._mean} ± standard error"], self._rows())
 
     def _rows(self) -> list[tuple[str, str]]:
-        named = {"accuracy": "accuracy (share of images)"}
-        return [(named.get(name, name), str(value)) for name, value in self.items()]
+        units = {name: f"{name} ({_UNITS[name]})" for name in self if name in _UNITS}
+        return [(units.get(name, name), str(value)) for name, value in self.items()]
 
     def _caption(self) -> str:
         counts = {getattr(value, "n", None) for value in self.values()}

@@ -1,6 +1,7 @@
 """Numbers of a model on held-out data, a question a file, each with its standard error.
 
     bounds      evaluate, accuracy: NELBO and its terms, NIWAE-k, the labels that are guessed right
+    evidence    evidence: log p(x) by importance sampling, and whether its weights can be trusted
 
 All work for any pair of programs, read their data batch by batch, decode a bounded number of images
 at a time, draw from a generator of their own, and leave the model in the mode that it was in.
@@ -9,5 +10,6 @@ at a time, draw from a generator of their own, and leave the model in the mode t
 from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.bounds import accuracy, evaluate
+from vaezoo.evaluation.evidence import evidence
 
-__all__ = ["Data", "Estimate", "accuracy", "evaluate"]
+__all__ = ["Data", "Estimate", "accuracy", "evaluate", "evidence"]

@@ -1,0 +1,73 @@
+"""One visit to every image of a data set, and what is found there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from vaezoo.bound import arguments, check_pair, dtype_of
+from vaezoo.components import outside_param_store
+from vaezoo.cpu import tuned
+from vaezoo.data.counts import as_count
+from vaezoo.data.passes import Data, length_of, one_pass
+from vaezoo.estimates import Estimate, Values
+from vaezoo.programs.pair import required_arguments
+from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
+
+__all__ = ["evaluating", "visit"]
+
+Found = Iterable[tuple[str, Tensor]]
+
+
+def visit(
+    model: nn.Module,
+    data: Data,
+    look: Callable[[list[Tensor]], Found],
+    *,
+    seed: int,
+    batch_size: int,
+    progress: bool,
+    wanted: int | None = None,
+) -> dict[str, Estimate]:
+    """What `look` finds of each image of a data set, as means with standard errors.
+
+    Args:
+        model: a pair; it is in evaluation mode, without gradients.
+        data: `Images`, binarised once by `seed`, or an iterable of batches, read once as it goes.
+        look: given the tensors of a batch, the names of quantities and their values (n,), of all
+            of its images, or of some of them after the others.
+        seed: of the pixels, and of all that `look` draws.
+        batch_size: images at a time, where data are `Images`.
+        progress: show a progress bar.
+        wanted: tensors of a batch that `look` takes; by default those that the programs require.
+    """
+    check_pair(model)
+    seed, takes = as_count("seed", seed, least=-(2**63)), wanted or _required(model)
+    batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
+    noise, values = OwnGenerator(seed), Values()
+    bar = tqdm(total=length_of(data, batch_size), disable=not progress, unit="batch")
+    with tuned(), bar:
+        for batch in in_turn(batches):
+            with evaluating(model, noise):
+                tensors = arguments(model, batch, takes)
+                values.see(tensors[0])
+                for name, each in look(tensors):
+                    values.add(name, each)
+            bar.update()
+    return values.estimates()
+
+
+def _required(model: Any) -> int:
+    return required_arguments(model.model)
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module, noise: OwnGenerator) -> Iterator[None]:
+    """No gradients, evaluation mode, a generator of our own, no other thread."""
+    with one_thread(), torch.no_grad(), in_mode(model, False), outside_param_store(), noise.drawn():
+        yield
