@@ -2,6 +2,7 @@
 
     bounds      evaluate, accuracy: NELBO and its terms, NIWAE-k, the labels that are guessed right
     evidence    evidence: log p(x) by importance sampling, and whether its weights can be trusted
+    rate        rate: rate, distortion, and what the rate is made of
 
 All work for any pair of programs, read their data batch by batch, decode a bounded number of images
 at a time, draw from a generator of their own, and leave the model in the mode that it was in.
@@ -11,5 +12,6 @@ from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.bounds import accuracy, evaluate
 from vaezoo.evaluation.evidence import evidence
+from vaezoo.evaluation.rate import rate
 
-__all__ = ["Data", "Estimate", "accuracy", "evaluate", "evidence"]
+__all__ = ["Data", "Estimate", "accuracy", "evaluate", "evidence", "rate"]

@@ -19,7 +19,7 @@ from vaezoo.estimates import Estimate, Values
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
 
-__all__ = ["evaluating", "visit"]
+__all__ = ["batches_of", "evaluating", "visit"]
 
 Found = Iterable[tuple[str, Tensor]]
 
@@ -46,24 +46,32 @@ def visit(
         progress: show a progress bar.
         wanted: tensors of a batch that `look` takes; by default those that the programs require.
     """
-    check_pair(model)
-    seed, takes = as_count("seed", seed, least=-(2**63)), wanted or _required(model)
-    batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
+    batches = batches_of(model, data, seed=seed, batch_size=batch_size, wanted=wanted)
     noise, values = OwnGenerator(seed), Values()
     bar = tqdm(total=length_of(data, batch_size), disable=not progress, unit="batch")
     with tuned(), bar:
-        for batch in in_turn(batches):
+        for batch in batches:
             with evaluating(model, noise):
-                tensors = arguments(model, batch, takes)
-                values.see(tensors[0])
-                for name, each in look(tensors):
+                values.see(batch[0])
+                for name, each in look(batch):
                     values.add(name, each)
             bar.update()
     return values.estimates()
 
 
-def _required(model: Any) -> int:
-    return required_arguments(model.model)
+def batches_of(
+    model: Any, data: Data, *, seed: int, batch_size: int, wanted: int | None = None
+) -> Iterator[list[Tensor]]:
+    """The batches of a data set as the programs take them, one after the other.
+
+    Raises:
+        TypeError, ValueError: the model is no pair, or data are no iterable of batches for it.
+    """
+    check_pair(model)
+    takes = wanted or required_arguments(model.model)
+    seed = as_count("seed", seed, least=-(2**63))
+    batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
+    return (arguments(model, batch, takes) for batch in in_turn(batches))
 
 
 @contextlib.contextmanager

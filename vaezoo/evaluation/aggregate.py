@@ -1,0 +1,115 @@
+"""The aggregated posterior of a data set, q(h) = 1/N Σ_n q(h|x_n), at a draw for each image.
+
+It takes N² densities, some thousands at a time. The guide runs once for each image, and where it
+draws a latent from another one, for each image and draw.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    Normal,
+)
+
+from vaezoo.programs.densities import Latents, log_q
+from vaezoo.programs.run import run
+from vaezoo.programs.terms import Terms
+from vaezoo.scopes import unchecked
+
+__all__ = ["log_aggregate", "log_marginals"]
+
+NUMBERS = 2**22  # at a time
+
+
+def log_aggregate(model: Any, batches: list[list[Tensor]], latents: Latents) -> Tensor:
+    """log q(h) of draws h, one for each image: (N,), in nats.
+
+    Args:
+        model: a pair.
+        batches: all images.
+        latents: values by name, (N, *event).
+    """
+    n = sum(len(batch[0]) for batch in batches)
+    total = next(iter(latents.values())).new_full((n,), -math.inf, dtype=torch.float64)
+    for rows, given in _with_one_label(latents):
+        for batch in batches:
+            for part in rows.split(_at_a_time(latents, len(batch[0]))):
+                each = log_q(model.guide, batch, {k: _beside(v, part) for k, v in given.items()})
+                each = each.double().expand(len(part), len(batch[0])).logsumexp(1)
+                total[part] = total[part].logaddexp(each)
+    return total - math.log(n)
+
+
+def _with_one_label(latents: Latents) -> Iterator[tuple[Tensor, Latents]]:
+    """Rows of draws that have a label in common, lest the encoder run for each draw's own."""
+    labels = [name for name, v in latents.items() if not v.is_floating_point()]
+    if not labels:
+        yield torch.arange(len(next(iter(latents.values())))), latents
+    for name in labels[:1]:
+        for label in latents[name].unique():
+            rows = (latents[name] == label).nonzero().flatten()
+            yield rows, {**latents, name: label.reshape(1)}
+
+
+def _beside(values: Tensor, rows: Tensor) -> Tensor:
+    """Values (M, 1, *event) of some rows; those of all are left as they are."""
+    return values if len(values) == 1 else values[rows].unsqueeze(1)
+
+
+def _at_a_time(latents: Latents, images: int) -> int:
+    numbers = sum(v[0].numel() for v in latents.values())
+    return max(1, NUMBERS // (images * numbers))
+
+
+def log_marginals(model: Any, batches: list[list[Tensor]], latents: Latents) -> Tensor | None:
+    """Σ_j log q(h_j) over the numbers of a draw, its label among them: (N,), in nats.
+
+    None where they have no closed form: q(z|x) is no Normal, or there are several latents.
+    """
+    n, name = sum(len(batch[0]) for batch in batches), ""
+    sums: Tensor | None = None
+    for batch in batches:
+        terms = _terms(model, batch)
+        if len(terms.latents) != 1 or not _is_normal(terms.distribution(terms.latents[0])):
+            return None
+        name = terms.latents[0]
+        each = _of_batch(terms, latents[name])
+        sums = each if sums is None else sums.logaddexp(each)
+    assert sums is not None
+    total: Tensor = (sums - math.log(n)).sum(1)
+    for label in latents.keys() - {name}:
+        shares = torch.cat([_terms(model, b).log_qy.flatten(0, 1).exp() for b in batches], 1)
+        total = total + shares.double().mean(1).log()[latents[label]]
+    return total
+
+
+def _terms(model: Any, batch: list[Tensor]) -> Terms:
+    with unchecked():
+        return run(model.model, model.guide, *batch)
+
+
+def _is_normal(distribution: Distribution) -> bool:
+    diagonal = isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
+    return diagonal or isinstance(distribution, MultivariateNormal | LowRankMultivariateNormal)
+
+
+def _of_batch(terms: Terms, z: Tensor) -> Tensor:
+    """log Σ_n q(z_j|x_n) over the images of a batch, at codes z (M, D): (M, D)."""
+    q, log_qy = terms.distribution(terms.latents[0]), terms.log_qy
+    shape = torch.broadcast_shapes(log_qy.shape, q.batch_shape)
+    loc, scale = (t.double().expand(*shape, -1).flatten(0, 1) for t in (q.mean, q.variance.sqrt()))
+    labelled = log_qy.double().expand(shape).flatten(0, 1)[..., None]
+    rows = []
+    for part in z.double().split(max(1, NUMBERS // loc.numel())):
+        each = Normal(loc, scale).log_prob(part[:, None, None]) + labelled
+        rows.append(each.logsumexp((1, 2)))
+    return torch.cat(rows)

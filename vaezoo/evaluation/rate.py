@@ -1,0 +1,136 @@
+"""Rate and distortion, and what the rate is made of.
+
+With q(h) = 1/N Σ_n q(h|x_n), the aggregated posterior of N images,
+
+    rate               E_n KL(q(h|x_n) ‖ p(h))        nats about h that an image costs
+                       = mutual_information + marginal_kl
+    distortion         -E_n E_q log p(x_n|h)          nats that are left to say of the image
+    mutual_information E_n KL(q(h|x_n) ‖ q(h))        how well h tells which image it is of
+    marginal_kl        KL(q(h) ‖ p(h))                how far codes of data are from those drawn
+                       = total_correlation + dimension_kl
+    total_correlation  KL(q(h) ‖ Π_j q(h_j))          how far the numbers of h depend on each other
+    dimension_kl       the rest: Σ_j KL(q(h_j) ‖ p(h_j)) where the prior's numbers are independent
+
+h are all latents, a label that is inferred among them. The mutual information is that of these N
+images, at most log N, however much the codes of more images would tell.
+
+References:
+    Hoffman, Johnson. ELBO surgery: yet another way to carve up the variational evidence lower
+    bound. 2016. NIPS workshop on Advances in Approximate Bayesian Inference.
+    Chen, Li, Grosse, Duvenaud. Isolating Sources of Disentanglement in Variational Autoencoders.
+    2018. arXiv:1802.04942, equation 2.
+    Alemi et al. Fixing a Broken ELBO. 2018. arXiv:1711.00464.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from vaezoo.cpu import tuned
+from vaezoo.data.counts import as_count
+from vaezoo.data.passes import Data
+from vaezoo.estimates import Estimate, Values
+from vaezoo.evaluation.aggregate import log_aggregate, log_marginals
+from vaezoo.evaluation.visiting import batches_of, evaluating
+from vaezoo.programs.densities import draw, log_prior
+from vaezoo.programs.run import run
+from vaezoo.scopes import OwnGenerator
+
+__all__ = ["rate"]
+
+
+def rate(
+    model: nn.Module,
+    data: Data,
+    *,
+    images: int = 2000,
+    seed: int = 0,
+    batch_size: int = 100,
+    progress: bool = True,
+) -> dict[str, Estimate]:
+    """Rate, distortion and the parts of the rate, in nats per image.
+
+    Args:
+        model: a member of the zoo, or any module with programs `model` and `guide`.
+        data: `Images`, binarised once by `seed`, or an iterable of batches.
+        images: N, how many to take, the first of the data; time grows with its square.
+        seed: of binarisation and draws.
+        batch_size: images at a time, where data are `Images`.
+        progress: show a progress bar.
+
+    Returns:
+        Means over the images by the names above; `rate` and `distortion` are as `kl` and `-rec` of
+        `evaluate`, and the sums hold for each image. `total_correlation` and `dimension_kl` are
+        missing where the numbers of q(h) have no density in closed form: with several continuous
+        latents, and where q(z|x) is no Normal. Where p(h) depends on the image, as an ADGM's p(a|x,
+        y, z) does, marginal_kl is E log q(h) / p(h|x), which is no divergence.
+
+    Raises:
+        TypeError: the model is no pair, or data are no iterable.
+        ValueError: fewer images than two.
+
+    Example:
+        >>> from vaezoo import data, models
+        >>> found = rate(models.VAE(), data.digits("test"), images=50, progress=False)
+        >>> parts = found["mutual_information"].mean + found["marginal_kl"].mean
+        >>> round(parts - found["rate"].mean, 6), found["rate"].n
+        (0.0, 50)
+    """
+    images, noise = as_count("images", images), OwnGenerator(seed)
+    data_of = batches_of(model, data, seed=seed, batch_size=batch_size)
+    batches, drawn = [], defaultdict[str, list[Tensor]](list)
+    with tuned(), tqdm(total=images, disable=not progress, unit="image") as bar:
+        for batch in _first(data_of, images):
+            with evaluating(model, noise):
+                for name, each in _looked_at(model, batch):
+                    drawn[name].append(each)
+            batches.append(batch)
+            bar.update(len(batch[0]))
+        if (n := sum(len(batch[0]) for batch in batches)) < 2:
+            raise ValueError(f"the aggregated posterior needs at least 2 images, got {n}")
+        with evaluating(model, noise):
+            return _parts(model, batches, {name: torch.cat(v) for name, v in drawn.items()})
+
+
+def _first(batches: Iterable[list[Tensor]], images: int) -> Iterator[list[Tensor]]:
+    for batch in batches:
+        yield [t[:images] for t in batch]
+        images -= len(batch[0])
+        if images <= 0:
+            return
+
+
+def _looked_at(model: Any, batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """The terms of a batch, and a draw of its latents with their prior's density."""
+    terms = run(model.model, model.guide, *batch)
+    kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)[0]
+    yield "rate", kl.expand(len(batch[0]))
+    yield "distortion", -terms.expect(terms.rec)[0]
+    latents = draw(model.guide, *batch)
+    yield "log p", log_prior(model.model, batch, latents)
+    yield from latents.items()
+
+
+def _parts(
+    model: Any, batches: list[list[Tensor]], drawn: dict[str, Tensor]
+) -> dict[str, Estimate]:
+    """All terms of each image, those of the aggregated posterior at its draw."""
+    values = Values()
+    for batch in batches:
+        values.see(batch[0])
+    rates, distortion, log_p = (drawn.pop(n).double() for n in ("rate", "distortion", "log p"))
+    log_q = log_aggregate(model, batches, drawn)
+    found = {"rate": rates, "distortion": distortion, "mutual_information": rates - log_q + log_p}
+    found["marginal_kl"] = log_q - log_p
+    if (marginals := log_marginals(model, batches, drawn)) is not None:
+        found["total_correlation"] = log_q - marginals
+        found["dimension_kl"] = marginals - log_p
+    for name, each in found.items():
+        values.add(name, each)
+    return values.estimates()
