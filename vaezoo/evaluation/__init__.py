@@ -3,6 +3,7 @@
     bounds      evaluate, accuracy: NELBO and its terms, NIWAE-k, the labels that are guessed right
     evidence    evidence: log p(x) by importance sampling, and whether its weights can be trusted
     rate        rate: rate, distortion, and what the rate is made of
+    units       units: KL and activity of each number of a code, and what has collapsed
 
 All work for any pair of programs, read their data batch by batch, decode a bounded number of images
 at a time, draw from a generator of their own, and leave the model in the mode that it was in.
@@ -13,5 +14,6 @@ from vaezoo.estimates import Estimate
 from vaezoo.evaluation.bounds import accuracy, evaluate
 from vaezoo.evaluation.evidence import evidence
 from vaezoo.evaluation.rate import rate
+from vaezoo.evaluation.units import Units, units
 
-__all__ = ["Data", "Estimate", "accuracy", "evaluate", "evidence", "rate"]
+__all__ = ["Data", "Estimate", "Units", "accuracy", "evaluate", "evidence", "rate", "units"]

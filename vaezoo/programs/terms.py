@@ -181,7 +181,7 @@ class Terms:
         return [n for n in self._latent if n not in self._summed]
 
     def _kl(self, name: str) -> Tensor:
-        if name in self._model and self._closed_form_holds(name):
+        if name in self._model and self.closed_form_holds(name):
             (q, on_q), (p, on_p) = _unmasked(self._guide[name]), _unmasked(self._model[name])
             with contextlib.suppress(NotImplementedError):
                 return self._where_both(name, kl_divergence(q, p), on_q, on_p)
@@ -201,7 +201,8 @@ class Terms:
         log_q = log_prob(self._guide[name])
         return log_q - log_prob(self._model[name]) if name in self._model else log_q
 
-    def _closed_form_holds(self, name: str) -> bool:
+    def closed_form_holds(self, name: str) -> bool:
+        """Whether the closed form of a latent's KL integrates over all that its terms depend on."""
         q, p = _unmasked(self._guide[name])[0], _unmasked(self._model[name])[0]
         # Pyro's KL of a Delta leaves out its log_density, where autoguides put their Jacobian
         if _holds(q, dist.Delta) or _holds(q, MaskedDistribution) or _holds(p, MaskedDistribution):
