@@ -29,7 +29,7 @@ from vaezoo.estimates import Estimate
 from vaezoo.evaluation.pareto import FEWEST, pareto_shape
 from vaezoo.evaluation.visiting import visit
 
-__all__ = ["evidence", "from_weights", "warn_of_tails"]
+__all__ = ["evidence", "from_weights"]
 
 
 def evidence(
@@ -60,7 +60,7 @@ def evidence(
 
     Warns:
         UserWarning: k̂ of some images is above min(1 - 1 / log10 K, 0.7), the threshold of Vehtari
-            et al.: take more particles, or a wider q.
+            et al.: take more particles, a wider q, or `annealed`.
 
     Raises:
         TypeError: the model is no pair, or data are no iterable.
@@ -80,21 +80,23 @@ def evidence(
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         for _, log_w in weighed(draws, batch, particles, at_a_time):
-            yield from from_weights(log_w.double().logsumexp(0))
+            log_w = log_w.double().logsumexp(0)
+            yield from from_weights(log_w)
+            yield "k_hat", pareto_shape(log_w)
 
     found = visit(model, data, look, seed=seed, batch_size=batch_size, progress=progress)
-    warn_of_tails(found["k_hat"], particles)
+    _warn_of_tails(found["k_hat"], particles)
     return found
 
 
 def from_weights(log_w: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """What K log weights (K, N) say of log p(x), of its error and of themselves, each (N,).
+    """log p(x), its Monte Carlo error and the effective sample size by weights (K, N): (N,) each.
 
     Example:
         >>> import torch
         >>> log_w = torch.tensor([3.0, 1.0]).log().repeat(20)[:, None]
         >>> {name: round(value.item(), 3) for name, value in from_weights(log_w)}
-        {'log_px': 0.693, 'mc_error': 0.08, 'ess': 32.0, 'k_hat': -2.361}
+        {'log_px': 0.693, 'mc_error': 0.08, 'ess': 32.0}
     """
     k = len(log_w)
     shares = log_w.softmax(0).square().sum(0)
@@ -102,10 +104,9 @@ def from_weights(log_w: Tensor) -> Iterator[tuple[str, Tensor]]:
     # the relative standard error of the mean weight, which is the absolute one of its logarithm
     yield "mc_error", ((shares - 1 / k).clamp(min=0) * k / (k - 1)).sqrt()
     yield "ess", 1 / shares
-    yield "k_hat", pareto_shape(log_w)
 
 
-def warn_of_tails(k_hat: Estimate, particles: int) -> None:
+def _warn_of_tails(k_hat: Estimate, particles: int) -> None:
     """Say for how many images the weights are too few."""
     limit = min(1 - 1 / math.log10(particles), 0.7)
     assert k_hat.values is not None
@@ -113,6 +114,6 @@ def warn_of_tails(k_hat: Estimate, particles: int) -> None:
         warnings.warn(
             f"{n} of {k_hat.n} images have too few weights to trust: Pareto k_hat is above "
             f"{limit:.2f}, so that log_px may be too low by more than mc_error says; take more "
-            f"particles, got {particles}, or a wider posterior",
+            f"particles, got {particles}, a wider posterior, or vaezoo.evaluation.annealed",
             stacklevel=3,
         )

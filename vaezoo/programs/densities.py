@@ -1,7 +1,7 @@
 """Densities of a pair at latents of one's choice, rather than at those that the guide draws.
 
-Latents are a dict from the names of sites to values (M, 1, *event), M for each image, or
-(N, *event), one for each of N images.
+Latents are a dict from the names of sites to values (K, N, *event), K for each of N images; or one
+for each, (N, *event), or M for all of them, (M, 1, *event).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pyro import poutine
 from torch import Tensor
 
 from vaezoo.programs.pair import Program
-from vaezoo.programs.sites import log_prob, sample_sites
+from vaezoo.programs.sites import Site, is_label, log_prob, sample_sites
 from vaezoo.scopes import unchecked
 
-__all__ = ["draw", "log_prior", "log_q"]
+__all__ = ["draw", "log_joint", "log_marginal_q", "log_prior", "log_q", "simulated"]
 
 Latents = dict[str, Tensor]
 
@@ -58,11 +58,76 @@ def log_prior(model: Program, batch: list[Any], latents: Latents) -> Tensor:
     return _total(model, batch, latents, set(latents))
 
 
+def log_joint(model: Program, batch: list[Any], latents: Latents) -> tuple[Tensor, Tensor]:
+    """log p(h) and log p(x, h) of continuous latents, a label that is not given summed out: (K, N).
+
+    Example:
+        >>> from vaezoo.models import SSVAE
+        >>> ssvae, z = SSVAE(), torch.zeros(5, 7, 64)
+        >>> log_p, log_px = log_joint(ssvae.model, [torch.zeros(7, 1, 28, 28)], {"z": z})
+        >>> log_p.shape, log_px.shape
+        (torch.Size([5, 7]), torch.Size([5, 7]))
+    """
+    with unchecked():
+        sites = _at(poutine.enum(model, first_available_dim=-3), batch, latents)
+        is_prior = {name: name in latents or is_label(site) for name, site in sites.items()}
+        prior = _sum([log_prob(s) for name, s in sites.items() if is_prior[name]])
+        rec = _sum([log_prob(s) for name, s in sites.items() if not is_prior[name]])
+    return _sum_out(prior), _sum_out(prior + rec)
+
+
+def log_marginal_q(guide: Program, batch: list[Any], latents: Latents) -> Tensor:
+    """log q(h|x) of continuous latents, a label that is not given summed out: (K, N).
+
+    Example:
+        >>> from vaezoo.models import SSVAE
+        >>> ssvae, z = SSVAE(), torch.zeros(5, 7, 64)
+        >>> log_marginal_q(ssvae.guide, [torch.zeros(7, 1, 28, 28)], {"z": z}).shape
+        torch.Size([5, 7])
+    """
+    with unchecked():
+        sites = _at(poutine.enum(guide, first_available_dim=-3), batch, latents)
+        return _sum_out(_sum([log_prob(site) for site in sites.values()]))
+
+
+def simulated(model: Program, batch: list[Any]) -> tuple[Latents, list[Any]]:
+    """A draw of all latents and of the images of a batch, and the batch with these images.
+
+    Raises:
+        ValueError: the model observes the images by no site.
+
+    Example:
+        >>> from vaezoo.models import VAE
+        >>> latents, (x,) = simulated(VAE().model, [torch.zeros(7, 1, 28, 28)])
+        >>> latents["z"].shape, x.shape, bool(x.any())
+        (torch.Size([7, 10]), torch.Size([7, 1, 28, 28]), True)
+    """
+    with unchecked():
+        observed = sample_sites(poutine.trace(model).get_trace(*batch))
+        names = [n for n, s in observed.items() if s["is_observed"] and s["value"] is batch[0]]
+        if not names:
+            raise ValueError("the model observes its images by no site: pyro.sample(…, obs=x)")
+        sites = sample_sites(poutine.trace(poutine.uncondition(model)).get_trace(*batch))
+    x = sites[names[0]]["value"]
+    return {n: s["value"] for n, s in sites.items() if n != names[0]}, [x, *batch[1:]]
+
+
 def _total(program: Program, batch: list[Any], latents: Latents, names: set[str] | None) -> Tensor:
     """The sum of the log-densities of some sites, or of all."""
     with unchecked():
-        sites = sample_sites(
-            poutine.trace(poutine.condition(program, data=latents)).get_trace(*batch)
-        )
-        terms = [log_prob(s) for name, s in sites.items() if names is None or name in names]
+        sites = _at(program, batch, latents)
+        return _sum([log_prob(s) for name, s in sites.items() if names is None or name in names])
+
+
+def _at(program: Program, batch: list[Any], latents: Latents) -> dict[str, Site]:
+    trace = poutine.trace(poutine.condition(program, data=latents)).get_trace(*batch)
+    return sample_sites(trace)
+
+
+def _sum(terms: list[Tensor]) -> Tensor:
     return torch.stack(torch.broadcast_tensors(*terms)).sum(0)
+
+
+def _sum_out(terms: Tensor) -> Tensor:
+    """log Σ exp over the labels of terms (L, K, N); those of (K, N) are left as they are."""
+    return terms.logsumexp(0) if terms.dim() > 2 else terms
