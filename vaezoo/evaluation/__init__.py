@@ -3,6 +3,7 @@
     bounds      evaluate, accuracy: NELBO and its terms, NIWAE-k, the labels that are guessed right
     evidence    evidence: log p(x) by importance sampling, and whether its weights can be trusted
     annealing   annealed, sandwiched: log p(x) without a good q, and from both sides
+    gaps        gaps: how far the bound is below log p(x), by amortisation and by the family of q
     rate        rate: rate, distortion, and what the rate is made of
     units       units: KL and activity of each number of a code, and what has collapsed
 
@@ -15,6 +16,7 @@ from vaezoo.estimates import Estimate
 from vaezoo.evaluation.annealing import annealed, sandwiched
 from vaezoo.evaluation.bounds import accuracy, evaluate
 from vaezoo.evaluation.evidence import evidence
+from vaezoo.evaluation.gaps import gaps
 from vaezoo.evaluation.rate import rate
 from vaezoo.evaluation.units import Units, units
 
@@ -26,6 +28,7 @@ __all__ = [
     "annealed",
     "evaluate",
     "evidence",
+    "gaps",
     "rate",
     "sandwiched",
     "units",

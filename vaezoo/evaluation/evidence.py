@@ -29,7 +29,7 @@ from vaezoo.estimates import Estimate
 from vaezoo.evaluation.pareto import FEWEST, pareto_shape
 from vaezoo.evaluation.visiting import visit
 
-__all__ = ["evidence", "from_weights"]
+__all__ = ["evidence", "from_weights", "warn_of_tails"]
 
 
 def evidence(
@@ -85,7 +85,7 @@ def evidence(
             yield "k_hat", pareto_shape(log_w)
 
     found = visit(model, data, look, seed=seed, batch_size=batch_size, progress=progress)
-    _warn_of_tails(found["k_hat"], particles)
+    warn_of_tails(found["k_hat"], particles)
     return found
 
 
@@ -106,7 +106,7 @@ def from_weights(log_w: Tensor) -> Iterator[tuple[str, Tensor]]:
     yield "ess", 1 / shares
 
 
-def _warn_of_tails(k_hat: Estimate, particles: int) -> None:
+def warn_of_tails(k_hat: Estimate, particles: int) -> None:
     """Say for how many images the weights are too few."""
     limit = min(1 - 1 / math.log10(particles), 0.7)
     assert k_hat.values is not None

@@ -11,15 +11,14 @@ from torch import nn
 
 from vaezoo.components import Component
 
-__all__ = ["networks_lowered_to"]
+__all__ = ["networks_lowered_to", "networks_of"]
 
 
 @contextlib.contextmanager
 def networks_lowered_to(model: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
     """Within it the networks of a model run under autocast to `dtype`; None changes nothing.
 
-    A network is an outermost module that is no component and holds none: the `network` of a part,
-    or the modules of a pair of your own. Its outputs come back in its parameters' dtype, so that
+    They are those of `networks_of`. Their outputs come back in their parameters' dtype, so that
     distributions are made from, and densities computed in, that one. A flow's masked networks are
     left out: the map and its Jacobian have to belong to one another.
 
@@ -31,7 +30,7 @@ def networks_lowered_to(model: nn.Module, dtype: torch.dtype | None) -> Iterator
         >>> loc.dtype, torch.equal(loc, loc.bfloat16().float())
         (torch.float32, True)
     """
-    networks = {} if dtype is None else {id(m): m for m in _networks(model)}
+    networks = {} if dtype is None else {id(m): m for m in networks_of(model)}
     try:
         for network in networks.values():
             network.__dict__["forward"] = _lowered(network, dtype)
@@ -41,13 +40,22 @@ def networks_lowered_to(model: nn.Module, dtype: torch.dtype | None) -> Iterator
             network.__dict__.pop("forward", None)
 
 
-def _networks(model: nn.Module) -> Iterator[nn.Module]:
+def networks_of(model: nn.Module) -> Iterator[nn.Module]:
+    """The networks of a model: outermost modules that are no components and hold none.
+
+    They are the `network` of each part, or the modules of a pair of your own.
+
+    Example:
+        >>> from vaezoo.models import VAE
+        >>> len(list(networks_of(VAE())))
+        2
+    """
     programs = [getattr(model, name) for name in getattr(model, "replaced_programs", ())]
     for child in model.children():
         holds = any(isinstance(m, Component) for m in child.modules())
         called = type(child).forward is not nn.Module.forward
         if holds or not called or any(child is p for p in programs):
-            yield from _networks(child)
+            yield from networks_of(child)
         elif "forward" not in vars(child):
             yield child
 

@@ -1,0 +1,93 @@
+"""A guide refined for each image by itself: what its networks put out, and offsets to that.
+
+The offsets are all that is optimised, so that q stays in its family: for each image they take the
+place of what the networks were to say of it, while the posterior's other parameters, such as a
+flow's, stay what they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaezoo.networks.precision import networks_of
+from vaezoo.programs.run import run
+from vaezoo.programs.terms import Terms
+from vaezoo.scopes import unchecked
+
+__all__ = ["Refined"]
+
+
+class Refined:
+    """A pair whose guide's networks are corrected for the images of one batch.
+
+    Args:
+        pair: a model and its guide.
+        batch: what both programs take.
+
+    Raises:
+        ValueError: no network runs in the guide.
+    """
+
+    def __init__(self, pair: Any, batch: list[Tensor]) -> None:
+        self.pair, self.batch = pair, batch
+        self.offsets: list[Tensor] = []
+        self._outputs: list[Tensor] = []
+        with self._seen():
+            pair.guide(*batch)
+        if not self._outputs:
+            raise ValueError(
+                "the guide runs no network whose outputs could be refined for each image: give the "
+                "posterior one, or a module of the pair's"
+            )
+        self.offsets = [torch.zeros_like(out, requires_grad=True) for out in self._outputs]
+
+    def guide(self, *batch: Tensor) -> Any:
+        """The guide, with its networks corrected."""
+        with self._seen():
+            return self.pair.guide(*batch)
+
+    def terms(self) -> Terms:
+        """One draw for each image."""
+        with unchecked():
+            return run(self.pair.model, self.guide, *self.batch)
+
+    def improve(self, steps: int, lr: float) -> None:
+        """Raise the bound of each image by Adam, its rate falling to 0 in a line."""
+        adam = torch.optim.Adam(self.offsets, lr)
+        rates = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, steps)
+        for _ in range(steps):
+            with torch.enable_grad():
+                terms = self.terms()
+                bound = terms.rec - terms.kl + terms.log_py - terms.log_qy
+                loss = -terms.expect(bound).sum()
+            for offset, gradient in zip(
+                self.offsets, torch.autograd.grad(loss, self.offsets), strict=True
+            ):
+                offset.grad = gradient
+            adam.step()
+            rates.step()
+
+    @contextlib.contextmanager
+    def _seen(self) -> Iterator[None]:
+        """Within it every output of a network is noted, and corrected once there are offsets."""
+        self._outputs = []
+        # the model may run the same networks, as a VampPrior does: hooks are there for the guide
+        handles = [n.register_forward_hook(self._corrected) for n in set(networks_of(self.pair))]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _corrected(self, _: nn.Module, __: Any, output: Any) -> Any:
+        if not isinstance(output, Tensor):  # such as the maps of a flow
+            return output
+        self._outputs.append(output)
+        if not self.offsets:
+            return output
+        return output + self.offsets[len(self._outputs) - 1]
