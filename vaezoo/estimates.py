@@ -42,6 +42,15 @@ class Estimate(_Numbers):
     values: Tensor | None = None
     _images: Tensor | None = None
 
+    def of_same_images(self, values: Tensor) -> Estimate:
+        """The mean of other values (n,) of the same images.
+
+        Example:
+            >>> print(Estimate(97.55, 0.24, 2).of_same_images(torch.tensor([1.0, 2.0])))
+            1.50 ± 0.50
+        """
+        return _estimate(values, self._images)
+
     def __str__(self) -> str:
         digits = max(2, 1 - math.floor(math.log10(self.stderr))) if self.stderr else 2
         return f"{self.mean:.{digits}f} ± {self.stderr:.{digits}f}"

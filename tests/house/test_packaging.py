@@ -120,13 +120,10 @@ def test_everything_imported_is_declared(built: Built) -> None:
     wanted = {DISTRIBUTIONS.get(name, name) for name in others}
     declared = built.metadata.get_all("Requires-Dist")
     always = {re.split(r"[\s><=;]", each)[0] for each in declared if "extra ==" not in each}
-    hub = {
-        re.split(r"[\s><=;]", each)[0]
-        for each in declared
-        if 'extra == "hub"' in each or "extra == 'hub'" in each
-    }
-    assert hub
-    assert wanted == always | hub
+    extra = re.compile(r"""extra == ['"](hub|evaluation)['"]""")
+    extras = {re.split(r"[\s><=;]", each)[0] for each in declared if extra.search(each)}
+    assert len(extras) == 2
+    assert wanted == always | extras
     assert "numpy" in always
 
 

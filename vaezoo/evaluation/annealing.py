@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -138,11 +139,7 @@ def sandwiched(
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         for part in _few_images(draws, batch, chains, at_a_time):
-            latents, images = simulated(draws.pair.model, part)
-            path = Path(model, images, settings)
-            sizes = path.tuned()
-            log_w, log_inverse = path.forward(sizes)[0], path.back(sizes, path.packed(latents))
-            lower, upper = _log_mean(log_w), -_log_mean(log_inverse)
+            lower, upper = _both(model, part, settings)
             yield from (("lower", lower), ("upper", upper), ("gap", upper - lower))
 
     return visit(model, data, look, seed=seed, batch_size=batch_size, progress=progress)
@@ -154,6 +151,14 @@ def _few_images(
     labels, outputs = draws.size_of(batch)
     size = max(1, max_decodes // (chains * labels * outputs))
     return map(list, zip(*(t.split(size) for t in batch), strict=True))
+
+
+def _both(model: Any, batch: list[Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
+    """Lower and upper bounds of log p(x) of images drawn in place of a batch: (N,)."""
+    latents, images = simulated(model.model, batch)
+    path = Path(model, images, settings)
+    sizes = path.tuned()
+    return _log_mean(path.forward(sizes)[0]), -_log_mean(path.back(sizes, path.packed(latents)))
 
 
 def _log_mean(log_w: Tensor) -> Tensor:
