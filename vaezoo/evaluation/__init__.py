@@ -8,6 +8,7 @@
     units           units: KL and activity of each number of a code, and what has collapsed
     clustering      clusters: whether the components of a mixture prior are the classes
     classification  calibration: whether classes are right, and whether their probabilities are
+    report          report: all of these in one table, and one JSON
 
 All work for any pair of programs, read their data batch by batch, decode a bounded number of images
 at a time, draw from a generator of their own, and leave the model in the mode that it was in.
@@ -22,6 +23,7 @@ from vaezoo.evaluation.clustering import Clusters, clusters
 from vaezoo.evaluation.evidence import evidence
 from vaezoo.evaluation.gaps import gaps
 from vaezoo.evaluation.rate import rate
+from vaezoo.evaluation.report import Report, report
 from vaezoo.evaluation.units import Units, units
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Clusters",
     "Data",
     "Estimate",
+    "Report",
     "Units",
     "accuracy",
     "annealed",
@@ -38,6 +41,7 @@ __all__ = [
     "evidence",
     "gaps",
     "rate",
+    "report",
     "sandwiched",
     "units",
 ]

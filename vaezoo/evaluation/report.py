@@ -1,0 +1,182 @@
+"""All that can be asked of a model in one call: one table, one JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributions import MixtureSameFamily
+
+from vaezoo.bound import check_pair
+from vaezoo.data import Images
+from vaezoo.data.passes import Data, check_data
+from vaezoo.estimates import Estimate
+from vaezoo.evaluation.bounds import evaluate
+from vaezoo.evaluation.classification import calibration
+from vaezoo.evaluation.clustering import clusters
+from vaezoo.evaluation.evidence import evidence
+from vaezoo.evaluation.rate import rate
+from vaezoo.evaluation.units import Units, units
+from vaezoo.scopes import in_mode, own_generator
+from vaezoo.tables import table
+
+__all__ = ["Report", "report"]
+
+
+@dataclasses.dataclass
+class Report:
+    """What was found, by question.
+
+    Attributes:
+        model: its equations.
+        settings: seed, particles and images that it was made with, and torch's version.
+        numbers: estimates by question and name.
+        units: by latent.
+        notes: warnings that came up, and what was left out.
+    """
+
+    model: str
+    settings: dict[str, Any]
+    numbers: dict[str, dict[str, Estimate]] = dataclasses.field(default_factory=dict)
+    units: dict[str, Units] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def __repr__(self) -> str:
+        rows = self._rows()
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        return "\n".join([self.model, *lines, *self.notes])
+
+    def _repr_html_(self) -> str:
+        rows = [*self._rows(), *(("note", note, "") for note in self.notes)]
+        return table(self.model, ["", "", "mean ± standard error"], rows, texts=2)
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        rows = [
+            (question, name, f"{estimate}")
+            for question, each in self.numbers.items()
+            for name, estimate in each.items()
+        ]
+        return [*rows, *(("units", *repr(u).split(": ", 1)) for u in self.units.values())]  # type: ignore[list-item]
+
+    def json(self) -> str:
+        """The same as JSON: means, standard errors and numbers of images, units, notes.
+
+        Example:
+            >>> print(Report("VAE", {"seed": 0}, {"bounds": {"kl": Estimate(2.0, 0.5, 9)}}).json())
+            {
+              "model": "VAE",
+              "settings": {
+                "seed": 0
+              },
+              "numbers": {
+                "bounds": {
+                  "kl": {
+                    "mean": 2.0,
+                    "stderr": 0.5,
+                    "n": 9
+                  }
+                }
+              },
+              "units": {},
+              "notes": []
+            }
+        """
+        numbers = {
+            question: {name: estimate._asdict() for name, estimate in each.items()}
+            for question, each in self.numbers.items()
+        }
+        each = {
+            name: {
+                "variance": u.variance.tolist(),
+                "kl": None if u.kl is None else u.kl.tolist(),
+                "active": int(u.active.sum()),
+            }
+            for name, u in self.units.items()
+        }
+        record = {"model": self.model, "settings": self.settings, "numbers": numbers}
+        return json.dumps({**record, "units": each, "notes": self.notes}, indent=2)
+
+
+def report(
+    model: nn.Module,
+    data: Data,
+    *,
+    particles: int = 1000,
+    images: int = 2000,
+    seed: int = 0,
+    batch_size: int = 100,
+    progress: bool = True,
+) -> Report:
+    """Bounds, evidence, rate and units of a model, and its classes where it has some.
+
+    Args:
+        model: a member of the zoo, or any module with programs `model` and `guide`.
+        data: `Images`, binarised once by `seed`, or batches that can be iterated over again; with
+            labels, clusters of a mixture prior and calibration are asked for too.
+        particles: of the evidence.
+        images: how many to take for the parts of the rate, whose time grows with their square.
+        seed: of binarisation and draws.
+        batch_size: images at a time, where data are `Images`.
+        progress: show progress bars.
+
+    Raises:
+        TypeError: the model is no pair, or data are no iterable.
+        ValueError: data can be read only once.
+
+    Example:
+        >>> from vaezoo import data, models
+        >>> vae, test = models.VAE(z_dim=2), data.digits("test")[:20]
+        >>> found = report(vae, test, particles=25, progress=False)
+        >>> list(found.numbers), found.numbers["evidence"]["log_px"].n
+        (['bounds', 'evidence', 'rate'], 20)
+    """
+    check_pair(model)
+    check_data(data)
+    if not isinstance(data, Images) and iter(data) is data:
+        raise ValueError("a report reads its data several times: put the batches in a list")
+    options: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "progress": progress}
+    settings = {"particles": particles, "images": images, "seed": seed, "torch": torch.__version__}
+    found = Report(repr(model), settings)
+    with _noted(found):
+        found.numbers["bounds"] = evaluate(model, data, particles=1, **options)
+        found.numbers["evidence"] = evidence(model, data, particles, **options)
+        found.numbers["rate"] = rate(model, data, images=images, **options)
+        found.units = units(model, data, **options)
+        for question, ask in _of_labels(model, data):
+            found.numbers[question] = ask(model, data, **options).estimates
+    return found
+
+
+@contextlib.contextmanager
+def _noted(found: Report) -> Iterator[None]:
+    """Within it warnings become notes."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        yield
+    found.notes += [str(each.message) for each in seen]
+
+
+def _of_labels(model: Any, data: Data) -> Iterator[tuple[str, Callable[..., Any]]]:
+    if not _has_labels(data):
+        return
+    if hasattr(model, "prior") and hasattr(model, "encode"):
+        with in_mode(model, False), own_generator(), torch.no_grad():
+            if isinstance(model.prior(), MixtureSameFamily):
+                yield "clusters", clusters
+    if hasattr(model, "classify"):
+        yield "classes", calibration
+
+
+def _has_labels(data: Any) -> bool:
+    if isinstance(data, Images):
+        return data.labels is not None
+    with own_generator():
+        batch = next(iter(data), None)
+    return isinstance(batch, tuple | list) and len(batch) == 2
