@@ -39,7 +39,7 @@ napoleon_use_ivar = True
 suppress_warnings = ["ref.python"]  # two classes of one name, such as priors.Flow, posteriors.Flow
 
 SECTIONS = re.compile(
-    r"(Args|Arguments|Attributes|Example|Examples|Raises|References|Returns|Yields):$"
+    r"(Args|Arguments|Attributes|Example|Examples|Raises|References|Returns|Warns|Yields):$"
 )
 
 
