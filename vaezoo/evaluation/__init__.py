@@ -8,6 +8,7 @@
     units           units: KL and activity of each number of a code, and what has collapsed
     clustering      clusters: whether the components of a mixture prior are the classes
     classification  calibration: whether classes are right, and whether their probabilities are
+    disentanglement disentanglement: whether known factors have numbers of the code to themselves
     report          report: all of these in one table, and one JSON
 
 All work for any pair of programs, read their data batch by batch, decode a bounded number of images
@@ -20,6 +21,7 @@ from vaezoo.evaluation.annealing import annealed, sandwiched
 from vaezoo.evaluation.bounds import accuracy, evaluate
 from vaezoo.evaluation.classification import Calibration, calibration
 from vaezoo.evaluation.clustering import Clusters, clusters
+from vaezoo.evaluation.disentanglement import Disentanglement, disentanglement
 from vaezoo.evaluation.evidence import evidence
 from vaezoo.evaluation.gaps import gaps
 from vaezoo.evaluation.rate import rate
@@ -30,6 +32,7 @@ __all__ = [
     "Calibration",
     "Clusters",
     "Data",
+    "Disentanglement",
     "Estimate",
     "Report",
     "Units",
@@ -37,6 +40,7 @@ __all__ = [
     "annealed",
     "calibration",
     "clusters",
+    "disentanglement",
     "evaluate",
     "evidence",
     "gaps",
