@@ -10,10 +10,11 @@
     classification  calibration: whether classes are right, and whether their probabilities are
     disentanglement disentanglement: whether known factors have numbers of the code to themselves
     sample_quality  sample_quality: whether pictures look like data, and show what they should
-    report          report: all of these in one table, and one JSON
+    report          report: bounds, evidence, rate, units and classes, in one table and one JSON
 
-All work for any pair of programs, read their data batch by batch, decode a bounded number of images
-at a time, draw from a generator of their own, and leave the model in the mode that it was in.
+Those down to units work for any pair of programs, the others for members. They read data batch by
+batch, decode a bounded number of images at a time, draw from generators of their own, and leave the
+model in the mode that it was in; `rate` keeps the images that it takes.
 """
 
 from vaezoo.estimates import Estimate
