@@ -14,7 +14,11 @@ _TEXT = f"text-align: left; {_CELL}: nowrap"
 _NUMBER = f"text-align: right; font-variant-numeric: tabular-nums; {_CELL}: nowrap"
 _CODE = f"text-align: left; vertical-align: top; font-family: monospace; {_CELL}: pre"
 # of what is no number of nats
-_UNITS = {"accuracy": "share of images", "ess": "draws", "k_hat": "no unit"}
+_UNITS = {
+    **dict.fromkeys(("accuracy", "judge", "consistency"), "share of images"),
+    **dict.fromkeys(("k_hat", "frechet", "floor"), "no unit"),
+    "ess": "draws",
+}
 _CAPTION = f"caption-side: top; color: inherit; {_TEXT}"
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from vaezoo import (
     contract,
     crosscheck,
     evaluate,
+    evaluation,
     fit,
     load,
     plots,
@@ -88,13 +90,27 @@ def vamp() -> LatentVariableModel:
     return model(prior=priors.VampPrior(X_SHAPE, Z_DIM, k=4))
 
 
+def gaps(found: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # weights are too few to trust
+        evaluation.gaps(found, [x], steps=1, particles=25, **QUIET)
+
+
 x, y = fixed(12), labels(12)
 QUIET: dict[str, Any] = {"progress": False}
+SHORT: dict[str, Any] = {"chains": 2, "temperatures": 2, "steps": 1, **QUIET}
 Case = tuple[Callable[[], LatentVariableModel], Callable[[Any], Any]]
 # those that run in evaluation mode: a model, and a call of it
 EVALUATING: dict[str, Case] = {
     "evaluate": (model, lambda m: evaluate(m, [x], particles=2, **QUIET)),
     "accuracy": (lambda: model("SSVAE"), lambda m: accuracy(m, [(x, y)])),
+    "report": (model, lambda m: evaluation.report(m, [x], particles=25, **QUIET)),
+    "annealed": (model, lambda m: evaluation.annealed(m, [x], **SHORT)),
+    "sandwiched": (model, lambda m: evaluation.sandwiched(m, [x], **SHORT)),
+    "gaps": (model, lambda m: gaps(m)),
+    "clusters": (mixed, lambda m: evaluation.clusters(m, [(x, y)], **QUIET)),
+    "calibration": (lambda: model("SSVAE"), lambda m: evaluation.calibration(m, [(x, y)], **QUIET)),
+    "disentanglement": (model, lambda m: evaluation.disentanglement(m, [x], {"y": y}, **QUIET)),
     "classify": (lambda: model("SSVAE"), lambda m: m.classify(x)),
     "classify of M1M2": (m1m2, lambda m: m.classify(x)),
     "classify of ADGM": (adgm, lambda m: m.classify(x)),
@@ -226,7 +242,8 @@ def _states() -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     "name",
     [
-        *("evaluate", "accuracy", "crosscheck", "plots.reconstructions", "plots.latent_scatter"),
+        *("evaluate", "accuracy", "report", "annealed", "sandwiched", "gaps", "crosscheck"),
+        *("plots.reconstructions", "plots.latent_scatter"),
         *("traverse", "score", "a mean-field check", "assignment", "contract"),
     ],
 )

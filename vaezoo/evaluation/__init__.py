@@ -9,13 +9,14 @@
     clustering      clusters: whether the components of a mixture prior are the classes
     classification  calibration: whether classes are right, and whether their probabilities are
     disentanglement disentanglement: whether known factors have numbers of the code to themselves
-    report          report: all of these in one table, and one JSON
+    sample_quality  sample_quality: whether pictures look like data, and show what they should
+    report          report: bounds, evidence, rate, units and classes, in one table and one JSON
 
-All work for any pair of programs, read their data batch by batch, decode a bounded number of images
-at a time, draw from a generator of their own, and leave the model in the mode that it was in.
+Those down to units work for any pair of programs, the others for members. They read data batch by
+batch, decode a bounded number of images at a time, draw from generators of their own, and leave the
+model in the mode that it was in; `rate` keeps the images that it takes.
 """
 
-from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.annealing import annealed, sandwiched
 from vaezoo.evaluation.bounds import accuracy, evaluate
@@ -26,12 +27,12 @@ from vaezoo.evaluation.evidence import evidence
 from vaezoo.evaluation.gaps import gaps
 from vaezoo.evaluation.rate import rate
 from vaezoo.evaluation.report import Report, report
+from vaezoo.evaluation.sample_quality import frechet, sample_quality
 from vaezoo.evaluation.units import Units, units
 
 __all__ = [
     "Calibration",
     "Clusters",
-    "Data",
     "Disentanglement",
     "Estimate",
     "Report",
@@ -43,9 +44,11 @@ __all__ = [
     "disentanglement",
     "evaluate",
     "evidence",
+    "frechet",
     "gaps",
     "rate",
     "report",
+    "sample_quality",
     "sandwiched",
     "units",
 ]

@@ -1,4 +1,4 @@
-"""All that can be asked of a model in one call: one table, one JSON."""
+"""What is asked most often of a model, in one call: one table, one JSON."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
+from vaezoo.training.together import together
 
 __all__ = ["batches_of", "evaluating", "visit"]
 
@@ -46,17 +47,19 @@ def visit(
         progress: show a progress bar.
         wanted: tensors of a batch that `look` takes; by default those that the programs require.
     """
-    batches = batches_of(model, data, seed=seed, batch_size=batch_size, wanted=wanted)
-    noise, values = OwnGenerator(seed), Values()
-    bar = tqdm(total=length_of(data, batch_size), disable=not progress, unit="batch")
-    with tuned(), bar:
-        for batch in batches:
-            with evaluating(model, noise):
-                values.see(batch[0])
-                for name, each in look(batch):
-                    values.add(name, each)
-            bar.update()
-    return values.estimates()
+    with together() as here, tuned():
+        batches = batches_of(model, data, seed=seed, batch_size=batch_size, wanted=wanted)
+        noise, values = OwnGenerator(here.seed(seed)), Values()
+        total, quiet = length_of(data, batch_size), not progress or here.world.rank > 0
+        like = next(model.parameters(), None)
+        with tqdm(total=total, disable=quiet, unit="batch") as bar:
+            for batch in here.parts(batches, like, seed, values):
+                with evaluating(model, noise):
+                    values.see(batch[0])
+                    for name, each in look(batch):
+                        values.add(name, each)
+                bar.update()
+        return here.values(values).estimates()
 
 
 def batches_of(
