@@ -7,7 +7,7 @@ COMPAT ?= .compat
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test compat exact notebooks lint types quality speed clean
+.PHONY: demo test compat exact notebooks docs lint types quality speed clean
 
 demo: $(STAMP)  ## train the semi-supervised VAE on the built-in digits, about three minutes
 	$(BIN)/python examples/ssvae_mnist.py --data digits --steps 3000
@@ -31,6 +31,11 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+docs: $(STAMP)  ## the site, in build/site
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/site
+	@echo build/site/index.html
 
 quality: $(STAMP)  ## every result in docs/quality.md, several hours on two cores
 	for task in vae gmvae iwae weights vamp flow full lowrank iaf ssvae-0 ssvae-1 ssvae-2 \

@@ -7,8 +7,8 @@
 
 Tasks: vae, gmvae, iwae (m = 10); ssvae-0, -1, -2 (draws of the 100 labels) and classifier-0, -1, -2
 (the SSVAE's classifier alone, on the same labels); moved-0, -1, -2 (an SSVAE with a convolutional
-classifier, the labelled images moved about at random, see `moved`); fsvae on colour digits, svhn
-for the FSVAE on real crops. The VAE with another prior: weights (a mixture with learned weights),
+classifier, and labelled images that are `data.Moved`); fsvae on colour digits, svhn for the FSVAE
+on real crops. The VAE with another prior: weights (a mixture with learned weights),
 vamp (500 pseudo-inputs that start as training images), flow; with another posterior: full, lowrank,
 iaf. The recipe itself is in `recipe`. Set VAEZOO_DATA to a folder with MNIST/raw.
 """

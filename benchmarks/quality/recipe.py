@@ -16,7 +16,6 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.quality.moved import Moved
 from vaezoo import data, likelihoods, models, networks, objectives, posteriors, priors
 from vaezoo.data.downloads import data_root
 
@@ -50,8 +49,9 @@ def setup(task: str) -> tuple[models.LatentVariableModel, Any, objectives.Object
     if isinstance(model.prior, priors.VampPrior):
         model.prior.start_from(images[:500].tensors()[0])
     if kind == "moved":
-        moved = Moved(images, data.mnist("train", binarisation="none"), int(task.split("-")[1]))
-        return model, moved, objectives.SemiSupervised(alpha=10.0)
+        moved = data.Moved(images.labelled(100, seed=int(task.split("-")[1])))
+        batches = data.semi_supervised(images, moved, batch_size=100, labelled_batch_size=50)
+        return model, batches, objectives.SemiSupervised(alpha=10.0)
     if kind not in ("ssvae", "classifier"):
         return model, images, model.objective()
     labelled = images.labelled(100, seed=int(task.split("-")[1]))

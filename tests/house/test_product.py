@@ -1,6 +1,6 @@
 """The product: every prior × posterior × likelihood × objective on every member trains.
 
-Each combination makes three steps of Adam on a small model with weights of its own: every loss is
+Each combination makes two steps of Adam on a small model with weights of its own: every loss is
 finite, and every parameter has had a gradient and moved. GMVAE and IWAE have the VAE's pair and are
 its combinations with a mixture and with importance weights. Pyro's own objectives, and
 convolutional networks, are in test_pyro_adapter.py.
@@ -42,7 +42,7 @@ from zoo import (
 from vaezoo import Bound
 from vaezoo.objectives import ELBO, IWELBO, Renyi, SemiSupervised, WarmUp
 
-STEPS = 3
+STEPS = 2
 OBJECTIVES: dict[str, Callable[[], Any]] = {
     "elbo": lambda: ELBO(particles=2),
     "warm-up": lambda: ELBO(WarmUp(4, start=0.5)),
@@ -89,7 +89,7 @@ def batch_of(member: str, objective: str) -> tuple[Tensor, ...]:
 
 
 def train(bound: Bound, batch: tuple[Tensor, ...]) -> None:
-    """Three steps; every loss finite, every parameter reached and moved."""
+    """Two steps; every loss finite, every parameter reached and moved."""
     given = len(batch) == 2 and hasattr(bound.model, "classifier")
     parameters = {n: p for n, p in bound.named_parameters() if not (given and ".classifier." in n)}
     before = {n: p.detach().clone() for n, p in parameters.items()}

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 KS = (1, 10, 100, 1000)
 README = (ROOT / "README.md").read_text()
 DOCS = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+INDEX = DOCS.pop("index")  # of the site
 TEXTS = {"README.md": README, **{f"docs/{name}.md": text for name, text in DOCS.items()}}
 TEXTS |= {name: (ROOT / name).read_text() for name in ("CHANGELOG.md", "CONTRIBUTING.md")}
 
@@ -106,6 +107,10 @@ def test_links_lead_somewhere(name: str) -> None:
 
 def test_every_text_is_linked_from_the_readme() -> None:
     assert {f"docs/{name}.md" for name in DOCS} <= set(re.findall(r"\]\(([^)]*)\)", README))
+
+
+def test_every_text_is_in_the_site() -> None:
+    assert DOCS.keys() <= set(re.findall(r"^\w+$", INDEX, re.MULTILINE))
 
 
 def check_commands(code: str, where: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import os
 import random
@@ -21,7 +23,7 @@ from pyro.distributions import is_validation_enabled
 from zoo import X_SHAPE, member
 
 import vaezoo
-from vaezoo import Bound, cpu, data
+from vaezoo import Bound, Step, contract, cpu, data, diagnostics, training
 from vaezoo.data.idx import read_idx
 from vaezoo.data.svhn import read_svhn
 
@@ -62,6 +64,10 @@ def generators() -> tuple[Any, ...]:
 X, Y = torch.zeros(6, *X_SHAPE), torch.arange(6) % 3
 
 
+made = functools.cache(member)  # which draws weights
+
+
+@functools.cache
 def broken(name: str = "VAE") -> Any:
     """A member whose decoder fails."""
 
@@ -91,6 +97,57 @@ CALLS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any], bool]] = {
         True,
     ),
     "Bound": (lambda p: Bound(member("VAE"))(X), lambda p: Bound(broken())(X), True),
+    "Step": (lambda p: stepped(made("VAE")), lambda p: stepped(broken()), True),
+    "steps, broken off": (
+        lambda p: next(iter(training.steps(made("VAE"), [X], steps=3))),
+        lambda p: next(iter(training.steps(broken(), [X], steps=3))),
+        True,
+    ),
+    "evaluate": (
+        lambda p: vaezoo.evaluate(made("SSVAE"), data_of(), particles=(1, 2), progress=False),
+        lambda p: vaezoo.evaluate(broken("SSVAE"), data_of(), particles=(1, 2), progress=False),
+        False,
+    ),
+    "accuracy": (
+        lambda p: vaezoo.accuracy(made("SSVAE"), data_of()),
+        lambda p: vaezoo.accuracy(made("SSVAE"), [(X, Y + 100)]),
+        False,
+    ),
+    "save, load": (
+        lambda p: vaezoo.load(vaezoo.save(made("GMVAE"), p / "a.safetensors")),
+        lambda p: vaezoo.load((p / "b").write_bytes(b"\1" * 99) and p / "b"),
+        False,
+    ),
+    "save, load into": (
+        lambda p: vaezoo.load(vaezoo.save(made("VAE"), p / "a.safetensors"), made("VAE")),
+        lambda p: vaezoo.load(vaezoo.save(made("VAE"), p / "a.safetensors"), made("SSVAE")),
+        True,
+    ),
+    "crosscheck": (
+        lambda p: vaezoo.crosscheck(made("VAE"), X, particles=2, repeats=20),
+        lambda p: vaezoo.crosscheck(broken(), X, particles=2, repeats=20),
+        False,
+    ),
+    "diagnostics": (
+        lambda p: diagnostics.mixture_diagnostics(made("GMVAE"), X),
+        lambda p: diagnostics.mixture_diagnostics(made("VAE"), X),
+        False,
+    ),
+    "contract": (
+        lambda p: contract.check_prior(made("VAE").prior),
+        lambda p: contract.check_prior(torch.nn.Identity()),
+        False,
+    ),
+    "start_from": (
+        lambda p: made("GMVAE").prior.start_from(torch.arange(60.0).view(20, 3)),
+        lambda p: made("GMVAE").prior.start_from(X),
+        False,
+    ),
+    "swap": (
+        lambda p: setattr(made("VAE"), "prior", made("VAE").prior),
+        lambda p: setattr(made("VAE"), "prior", 3),
+        False,
+    ),
     "sample": (lambda p: member("VAE").sample(3), lambda p: broken().sample(3), True),
     "digits": (lambda p: data.digits("test"), lambda p: data.digits("no"), False),
     "colour_digits": (
@@ -108,6 +165,16 @@ CALLS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any], bool]] = {
 }
 
 
+def data_of() -> list[tuple[torch.Tensor, ...]]:
+    return [(X, Y)]
+
+
+def stepped(model: Any) -> None:
+    step = vaezoo.Step(Bound(model), torch.optim.Adam(model.parameters()))
+    for _ in range(2):
+        step(X)
+
+
 def within(block: Any, fails: bool = False) -> None:
     with block:
         if fails:
@@ -119,7 +186,8 @@ def within(block: Any, fails: bool = False) -> None:
 def test_calls_leave_the_process_as_it_was(name: str, fails: bool, tmp_path: Path) -> None:
     """All settings, and the generators where nothing is drawn or where the call has its own."""
     call, failing, draws = CALLS[name]
-    call(tmp_path)  # what is made once, such as imports of a compiler
+    with contextlib.suppress(Exception):  # what is made once, such as models
+        (failing if fails else call)(tmp_path)
     before, drawn = settings(), generators()
     if fails:
         with pytest.raises(Exception):  # noqa: B017, PT011
@@ -131,6 +199,29 @@ def test_calls_leave_the_process_as_it_was(name: str, fails: bool, tmp_path: Pat
         name: (before[name], after[name]) for name in before if before[name] != after[name]
     } == {}
     assert draws or generators() == drawn
+
+
+def test_two_models_never_touch_each_other() -> None:
+    """Steps in turns, by seeds of their own, are bitwise the steps of each alone."""
+
+    def trained(*names: str) -> list[torch.Tensor]:
+        models = []
+        for name in names:
+            torch.manual_seed(0)
+            models.append(member(name))
+        steps = [
+            Step(Bound(m, vaezoo.ELBO()), torch.optim.Adam(m.parameters(), lr=0.01)) for m in models
+        ]
+        for i in range(5):
+            for step, name in zip(steps, names, strict=True):
+                torch.manual_seed(i)
+                step(*((X, Y) if name == "SSVAE" else (X,)))
+                pyro.sample("elsewhere", pyro.distributions.Normal(0.0, 1.0))
+        return [torch.cat([p.detach().flatten() for p in m.parameters()]) for m in models]
+
+    alone = [*trained("VAE"), *trained("SSVAE"), *trained("VAE")]
+    assert all(map(torch.equal, alone, trained("VAE", "SSVAE", "VAE")))
+    assert alone[0].equal(alone[2])
 
 
 def test_importing_changes_nothing() -> None:

@@ -13,5 +13,5 @@ What fails on the way is a warning, and the bound runs eagerly. Who imports whom
 
     cache → trials, compiled_step;  compiled_step → guards, adam, inductor (late: slow to import)
     trials, guards → tracing, state;  tracing → reads → writes;  state → places
-    adam → tracing;  inductor → noise, passes → onednn
+    adam → tracing;  inductor → noise, one_file, passes → onednn
 """

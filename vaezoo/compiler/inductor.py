@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from vaezoo.compiler import onednn, passes
 from vaezoo.compiler.noise import NoiseInOrder
+from vaezoo.compiler.one_file import several_kernels_in_a_file
 from vaezoo.compiler.tracing import Backend
 
 __all__ = ["Rewrites", "compile_graph"]
@@ -69,10 +70,14 @@ def compile_graph(
     with warnings.catch_warnings():
         # of no concern to users: torch's compiler uses what torch deprecates
         warnings.simplefilter("ignore", DeprecationWarning)
-        compile_ = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
+        compile_: Any = (
+            torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
+        )
         with torch._inductor.config.patch(_settings(torch._inductor.config)), _shapes():
-            static = {"ignore_shape_env": True} if backend == "inductor" else {}
-            return compile_(graph, inputs, **static)
+            if backend != "inductor":
+                return compile_(graph, inputs)
+            with several_kernels_in_a_file():
+                return compile_(graph, inputs, ignore_shape_env=True)
 
 
 def _part_multiples(graph: GraphModule) -> None:

@@ -9,6 +9,7 @@ name                  what                                        needs
 `fashion_mnist`       60,000 + 10,000 articles of clothing        a download
 `svhn`                73,257 + 26,032 house numbers in colour     a download
 `Images`              your own uint8 tensor or NumPy array        nothing
+`Moved`               images turned and shifted at random         one of the above
 `Stream`              files of images larger than memory          `write_shards`
 `semi_supervised`     unlabelled and labelled batches, side by    two of the above
                       side
@@ -35,6 +36,7 @@ from vaezoo.data.colour_digits import ColourDigits, colour_digits
 from vaezoo.data.digits import digits
 from vaezoo.data.images import Images
 from vaezoo.data.mnist import fashion_mnist, mnist
+from vaezoo.data.moved import Moved
 from vaezoo.data.semi_supervised import SemiSupervisedBatches, semi_supervised
 from vaezoo.data.stream import Stream
 from vaezoo.data.svhn import svhn
@@ -43,6 +45,7 @@ from vaezoo.data.writing import write_shards
 __all__ = [
     "ColourDigits",
     "Images",
+    "Moved",
     "SemiSupervisedBatches",
     "Stream",
     "colour_digits",

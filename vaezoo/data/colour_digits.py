@@ -40,18 +40,18 @@ class ColourDigits(Images):
 
     `factors` holds one tensor per factor, its first axis the scenes. Indexing keeps them aligned.
 
-    =============  ==========  =========================================================
-    factor         shape       meaning
-    =============  ==========  =========================================================
-    ``source``     int64 (N,)  index of the digit in `digits(split)`
-    ``foreground`` (N, 3)      colour of the ink, in [0, 1]
-    ``background`` (N, 3)      colour of the paper, in [0, 1]
-    ``shift``      (N, 2)      pixels to the right and downwards
-    ``scale``      (N,)        size of the digit, 1 as in MNIST
-    ``shear``      (N,)        slant to the left, pixels per pixel
-    ``texture``    (N,)        strength of the uneven light
-    ``neighbours`` bool (N, 2) whether there is a digit to the left, to the right
-    =============  ==========  =========================================================
+    ==============  ===========  =========================================================
+    factor          shape        meaning
+    ==============  ===========  =========================================================
+    ``source``      int64 (N,)   index of the digit in `digits(split)`
+    ``foreground``  (N, 3)       colour of the ink, in [0, 1]
+    ``background``  (N, 3)       colour of the paper, in [0, 1]
+    ``shift``       (N, 2)       pixels to the right and downwards
+    ``scale``       (N,)         size of the digit, 1 as in MNIST
+    ``shear``       (N,)         slant to the left, pixels per pixel
+    ``texture``     (N,)         strength of the uneven light
+    ``neighbours``  bool (N, 2)  whether there is a digit to the left, to the right
+    ==============  ===========  =========================================================
 
     Example:
         >>> images = colour_digits("test", n=50)

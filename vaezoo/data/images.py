@@ -225,12 +225,14 @@ class Images(Dataset[tuple[Tensor, ...]]):
         return images
 
     def _tensors(self, index: slice | Tensor, generator: Generator | None) -> tuple[Tensor, ...]:
-        if isinstance(index, Tensor):  # several times as fast as by brackets
-            pixels = self.pixels.index_select(0, index)
-        else:
-            pixels = self.pixels[index]
-        x = scaled(pixels, self.binarisation, generator)
+        x = scaled(self._pixels_of(index, generator), self.binarisation, generator)
         return (x,) if self.labels is None else (x, self.labels[index])
+
+    def _pixels_of(self, index: slice | Tensor, generator: Generator | None) -> Tensor:
+        """Grey levels of some images; a subclass may draw how it changes them."""
+        if isinstance(index, Tensor):  # several times as fast as by brackets
+            return self.pixels.index_select(0, index)
+        return self.pixels[index]
 
 
 def _classes(labels: Any, pixels: Tensor) -> Tensor:

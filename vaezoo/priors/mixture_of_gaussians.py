@@ -12,6 +12,7 @@ from vaezoo import arguments
 from vaezoo.distributions import NormalMixture
 from vaezoo.networks import positive
 from vaezoo.priors.base import Prior
+from vaezoo.priors.k_means import k_means
 
 __all__ = ["MixtureOfGaussians"]
 
@@ -47,6 +48,43 @@ class MixtureOfGaussians(Prior):
         else:
             self.register_buffer("logits", torch.zeros(k), persistent=False)
 
+    def start_from(self, codes: Tensor, *, seed: int = 0) -> MixtureOfGaussians:
+        """Set the components to k clusters of codes (N, z_dim), as `encode` gives them.
+
+        Components that start at the origin, as by default, end in few places: of ten, nine stay
+        together. The clusters are k-means'; a component gets the mean and the variances of
+        its cluster, these as if one more code lay at the average over clusters, and, where weights
+        are learned, the cluster's share.
+
+            vae.prior = priors.MixtureOfGaussians(10, k=10).start_from(vae.encode(x))
+
+        Raises:
+            ValueError: codes have another shape, are not finite, or fewer than k of them differ.
+
+        Example:
+            >>> prior = MixtureOfGaussians(1, k=2, learn_weights=True)
+            >>> codes = torch.tensor([[-2.0], [2.0], [2.5], [1.5]])
+            >>> mixture = prior.start_from(codes)()
+            >>> sorted(mixture.component_distribution.mean.flatten().tolist())
+            [-2.0, 2.0]
+        """
+        if codes.dim() != 2 or codes.shape[1] != self.z_dim:
+            raise ValueError(f"codes must be (N, {self.z_dim}), got {tuple(codes.shape)}")
+        if not codes.isfinite().all():
+            raise ValueError("codes must be finite, got NaN or infinity among them")
+        with torch.no_grad():
+            codes = codes.detach().to(self.loc)
+            clusters = k_means(codes, self.k, seed=seed)
+            sizes = clusters.bincount(minlength=self.k).unsqueeze(1).to(codes)
+            self.loc.copy_(_sums(codes, clusters, self.k) / sizes)
+            scatter = _sums((codes - self.loc[clusters]).square(), clusters, self.k)
+            average = scatter.sum(0) / len(codes) + 1e-4 * codes.var(0, correction=0)
+            variance = (scatter + average) / (sizes + 1)
+            self.raw_scale.copy_(variance.clamp(min=1e-6).expm1().log())
+            if self.learn_weights:
+                self.logits.copy_((sizes.flatten() / len(codes)).log())
+        return self
+
     def forward(self) -> dist.TorchDistribution:
         """Return the mixture, a `MixtureSameFamily`."""
         components = dist.Normal(self.loc, positive(self.raw_scale)).to_event(1)
@@ -54,3 +92,7 @@ class MixtureOfGaussians(Prior):
 
     def __repr__(self) -> str:
         return f"MixtureOfGaussians({self.z_dim}, k={self.k})"
+
+
+def _sums(values: Tensor, clusters: Tensor, k: int) -> Tensor:
+    return values.new_zeros(k, values.shape[1]).index_add_(0, clusters, values)

@@ -28,6 +28,7 @@ from vaezoo.training.checkpointing import Checkpoints
 from vaezoo.training.errors import NonFiniteLoss, ResumeError, TrainingWarning
 from vaezoo.training.logs import Log
 from vaezoo.training.loop import fit
+from vaezoo.training.rates import one_cycle
 from vaezoo.training.stepping import steps
 from vaezoo.training.stopping import EarlyStopping, KeepBest
 
@@ -40,5 +41,6 @@ __all__ = [
     "ResumeError",
     "TrainingWarning",
     "fit",
+    "one_cycle",
     "steps",
 ]

@@ -185,7 +185,7 @@ class Guard:
                 f"{dead} of the {k} components of p({name}) are dead: no code is near them. "
                 "Causes: components that began far from the codes, a rate too high, or more of "
                 "them than there are groups. Cures: fewer components, k=…, "
-                "VampPrior.start_from(images), a lower lr; see diagnostics.mixture_diagnostics",
+                "start_from(…) of the prior, a lower lr; see diagnostics.mixture_diagnostics",
             )
 
     def _look_at_scales(

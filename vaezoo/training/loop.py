@@ -76,7 +76,8 @@ def fit(
         batch_size: images per batch, where `data` or `validation` is `Images`.
         drop_last: leave out a last batch of `Images` that is smaller: a batch norm cannot train
             on a single image.
-        lr: learning rate of Adam, 1e-3 by default; a number, or a function of the step, from 0.
+        lr: learning rate of Adam, 1e-3 by default; a number, or a function of the step, from 0,
+            such as `vaezoo.training.one_cycle`.
         optimizer: one over `model.parameters()`, made after the last swap of a part; or a class of
             `torch.optim`, which is given `lr`, or a function of the parameters that returns one.
         scheduler: of that optimizer, or a function of the optimizer that returns one. It is

@@ -20,6 +20,7 @@ from vaezoo.models.checkpoints.differences import difference
 from vaezoo.models.checkpoints.errors import CheckpointError, blamed_on
 from vaezoo.models.checkpoints.saving import FORMAT, location
 from vaezoo.models.checkpoints.sharing import SCHEME, fetched_from_hub
+from vaezoo.scopes import own_generator
 
 __all__ = ["load"]
 
@@ -114,7 +115,8 @@ def _built(header: dict[str, str], weights: dict[str, Any]) -> nn.Module:
     description = _parsed(header, "model")
     elements = sum(math.prod(w.get_shape()) for w in weights.values())
     try:
-        model = build(description, elements=elements, tensors=len(weights))
+        with own_generator(None):  # what a model draws to begin with is not wanted
+            model = build(description, elements=elements, tensors=len(weights))
     except CheckpointError:
         raise
     except Exception as error:

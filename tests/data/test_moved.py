@@ -1,0 +1,115 @@
+"""`Moved`: what is moved where, by exact pictures; what stays; bad input."""
+
+import math
+
+import pytest
+import torch
+
+from vaezoo.data import Images, Moved, digits, semi_supervised
+
+STILL = {"degrees": 0, "shear": 0, "scale": 0, "shift": 0}
+
+
+def picture(height=9, width=9, at=((4, 4),), n=1):
+    pixels = torch.zeros(n, 1, height, width, dtype=torch.uint8)
+    for row, column in at:
+        pixels[..., row, column] = 255
+    return Images(pixels, binarisation="none")
+
+
+def fixed(monkeypatch, *draws):
+    """Let the five draws (turn, shear, scale, right, down), in [-1, 1], be these."""
+    values = (torch.tensor(draws).unsqueeze(1) + 1) / 2
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: values)
+
+
+def lit(images):
+    return [tuple(place) for place in (images.tensors()[0][0, 0] > 0.5).nonzero().tolist()]
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 9), (9, 15)])
+def test_a_shift_is_in_pixels(monkeypatch, height, width):
+    fixed(monkeypatch, 0.0, 0.0, 0.0, 1.0, -0.5)
+    moved = Moved(picture(height, width), **STILL | {"shift": 2})
+    assert lit(moved) == [(5, 2)]
+
+
+@pytest.mark.parametrize(("height", "width", "middle"), [(9, 9, 4), (9, 15, 7)])
+def test_a_quarter_turn(monkeypatch, height, width, middle):
+    """What is three places to the right of the middle goes three above it."""
+    fixed(monkeypatch, 1.0, 0.0, 0.0, 0.0, 0.0)
+    images = picture(height, width, at=[(4, middle + 3)])
+    assert lit(Moved(images, **STILL | {"degrees": 90})) == [(1, middle)]
+
+
+def test_a_shear_moves_rows_by_their_distance(monkeypatch):
+    fixed(monkeypatch, 0.0, 1.0, 0.0, 0.0, 0.0)
+    images = picture(9, 15, at=[(row, 7) for row in range(9)])
+    moved = Moved(images, **STILL | {"shear": 1})
+    assert lit(moved) == [(row, 7 - (row - 4)) for row in range(9)]
+
+
+def test_a_scale_makes_larger(monkeypatch):
+    fixed(monkeypatch, 0.0, 0.0, 1.0, 0.0, 0.0)
+    moved = Moved(picture(at=[(4, 4), (4, 6)]), **STILL | {"scale": 0.5})
+    x = moved.tensors()[0][0, 0]
+    assert x[4, 7].item() == pytest.approx(1, abs=0.01)
+    assert x[4, 6].item() == pytest.approx(1 / 3, abs=0.01)  # 4/3 from the middle before
+
+
+def test_still_ones_are_as_they_were():
+    images = digits("test", binarisation="none")[:50]
+    assert Moved(images, **STILL).tensors()[0].equal(images.tensors()[0])
+
+
+def test_draws_are_afresh_and_follow_seeds():
+    moved = Moved(digits("test")[:20])
+    torch.manual_seed(0)
+    first = [next(moved.batches(20, shuffle=False))[0] for _ in range(2)]
+    torch.manual_seed(0)
+    again = next(moved.batches(20, shuffle=False))[0]
+    assert first[0].equal(again)
+    assert not first[0].equal(first[1])
+    state = torch.get_rng_state()
+    assert moved.tensors(seed=3)[0].equal(moved.tensors(seed=3)[0])
+    assert torch.get_rng_state().equal(state)
+
+
+def test_amounts_are_uniform():
+    """The mass of a dot moves by as much as was drawn: variance of U(-a, a) is a²/3, n = 4,000.
+
+    z-scores below 4 of the mean (standard error a / √(3n)) and of the variance (√(4/45) a² / √n).
+    """
+    n, a = 4000, 3.0
+    moved = Moved(picture(n=n), **STILL | {"shift": a})
+    x = moved.tensors()[0][:, 0].double()
+    columns = torch.arange(9) - 4.0
+    places = (x.sum(1) * columns).sum(-1) / x.sum((1, 2))
+    assert abs(places.mean()) < 4 * a / math.sqrt(3 * n)
+    assert abs(places.var() - a**2 / 3) < 4 * a**2 * math.sqrt(4 / 45 / n)
+
+
+def test_they_remain_images():
+    moved = Moved(digits("test"), shift=1).to("cpu").labelled(20)
+    assert isinstance(moved, Moved)
+    assert (moved.shift, len(moved), moved.labels.bincount().tolist()) == (1.0, 20, [2] * 10)
+    x, x_labelled, y = next(iter(semi_supervised(digits("test"), moved, batch_size=50)))
+    assert (len(x), len(x_labelled), len(y)) == (50, 20, 20)
+    assert x_labelled.unique().tolist() == [0.0, 1.0]
+    assert moved[3][0].shape == (1, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("images", "amounts", "error", "message"),
+    [
+        (torch.zeros(3), {}, TypeError, r"takes data.Images\(pixels, …\), got a Tensor"),
+        (digits("test", binarisation="static"), {}, ValueError, "got static ones, drawn once"),
+        (digits("test"), {"shift": -1}, ValueError, "shift must be a number of at least 0, got -1"),
+        (digits("test"), {"degrees": math.nan}, ValueError, "degrees must be .*, got nan"),
+        (digits("test"), {"scale": 1}, ValueError, "at least 0 and below 1, got 1"),
+        (digits("test"), {"shear": "a"}, TypeError, "shear must be a number, got 'a'"),
+    ],
+)
+def test_bad_input(images, amounts, error, message):
+    with pytest.raises(error, match=message):
+        Moved(images, **amounts)
