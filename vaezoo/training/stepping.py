@@ -177,7 +177,7 @@ def begin(
         compile=compile,
         precision=precision,
         dtype=str(torch.get_default_dtype()),
-        **({"processes": here.world.size} if here.world.size > 1 else {}),
+        **_processes(here),
     )
     check_same(here.gather(settings | {"data": None, "validation": validation is None}))
     training = Training(
@@ -190,3 +190,8 @@ def begin(
     if compile:
         training.compile()
     return training
+
+
+def _processes(here: Alone) -> dict[str, Any]:
+    """What a run of several processes is known by too."""
+    return {"processes": here.world.size} if here.world.size > 1 else {}
