@@ -1,6 +1,6 @@
 """Two processes against one: images per second, the same numbers, and what 64 would cost.
 
-    python -m benchmarks.processes speed      # one turn each; call it again for more
+    python -m benchmarks.processes speed      # one turn each; again for more; --eager for a part
     python -m benchmarks.processes equal      # 20 steps against one process, 500 steps of each rank
     python -m benchmarks.processes exchange   # all-reduce of gradients by their size
     python -m benchmarks.processes table      # benchmarks/results/processes.md, from the JSON
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("task", choices=["speed", "equal", "exchange", "table"])
     parser.add_argument("--way", choices=WAYS, help="(of the processes that this starts)")
     parser.add_argument("--quick", action="store_true", help="only see that it runs")
+    parser.add_argument("--eager", action="store_true", help="leave out what compiles for minutes")
     args = parser.parse_args()
     if args.task == "table":
         print(tables(json.loads(JSON.read_text())))
@@ -89,8 +90,8 @@ def launched(args: argparse.Namespace, way: str) -> Any:
     start = ["-m", "torch.distributed.run", f"--nproc-per-node={size}"] if size > 1 else []
     command = [sys.executable, *start, "-m", "benchmarks.processes", args.task, "--way", way]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    quick = ["--quick"] if args.quick else []
-    done = subprocess.run([*command, *quick], env=environment, stdout=subprocess.PIPE, check=True)
+    flags = [f"--{flag}" for flag in ("quick", "eager") if getattr(args, flag)]
+    done = subprocess.run([*command, *flags], env=environment, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -113,7 +114,8 @@ def speed(args: argparse.Namespace, rank: int) -> dict[str, Any]:
     """Images per second of each block, by case."""
     found: dict[str, Any] = {"way": args.way, "load": os.getloadavg()[0], "images per second": {}}
     digits = data.digits("train")
-    for name, batch, compiled in itertools.product(MEMBERS, BATCHES, (False, True)):
+    modes = (False,) if args.eager else (False, True)
+    for name, batch, compiled in itertools.product(MEMBERS, BATCHES, modes):
         if args.way == "one, update behind" and not compiled:
             continue
         block = 2 if args.quick else BLOCK[name, batch]

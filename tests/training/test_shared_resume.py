@@ -82,6 +82,11 @@ RUNS: dict[str, tuple[Callable[[int, Path], tuple[Any, ...]], str, tuple[int, in
         lambda rank, _: (member("VAE"), [X[rank : 5 + 3 * rank], X[7:9]]),
         *("steps", (3, 4, 7)),
     ),
+    # no batch is left in rank 1, and that of rank 0 is lost: nothing can be written behind it
+    "uneven shares": (
+        lambda rank, _: (member("VAE"), [X[:4]] * (5, 3)[rank]),
+        *("epochs", (1, 2, 3)),
+    ),
     "drawn": (lambda rank, _: (member("VAE"), Drawn()), "epochs", (1, 2, 4)),
     "a stream": (
         lambda rank, folder: (

@@ -64,6 +64,7 @@ class ImagesShare(Images):
 
     def __init__(self, images: Images, rank: int, size: int, seed: int) -> None:
         vars(self).update(vars(images))
+        self.images = images
         self.order, self.rows = Generator().manual_seed(seed), [Rows(rank, size)]
         self.orders = [self.order]
 
@@ -81,8 +82,11 @@ class ImagesShare(Images):
 
     def _tensors(self, index: slice | Tensor, generator: Generator | None) -> tuple[Tensor, ...]:
         if generator is not self.order or not isinstance(index, Tensor):
-            return super()._tensors(index, generator)
-        return super()._tensors(index[self.rows[0].of(len(index))], None)
+            return self.images._tensors(index, generator)
+        return self.images._tensors(index[self.rows[0].of(len(index))], None)
+
+    def __repr__(self) -> str:
+        return repr(self.images)
 
 
 class SemiSupervisedShare(SemiSupervisedBatches):
