@@ -192,9 +192,9 @@ def test_codes_are_decoded(name: str) -> None:
 def test_a_drawing_is_encoded_classified_and_reconstructed(name: str) -> None:
     it = session(name)
     it.viewer.label, x = 2, images(1)
-    again, probabilities = it.viewer.recognise(x[0])
+    z, again, probabilities = it.viewer.recognise(x[0])
     y = torch.tensor([2]) if name in GIVEN else None
-    assert torch.equal(it.viewer.z, it.model.encode(x, y, latent=it.model.parts["prior"].of)[0])
+    assert torch.equal(z, it.model.encode(x, y, latent=it.model.parts["prior"].of)[0])
     if name not in ("M1M2", "HierarchicalVAE"):
         assert torch.equal(again, it.model.reconstruct(x, y)[0])
     assert probabilities is not None
@@ -265,7 +265,7 @@ def test_it_takes_what_fit_takes(kind: str) -> None:
         assert it.objective.labelled_fraction == it.data.labelled_fraction  # type: ignore[union-attr]
     elif kind == "unlabelled":
         it = Session(member("VAE"), data.Images(pixels, binarisation="threshold"))
-        assert (it.viewer.y, it.viewer.recognise(it.viewer.x[0])[1]) == (None, None)
+        assert (it.viewer.y, it.viewer.recognise(it.viewer.x[0]).classes) == (None, None)
     else:
         it = Session(member("VAE", x_shape=(5,)), [torch.ones(20, 5)], images=7)
         assert it.viewer.x.shape == (7, 5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,9 +10,9 @@ from torch import Tensor
 from vaezoo.models import LatentVariableModel
 from vaezoo.scopes import in_mode, one_thread, own_generator
 
-__all__ = ["Codes", "Plane", "codes_of", "plane_of"]
+__all__ = ["NEAREST", "Codes", "Plane", "codes_of", "nearest_classes", "plane_of"]
 
-DRAWS = 300  # of the prior
+DRAWS, NEAREST = 300, 15  # of the prior; codes that vote on a class
 
 
 class Plane(NamedTuple):
@@ -110,7 +110,7 @@ def plane_of(z: Tensor, before: Plane | None = None) -> Plane:
     return Plane(centre, axes, f"plane of two principal components, {share:.0%} of the variance")
 
 
-def nearest_classes(z: Tensor, codes: Tensor, y: Tensor, k: int = 15) -> Any:
+def nearest_classes(z: Tensor, codes: Tensor, y: Tensor, k: int = NEAREST) -> Tensor:
     """The share of each class (classes,) among the k codes nearest to one, for want of a q(y|x).
 
     Example:

@@ -49,7 +49,7 @@ class Session:
         viewer: the images looked at, their codes, and the code that is decoded.
         stepper: the steps so far, and their terms.
         swaps: what can be undone, the last one at the end.
-        message: what went wrong last, and how to mend it.
+        message, failed: what was said last, and whether it is an error, with its remedy.
         changed: called with "model", "codes", "step" or "message" after such a change.
 
     Example:
@@ -74,7 +74,7 @@ class Session:
             raise TypeError(f"explore takes a member of vaezoo.models, got {described(model)}")
         self.model, self.data, self.own = model, data, list(parts)
         self.objective: Any = default_objective(model, data)
-        self.running, self.message = False, ""
+        self.running, self.message, self.failed = False, "", False
         self.changed: Callable[[str], object] = lambda what: None
         self.stepper = Stepper(data, self.say, **options)
         self.swaps: list[Swap] = []
@@ -183,15 +183,15 @@ class Session:
         assert result is not None
         return result
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, failed: bool = False) -> None:
         """Show a message."""
-        self.message = text
+        self.message, self.failed = text, failed
         self.changed("message")
 
     def fail(self, error: BaseException) -> None:
         """Show an error, which says what to do."""
         kind = type(error).__name__
-        self.say(f"{kind}: {error}" if str(error) else kind)
+        self.say(f"{kind}: {error}" if str(error) else kind, failed=True)
 
     def _in(self, place: str) -> Any:
         whole = {"member": self.model, "objective": self.objective}
@@ -210,6 +210,7 @@ class Session:
     def _new_model(self, what: str) -> None:
         self.stepper.marks.append((self.stepper.step, what))
         self.viewer.model = self.model
+        self.say("")
         self.look()
         self.changed("model")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,21 @@ from vaezoo.panel.latents import Codes, codes_of, nearest_classes
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import own_generator
 
-__all__ = ["Viewer"]
+__all__ = ["Reading", "Viewer"]
+
+
+class Reading(NamedTuple):
+    """What a member makes of an image.
+
+    Attributes:
+        z: its code (z_dim,), in the latent of the prior.
+        again: E[x|z], shape (*x_shape).
+        classes: the probability of each (classes,), or None where no label is known.
+    """
+
+    z: Tensor
+    again: Tensor
+    classes: Tensor | None
 
 
 class Viewer:
@@ -69,19 +83,19 @@ class Viewer:
         with own_generator(0):
             return self.model.sample(y=self.label if self.model.classes else None, **code)[0]
 
-    def recognise(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Take in one image (*x_shape): move to its code; returns E[x|z] and class probabilities.
+    def recognise(self, x: Tensor) -> Reading:
+        """Read one image (*x_shape), such as a drawing.
 
-        A member that cannot classify goes by the labels of the nearest codes; None without labels.
+        A member that cannot classify goes by the labels of the nearest codes.
         """
         model: Any = self.model
         x = x.to(tensor_like(model))[None]
         y = torch.tensor([self.label]) if required_arguments(model.model) > 1 else None
         with own_generator(0):
-            self.z = model.encode(x, y, latent=model.parts["prior"].of)[0]
+            z = model.encode(x, y, latent=model.parts["prior"].of)[0]
             again = model.reconstruct(x, y)[0]
         if hasattr(model, "classify"):
-            return again, model.classify(x)[0]
+            return Reading(z, again, model.classify(x)[0])
         if self.y is None or not bool((self.y >= 0).any()):
-            return again, None
-        return again, nearest_classes(self.z, self.codes.z, self.y)
+            return Reading(z, again, None)
+        return Reading(z, again, nearest_classes(z, self.codes.z, self.y))
