@@ -46,4 +46,5 @@ def panel(browser: Any, lab: Server) -> Iterator[PanelPage]:
     """A panel in JupyterLab, 1280 pixels wide."""
     page = PanelPage(browser, lab, CELL.format(member="VAE()"), SHOTS)
     yield page
+    page.shot("last")
     page.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import itertools
+import queue
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ __all__ = ["PanelPage", "until"]
 COUNT = itertools.count()
 
 
-def until(test: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+def until(test: Callable[[], Any], what: str, seconds: float = 40) -> Any:
     """Wait for something to hold, and return it."""
     end = time.monotonic() + seconds
     while not (found := test()):
@@ -59,15 +61,21 @@ class PanelPage:
         self.kernel = BlockingKernelClient()
         self.kernel.load_connection_file(str(file))
         self.kernel.start_channels()
-        self.kernel.wait_for_ready(60)
         self.run_cell()
 
     def run_cell(self) -> None:
-        """Run the cell, and wait for the panel."""
+        """Run the cell once the kernel answers, and wait for the panel."""
+        until(self._is_ready, "the kernel", 90)
         self.page.locator(".jp-Cell .cm-content").first.click()
         self.page.wait_for_timeout(500)
         self.page.keyboard.press("Shift+Enter")
         self.page.locator(".vaezoo-latent").first.wait_for(timeout=60_000)
+
+    def _is_ready(self) -> bool:
+        self.kernel.kernel_info()
+        with contextlib.suppress(queue.Empty):
+            return bool(self.kernel.get_shell_msg(timeout=2))
+        return False
 
     def close(self) -> None:
         """Close the page, and insist that no script has failed in it."""

@@ -242,7 +242,6 @@ def test_keys_are_enough(panel: PanelPage) -> None:
 def test_a_kernel_that_starts_again_shows_it_again(panel: PanelPage) -> None:
     panel.page.get_by_role("button", name="Restart the kernel").first.click()
     panel.page.get_by_role("button", name="Restart", exact=True).click()
-    panel.kernel.wait_for_ready(60)
     panel.run_cell()
     until(lambda: panel.ask("panel.session.stepper.step") == 0, "a new panel")
     until(lambda: panel.page.locator(".vaezoo-panel").count() == 1, "one panel")
