@@ -21,16 +21,21 @@ OPTIONS = (
 )
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
+def chromium_in(playwright: Any) -> Any:
+    """Debian's Chromium, started."""
     path = shutil.which("chromium")
     assert path, (
         "these tests need Debian's chromium: apt-get install chromium, or make test-browser"
     )
+    return playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
+        chromium = chromium_in(playwright)
         yield chromium
         chromium.close()
 
