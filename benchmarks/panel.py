@@ -69,9 +69,9 @@ MOVES = """async ([n, label, move]) => {
 SLIDE = """document.querySelector('.vaezoo-panel [role=slider]').dispatchEvent(
   new KeyboardEvent('keydown', { key: i % 4 < 2 ? 'ArrowRight' : 'ArrowLeft', bubbles: true }))"""
 STROKE = """const pad = document.querySelector('.vaezoo-pad'), box = pad.getBoundingClientRect();
-  const to = { clientX: box.left + box.width * (0.2 + 0.03 * i), clientY: box.top + 0.5 * box.height };
+  const [x, y] = [box.left + box.width * (0.2 + 0.03 * i), box.top + 0.5 * box.height];
   pad.setPointerCapture = () => {};
-  pad.dispatchEvent(new PointerEvent('pointerdown', { ...to, buttons: 1, bubbles: true }))"""
+  pad.dispatchEvent(new PointerEvent('pointerdown', { clientX: x, clientY: y, buttons: 1 }))"""
 
 
 def summary(times: list[float]) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Session:
         self.changed: Callable[[str], object] = lambda what: None
         self.stepper = Stepper(data, self.say, **options)
         self.swaps: list[Swap] = []
+        self._new, self._looked = False, 0.0
         held_out = data if validation is None else validation
         self.viewer = Viewer(model, *some_images(held_out, images, tensor_like(model)))
         self._keep_own()
@@ -140,14 +141,11 @@ class Session:
         """Train until `pause`, in pieces, or until something goes wrong, which `message` says."""
         if self.running:
             return
-        self.running, looked = True, time.perf_counter()
+        self.running, self._looked = True, time.perf_counter()
         try:
             while self.running:
                 self.stepper.piece(self.model, self.objective)
-                self.changed("step")
-                if time.perf_counter() - looked > REDRAW:
-                    self.look()
-                    looked = time.perf_counter()
+                self._show()
                 await asyncio.sleep(REST)
         except (Exception, KeyboardInterrupt) as error:
             self.fail(error)
@@ -159,11 +157,13 @@ class Session:
         if self.running:
             self.running = False
             self.stepper.close()
-            self.look()
             self.changed("step")
+            self._looked = 0.0
+            self._show()
 
     def look(self) -> None:
         """Encode the images anew."""
+        self._looked = time.perf_counter()
         self.viewer.look()
         self.changed("codes")
 
@@ -208,11 +208,23 @@ class Session:
             setattr(self.model, place, new)
 
     def _new_model(self, what: str) -> None:
+        """Go on with a model, and show it once training has: drawing takes longer than a swap."""
         self.stepper.marks.append((self.stepper.step, what))
-        self.viewer.model = self.model
+        resized = self.viewer.model is not self.model
+        self.viewer.model, self._new = self.model, True
         self.say("")
-        self.look()
-        self.changed("model")
+        if resized or not self.running:
+            self._show()
+
+    def _show(self) -> None:
+        """Show what is due: a new model, the codes now and then, and the steps."""
+        if self._new:
+            self._new = False
+            self.look()
+            self.changed("model")
+        elif time.perf_counter() - self._looked > REDRAW:
+            self.look()
+        self.changed("step")
 
     def _keep_own(self) -> None:
         """Offer what is in the model and in no menu, so that it can come back."""

@@ -94,7 +94,14 @@ class Toolbar:
 
     def _compare(self) -> None:
         self.session.say("comparing …")
-        self.inbox.start(self.session.compare())
+        self.compare.disabled = True
+        self.inbox.start(self._compared())
+
+    async def _compared(self) -> None:
+        try:
+            await self.session.compare()
+        finally:
+            self.compare.disabled = not self.session.swaps
 
     def _code(self) -> None:
         hidden = self.code.layout.display == "none"
