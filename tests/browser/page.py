@@ -81,7 +81,7 @@ class PanelPage:
         """Close the page, and insist that no script has failed in it."""
         self.kernel.stop_channels()
         self.page.close()
-        assert not self.errors
+        assert not self.errors, self.errors
 
     def ask(self, expression: str) -> Any:
         """The value of an expression in the kernel."""

@@ -120,13 +120,17 @@ def test_everything_imported_is_declared(built: Built) -> None:
     wanted = {DISTRIBUTIONS.get(name, name) for name in others}
     declared = built.metadata.get_all("Requires-Dist")
     always = {re.split(r"[\s><=;]", each)[0] for each in declared if "extra ==" not in each}
-    hub = {
-        re.split(r"[\s><=;]", each)[0]
-        for each in declared
-        if 'extra == "hub"' in each or "extra == 'hub'" in each
+    extras = {
+        extra: {
+            re.split(r"[\s><=;]", each)[0]
+            for each in declared
+            if f'extra == "{extra}"' in each or f"extra == '{extra}'" in each
+        }
+        for extra in ("hub", "notebooks")
     }
-    assert hub
-    assert wanted == always | hub
+    run = {"ipykernel", "voila"}  # programs, which are not imported
+    assert run < extras["notebooks"]
+    assert wanted == always | extras["hub"] | extras["notebooks"] - run
     assert "numpy" in always
 
 

@@ -89,7 +89,8 @@ class Looking:
         viewer = self.session.viewer
         plane, y = viewer.codes.plane, viewer.y
         codes, prior = plane.shown(viewer.codes.z), plane.shown(viewer.codes.prior)
-        farthest = torch.cat([codes, prior]).abs().nan_to_num(0, 0, 0).quantile(0.995).item()
+        # a few draws of a prior may be anywhere
+        farthest = max(codes.abs().max().item(), prior.abs().nan_to_num().quantile(0.99).item())
         return {
             "codes": _numbers(codes),
             "labels": [-1] * len(codes) if y is None else y.tolist(),

@@ -235,11 +235,18 @@ const KINDS = { picture, pad, latent, curves };
 function render({ model, el }) {
   el.classList.add("vaezoo-view");
   KINDS[model.get("kind")](model, el);
-  // keys in the panel are the panel's: a notebook would take "d d" to delete the cell
+  if (model.get("kind") === "latent") keepKeys(el);
+}
+
+// Keys in the panel are the panel's: a notebook would take "d d" to delete the cell. JupyterLab asks
+// the element that has the focus.
+function keepKeys(el) {
   new ResizeObserver((_, observer) => {
     const panel = el.closest(".vaezoo-panel");
-    if (!panel) return;
-    panel.dataset.lmSuppressShortcuts = "true";
+    if (!panel) return; // it is not in the page yet
+    panel.addEventListener("focusin", (event) => {
+      event.target.dataset.lmSuppressShortcuts = "true";
+    });
     observer.disconnect();
   }).observe(el);
 }
