@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
 
 from tests.browser.server import Server
 
@@ -55,7 +55,7 @@ class PanelPage:
         known = set(self._kernels())
         self.page = browser.new_page(viewport={"width": width, "height": height})
         self.errors: list[str] = []
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("pageerror", self._note)
         self.page.goto(server.notebook(cell, f"panel{next(COUNT)}"))
         (file,) = until(lambda: set(self._kernels()) - known, "a kernel", 60)
         self.kernel = BlockingKernelClient()
@@ -141,6 +141,12 @@ class PanelPage:
         read = """canvas => [...canvas.getContext('2d')
             .getImageData(0, 0, canvas.width, canvas.height).data].filter((_, i) => i % 4 == 0)"""
         return list(self.page.locator(f'canvas[aria-label^="{label}"]').first.evaluate(read))
+
+    def _note(self, error: Any) -> None:
+        if "blob:" in str(
+            error.stack
+        ):  # from where anywidget has its scripts; others are the app's
+            self.errors.append(str(error.stack))
 
     def _kernels(self) -> list[Path]:
         return list((self.server.folder / "runtime").glob("kernel-*.json"))

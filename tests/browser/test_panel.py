@@ -206,6 +206,8 @@ def test_code_rebuilds_the_model_and_before_is_compared_with_after(panel: PanelP
 def test_keys_are_enough(panel: PanelPage) -> None:
     """Tab reaches everything in the order in which it is read, and no key goes to the notebook."""
     rest(panel)
+    panel.choose("prior", "MixtureOfGaussians")
+    until(lambda: panel.button("Undo swap").is_enabled(), "a swap")
     panel.button("Train").focus()
     name = """() => { const it = document.activeElement; return [it.tagName, it.getAttribute('role') ||
         it.innerText || it.closest('.widget-inline-hbox')?.innerText.split('\\n')[0] || ''].join(' ')}"""

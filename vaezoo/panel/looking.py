@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import ipywidgets
-import torch
 from torch import Tensor
 
 from vaezoo.panel.images import levels
@@ -90,7 +89,8 @@ class Looking:
         plane, y = viewer.codes.plane, viewer.y
         codes, prior = plane.shown(viewer.codes.z), plane.shown(viewer.codes.prior)
         # a few draws of a prior may be anywhere
-        farthest = max(codes.abs().max().item(), prior.abs().nan_to_num().quantile(0.99).item())
+        drawn = prior.abs().nan_to_num(0, 0, 0).quantile(0.99).item()
+        farthest = max(codes.abs().nan_to_num(0, 0, 0).max().item(), drawn)
         return {
             "codes": _numbers(codes),
             "labels": [-1] * len(codes) if y is None else y.tolist(),
