@@ -59,7 +59,7 @@ class PanelPage:
         self.page.goto(server.notebook(cell, f"panel{next(COUNT)}"))
         (file,) = until(lambda: set(self._kernels()) - known, "a kernel", 60)
         self.kernel = BlockingKernelClient()
-        self.kernel.load_connection_file(str(file))
+        until(lambda: self._connects(file), "the kernel's address")
         self.kernel.start_channels()
         self.run_cell()
 
@@ -70,6 +70,13 @@ class PanelPage:
         self.page.wait_for_timeout(500)
         self.page.keyboard.press("Shift+Enter")
         self.page.locator(".vaezoo-latent").first.wait_for(timeout=60_000)
+
+    def _connects(self, file: Path) -> bool:
+        try:
+            self.kernel.load_connection_file(str(file))
+        except ValueError:  # it is still being written
+            return False
+        return True
 
     def _is_ready(self) -> bool:
         self.kernel.kernel_info()

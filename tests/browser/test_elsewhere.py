@@ -49,8 +49,8 @@ def test_a_terminal_opens_it_with_a_token(browser: Any, tmp_path: Path) -> None:
             command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
         )
     try:
-        with run.stdout or pytest.fail("it says nothing") as said:
-            address = said.readline().strip()
+        assert run.stdout is not None
+        address = run.stdout.readline().strip()
         place, token = re.fullmatch(r"(http://127\.0\.0\.1:\d+/)\?token=(.{32})", address).groups()  # type: ignore[union-attr]
         with urllib.request.urlopen(place) as answer:
             assert "/login" in answer.url, "nothing is shown without the token"
@@ -68,6 +68,7 @@ def test_a_terminal_opens_it_with_a_token(browser: Any, tmp_path: Path) -> None:
         page.close()
     finally:
         run.send_signal(signal.SIGTERM)
-        assert run.wait(30) == 0
+        run.communicate(timeout=30)
+    assert run.returncode == 0
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(place)

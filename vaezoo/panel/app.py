@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
+import urllib.error
+import urllib.request
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,11 +107,14 @@ def _free_port() -> int:
 
 
 def _wait(server: subprocess.Popen[bytes], address: str) -> None:
-    """Wait until the server takes connections, or raise SystemExit."""
-    end, port = time.monotonic() + PATIENCE, urllib.parse.urlsplit(address).port
+    """Wait until the server answers, if only to ask for a token, or raise SystemExit."""
+    end, place = time.monotonic() + PATIENCE, address.partition("?")[0]
     while server.poll() is None and time.monotonic() < end:
         try:
-            socket.create_connection(("127.0.0.1", port or 0), timeout=1).close()
+            urllib.request.urlopen(place, timeout=5).close()
+            return
+        except urllib.error.HTTPError as error:
+            error.close()
             return
         except OSError:
             time.sleep(0.1)

@@ -224,7 +224,8 @@ function curves(model, el) {
   const draw = () => {
     const { step, lines, marks } = model.get("state");
     row.replaceChildren();
-    for (const [name, values] of lines) curve(name, step, values, marks, step.at(-1) ?? 1, row);
+    const last = Math.max(1, step.at(-1) ?? 1, ...marks.map(([at]) => at));
+    for (const [name, values] of lines) curve(name, step, values, marks, last, row);
   };
   model.on("change:state", draw);
   draw();
