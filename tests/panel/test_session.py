@@ -90,6 +90,17 @@ def test_what_is_swapped_in_is_trained_at_once() -> None:
     assert it.stepper.marks[-1][1] == "objective: IWELBO(particles=3)"
 
 
+def test_what_is_assigned_in_another_cell_is_trained() -> None:
+    it, shown = session(), list[str]()
+    mine = priors.MixtureOfGaussians(3, k=2)
+    before = weights(mine)
+    it.changed = shown.append
+    train(it, 20, lambda: setattr(it.model, "prior", mine))
+    assert it.menus()["prior"][1:] == ("MixtureOfGaussians", "k=2, learn_weights=False")
+    assert not any(torch.equal(a, b) for a, b in zip(before, weights(mine), strict=True))
+    assert shown.count("model") == 1
+
+
 def test_undo_brings_the_model_back_to_the_last_weight() -> None:
     it = session()
     train(it, 10)

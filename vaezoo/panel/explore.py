@@ -26,8 +26,8 @@ def explore(
 ) -> Panel:
     """A panel in which a model is trained, swapped, decoded and drawn at, in a notebook.
 
-    The kernel stays free meanwhile: `panel.model` is the present model, in any cell, and what the
-    panel shows follows it.
+    The kernel stays free meanwhile: `panel.model` is the present model, in any cell. What is
+    assigned to it there (`panel.model.prior = …`) is trained, and shown, with the next steps.
 
         panel = vaezoo.explore(vae, data.digits("train"), validation=data.digits("test"))
         panel

@@ -79,6 +79,7 @@ class Session:
         self.stepper = Stepper(data, self.say, **options)
         self.swaps: list[Swap] = []
         self._new, self._looked = False, 0.0
+        self._parts = list(model.children())
         held_out = data if validation is None else validation
         self.viewer = Viewer(model, *some_images(held_out, images, tensor_like(model)))
         self._keep_own()
@@ -144,6 +145,7 @@ class Session:
         self.running, self._looked = True, time.perf_counter()
         try:
             while self.running:
+                self._notice()
                 self.stepper.piece(self.model, self.objective)
                 self._show()
                 await asyncio.sleep(REST)
@@ -215,6 +217,13 @@ class Session:
         self.say("")
         if resized or not self.running:
             self._show()
+
+    def _notice(self) -> None:
+        """Begin anew where a part was assigned in another cell: the optimizer does not know it."""
+        now = list(self.model.children())
+        if [id(part) for part in now] != [id(part) for part in self._parts]:
+            self.stepper.close()
+            self._parts, self._new = now, True
 
     def _show(self) -> None:
         """Show what is due: a new model, the codes now and then, and the steps."""
