@@ -7,13 +7,20 @@ COMPAT ?= .compat
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test compat exact notebooks docs lint types quality speed clean
+.PHONY: demo test test-browser compat exact notebooks docs lint types quality speed clean
 
 demo: $(STAMP)  ## train the semi-supervised VAE on the built-in digits, about three minutes
 	$(BIN)/python examples/ssvae_mnist.py --data digits --steps 6000
 
 test: $(STAMP)  ## all tests, doctests and notebooks
 	$(BIN)/python -m pytest
+
+test-browser: $(STAMP)  ## the panel in a real browser against real Jupyter servers, pictures in outputs/panel
+	@command -v chromium || command -v google-chrome || \
+	  { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y chromium > /dev/null; } || \
+	  { echo "a browser is missing: sudo apt-get install chromium"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(BIN)/python -m pytest tests/browser -m browser -n0
 
 compat:  ## all tests on the oldest and on the newest releases that setup.cfg allows, about 15 GB
 	.ci/compat oldest $(PYTHON_OLDEST) $(COMPAT)

@@ -51,6 +51,7 @@ FOLDER = Path(__file__).parent
 ROOMS = (
     *("models", "priors", "posteriors", "likelihoods", "networks", "objectives", "data"),
     *("training", "evaluation", "plots", "contract", "diagnostics", "closed_form", "programs"),
+    "panel",
 )
 MARKS = re.compile(r"(`+[^`]+`+)|([*|])")
 

@@ -5,6 +5,7 @@
     bound, training, evaluation (chunks, estimates)           using a pair
     compiler                                                  making it fast
     contract, closed_form, crosschecks, diagnostics, plots    judging and showing
+    panel                                                     `explore`, in a notebook
 
 The other files and folders are the ground that these stand on.
 """
@@ -34,6 +35,7 @@ from vaezoo.training.step import Step
 
 if TYPE_CHECKING:
     from vaezoo import plots
+    from vaezoo.panel import explore
 
 __version__ = "0.2.0"
 
@@ -54,6 +56,7 @@ __all__ = [
     "data",
     "diagnostics",
     "evaluate",
+    "explore",
     "fit",
     "likelihoods",
     "load",
@@ -69,9 +72,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # plots imports matplotlib, which costs half a second that training does not need
+    # plots imports matplotlib, which costs half a second that training does not need; explore needs
+    # widgets, which not everyone has
     if name == "plots":
         import importlib
 
         return importlib.import_module("vaezoo.plots")
+    if name == "explore":
+        from vaezoo.panel import explore
+
+        return explore
     raise AttributeError(f"module 'vaezoo' has no attribute {name!r}")

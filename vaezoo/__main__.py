@@ -1,4 +1,7 @@
-"""`python -m vaezoo`: every member's Pyro estimates beside the closed forms, on real digits."""
+"""`python -m vaezoo`: every member's Pyro estimates beside the closed forms, on real digits.
+
+`python -m vaezoo explore` opens a panel in the browser; `--help` behind it says more.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import torch
 
 from vaezoo import crosscheck, data
 from vaezoo.models import ADGM, FSVAE, GMVAE, IWAE, M1M2, SSVAE, VAE, HierarchicalVAE
+from vaezoo.panel.app import main as explore
 
 # each member, without labels and with them where it is given them
 MEMBERS = {
@@ -39,4 +43,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(explore(sys.argv[2:]) if sys.argv[1:2] == ["explore"] else main())

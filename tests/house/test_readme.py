@@ -16,7 +16,7 @@ import pytest
 import torch
 from pyro import infer
 
-from benchmarks import agreement, flows, gradients
+from benchmarks import agreement, flows, gradients, panel
 from benchmarks.quality import tables
 from benchmarks.speed import report
 from vaezoo import contract, models
@@ -181,6 +181,14 @@ def test_speed_is_what_was_measured() -> None:
     compared = json.loads((results / "agreement.json").read_text())
     assert (results / "agreement.md").read_text() == agreement.table(compared)
     assert agreement.table(compared).strip() in DOCS["speed"]
+
+
+def test_the_panel_answers_as_soon_as_it_says() -> None:
+    record = json.loads((ROOT / "benchmarks/results/panel.json").read_text())
+    assert panel.table(record) in DOCS["panel"]
+    longest = {"slider": 100, "swap": 200, "answer": 100}  # milliseconds
+    for name, limit in longest.items():
+        assert record["milliseconds"][name]["median"] < limit
 
 
 def test_results_meet_the_targets() -> None:

@@ -1,0 +1,90 @@
+"""What the browser asks for, done on the kernel's own loop.
+
+JupyterLab hands messages of widgets to other threads (subshells), so that they arrive while the
+kernel is busy. Nothing may be done to a model there: what is asked for waits until the loop that
+trains it rests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+__all__ = ["Inbox"]
+
+Action = Callable[[], object]
+
+
+class Inbox:
+    """Actions to be done by the loop that runs when this is made; at once, where none runs.
+
+    Args:
+        fail: called with the error of an action that went wrong.
+
+    Example:
+        >>> done = []
+        >>> async def kernel():
+        ...     inbox = Inbox(print)
+        ...     for i in range(3):
+        ...         inbox.post("slider", lambda i=i: done.append(i))
+        ...     inbox.post("button", lambda: 1 / 0)
+        ...     await asyncio.sleep(0)
+        >>> asyncio.run(kernel())
+        division by zero
+        >>> done
+        [2]
+    """
+
+    def __init__(self, fail: Callable[[Exception], object]) -> None:
+        self.fail = fail
+        self._waiting: dict[str, Action] = {}
+        self._lock = threading.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            self._loop = None
+
+    def post(self, what: str, action: Action) -> None:
+        """Have an action done, in place of an earlier one of this name that still waits."""
+        with self._lock:
+            first = not self._waiting
+            self._waiting.pop(what, None)
+            self._waiting[what] = action
+        if self._loop is None:
+            self._empty()
+        elif first:
+            self._loop.call_soon_threadsafe(self._empty)
+
+    def start(self, work: Coroutine[Any, Any, object]) -> None:
+        """Begin something that goes on in pieces; to be called within an action.
+
+        Raises:
+            RuntimeError: no loop runs.
+        """
+        if self._loop is None:
+            work.close()
+            raise RuntimeError(
+                "this needs a running event loop, as a notebook's kernel has: call vaezoo.explore "
+                "in a cell, or `await panel.session.train()` in a coroutine of yours"
+            )
+        task = self._loop.create_task(self._watched(work))
+        self._tasks.add(task)  # a loop keeps no hold of its tasks
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watched(self, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self.fail(error)
+
+    def _empty(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        for action in waiting.values():
+            try:
+                action()
+            except Exception as error:
+                self.fail(error)

@@ -1,0 +1,152 @@
+"""What can be chosen in the place of a part, read from the catalogue and from constructors.
+
+A choice is a class and options, written as in a call: `k=50, learn_weights=True`. What the place
+fixes (`x_shape`, `z_dim`, `classes`) is no option; what is left of the constructor's arguments, if
+it is a number, a text or a tuple, is.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from vaezoo import likelihoods, models, objectives, posteriors, priors
+from vaezoo.components import Component
+from vaezoo.likelihoods import Likelihood
+from vaezoo.models import LatentVariableModel
+from vaezoo.objectives import Objective
+from vaezoo.panel.places import OFFERED, is_of, known, usual
+from vaezoo.panel.source import argument_of
+from vaezoo.posteriors import Posterior
+from vaezoo.priors import Prior
+
+__all__ = ["Choice", "choices", "parsed", "present"]
+
+CATALOGUE: dict[type, Any] = {
+    Prior: priors,
+    Likelihood: likelihoods,
+    Posterior: posteriors,
+    Objective: objectives,
+    LatentVariableModel: models,
+}
+ABSTRACT = (*OFFERED, Component)
+
+
+class Choice(NamedTuple):
+    """One line of a menu.
+
+    Attributes:
+        thing: a class, or an object of the user's own, which is taken as it is.
+        known: arguments that its place fixes.
+        options: the others, with the values that they have to begin with.
+    """
+
+    thing: Any
+    known: Mapping[str, Any]
+    options: str
+
+    def make(self, options: str | None = None) -> Any:
+        """The part, with these options in place of those to begin with.
+
+        Raises:
+            ValueError: options are not written as in a call.
+            TypeError, ValueError: the constructor refuses them.
+        """
+        if not isinstance(self.thing, type):
+            return self.thing
+        return self.thing(**self.known, **parsed(self.options if options is None else options))
+
+
+def choices(
+    model: LatentVariableModel, place: str, data: Any = None, own: Iterable[Any] = ()
+) -> dict[str, Choice]:
+    """The menu of a place: "member", "objective", or a part of the model by its name.
+
+    Args:
+        model: the member under exploration.
+        place: one of `places(model)`.
+        data: what it is trained on.
+        own: parts, objectives, members or classes of them from outside the catalogue.
+
+    Example:
+        >>> menu = choices(models.VAE(), "prior")
+        >>> list(menu)
+        ['Flow', 'MixtureOfGaussians', 'StandardNormal', 'VampPrior']
+        >>> menu["MixtureOfGaussians"].make("k=3")
+        MixtureOfGaussians(10, k=3)
+    """
+    kind = is_of(model, place)
+    catalogue = CATALOGUE[kind]
+    found = [getattr(catalogue, name) for name in catalogue.__all__]
+    things = [t for t in found if isinstance(t, type) and issubclass(t, kind)]
+    menu = {t.__name__: _choice(model, place, t, data) for t in things if t not in ABSTRACT}
+    for thing in own:
+        if isinstance(thing, kind) or (isinstance(thing, type) and issubclass(thing, kind)):
+            menu[name_in_menu(thing)] = _choice(model, place, thing, data)
+    return menu
+
+
+def present(menu: Mapping[str, Choice], thing: Any) -> tuple[str, str]:
+    """The line of a menu that an object stands in, and its options as they are.
+
+    Example:
+        >>> vae = models.VAE(beta=4.0)
+        >>> present(choices(vae, "member"), vae)
+        ('VAE', 'z_dim=10, hidden=(300, 300), beta=4.0')
+    """
+    for name, choice in menu.items():
+        if choice.thing is thing:
+            return name, ""
+        if choice.thing is type(thing):
+            now = {n: argument_of(thing, n, v) for n, v in parsed(choice.options).items()}
+            return name, written(now)
+    return "", ""
+
+
+def name_in_menu(thing: Any) -> str:
+    """What a thing of the user's own is called in a menu."""
+    kind = thing if isinstance(thing, type) else type(thing)
+    return f"{kind.__name__} (yours)"
+
+
+def parsed(options: str) -> dict[str, Any]:
+    """Options by name.
+
+    Raises:
+        ValueError: they are not names and plain values.
+
+    Example:
+        >>> parsed("k=50, hidden=(8, 8)")
+        {'k': 50, 'hidden': (8, 8)}
+        >>> parsed("k 50")
+        Traceback (most recent call last):
+        ...
+        ValueError: options are written as in a call, such as k=50, learn_weights=True, got 'k 50'
+    """
+    try:
+        call: Any = ast.parse(f"f({options})", mode="eval").body
+        if call.args or any(keyword.arg is None for keyword in call.keywords):
+            raise ValueError
+        return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError, AttributeError):
+        raise ValueError(
+            f"options are written as in a call, such as k=50, learn_weights=True, got {options!r}"
+        ) from None
+
+
+def written(options: Mapping[str, Any]) -> str:
+    """Options as text, from which `parsed` makes them again."""
+    return ", ".join(f"{name}={value!r}" for name, value in options.items())
+
+
+def _choice(model: LatentVariableModel, place: str, thing: Any, data: Any) -> Choice:
+    if not isinstance(thing, type):
+        return Choice(thing, {}, "")
+    names = inspect.signature(thing).parameters
+    fixed = {n: v for n, v in known(model, place, data).items() if n in names}
+    begin = {n: p.default for n, p in names.items() if n not in fixed}
+    begin |= {n: v for n, v in usual(model, place, data).items() if n in begin}
+    plain = {n: v for n, v in begin.items() if isinstance(v, bool | int | float | str | tuple)}
+    return Choice(thing, fixed, written(plain))
