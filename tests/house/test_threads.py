@@ -17,7 +17,8 @@ from zoo import batch_for, fixed, labels, member
 
 from vaezoo import Bound, Step, accuracy, crosscheck, evaluate, fit, plots, priors
 from vaezoo.diagnostics import mixture_diagnostics
-from vaezoo.scopes import one_thread
+from vaezoo.scopes import one_thread, unchecked
+from vaezoo.training import steps
 
 X, Y = fixed(12), labels(12)
 QUIET: dict[str, Any] = {"progress": False}
@@ -137,6 +138,25 @@ def test_bounds_and_steps_of_ones_own() -> None:
 
     for found in in_threads([loop] * 4):
         assert isinstance(found, float), found
+
+
+def test_another_thread_with_its_checks_off_turns_off_no_others() -> None:
+    """Data are checked although training begins while another thread has its turn."""
+    off, done = threading.Event(), threading.Event()
+
+    def busy() -> None:
+        with one_thread(), unchecked():
+            off.set()
+            done.wait(60)
+
+    training = steps(member("VAE"), [X, X + 1], steps=9)
+    thread = threading.Thread(target=busy)
+    thread.start()
+    off.wait(60)
+    threading.Timer(0.3, done.set).start()
+    with pytest.raises(ValueError, match="pixels that are 0 or 1"):
+        list(training)
+    thread.join()
 
 
 def test_an_error_in_one_thread_leaves_the_rest_alone() -> None:

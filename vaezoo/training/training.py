@@ -141,7 +141,8 @@ class Training:
             return
         bar = tqdm(total=self._total, initial=self.recorder.steps, **self._shown())
         self.recorder.bar = bar
-        check = checks_data()
+        with one_thread():  # in its turn another thread may have the checks off
+            check = checks_data()
         with training_mode(self.bound.model), bar, self.recorder.kept():
             with contextlib.suppress(EndOfShares):
                 until = self.here.until(self._batches, self.button)
