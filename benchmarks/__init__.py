@@ -10,6 +10,7 @@
     python -m benchmarks.kills        runs that are killed and go on, against one that is not
     python -m benchmarks.checkpoint_cost    what a checkpoint every 100 steps costs
     python -m benchmarks.processes    two processes against one
+    python -m benchmarks.pretrained    the members that ship trained
 
 Run them from the folder that holds this one.
 """

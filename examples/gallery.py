@@ -1,7 +1,8 @@
-"""Every figure of vaezoo.plots, from models that are trained for a few seconds.
+"""Every figure of vaezoo.plots, from models that ship trained or are trained for a few seconds.
 
-Five small models learn the digits that ship with vaezoo: a VAE with two latent dimensions, before
-and after its prior is swapped for a mixture, one with ten, an IWAE, and an SSVAE that reads labels.
+Four small models learn the digits that ship with vaezoo: a VAE with two latent dimensions, before
+and after its prior is swapped for a mixture, one with ten, and an IWAE. Images and labels are those
+of members that ship trained.
 
     python examples/gallery.py
     python examples/gallery.py --steps 5000 --dpi 200 --output outputs/talk
@@ -37,7 +38,6 @@ class Trained(NamedTuple):
     swapped: models.VAE
     ten: models.VAE
     iwae: models.IWAE
-    ssvae: models.SSVAE
 
 
 def main() -> None:
@@ -49,9 +49,9 @@ def main() -> None:
     x, y = test[:1000].tensors()
 
     trained = train(digits, test, x, y, args.steps)
-    figures = (
-        codes(trained, x, y) | images(trained, x, y) | numbers(trained, test, x, y, args.steps)
-    )
+    figures = codes(trained, x, y) | numbers(trained, test, args.steps)
+    figures |= images(models.pretrained("vae-mnist"), x)
+    figures |= labels(models.pretrained("ssvae-mnist"), x, y)
     for name, figure in figures.items():
         write(figure, args.output / f"{name}.png", args)
     trained.film.save(args.output / "training.gif", dpi=0.6 * args.dpi)
@@ -68,7 +68,7 @@ def write(figure: Figure, path: Path, args: argparse.Namespace) -> None:
 
 
 def train(digits: data.Images, test: data.Images, x: Tensor, y: Tensor, steps: int) -> Trained:
-    """Five models, one of which is the first with another prior."""
+    """Four models, one of which is the first with another prior."""
     flat = models.VAE(z_dim=2)
     film = plots.LatentFilm(flat, x[:500], y[:500])
     options: dict[str, Any] = {"steps": 2 * steps, "lr": 2e-3, "log_every": max(1, steps // 5)}
@@ -76,11 +76,10 @@ def train(digits: data.Images, test: data.Images, x: Tensor, y: Tensor, steps: i
     swapped = copy.deepcopy(flat)
     swapped.prior = priors.MixtureOfGaussians(2, k=10)
     fit(swapped, digits, **options)
-    ten, iwae, ssvae = models.VAE(), models.IWAE(particles=5), models.SSVAE(z_dim=10)
-    batches = data.semi_supervised(digits, digits.labelled(1000))
-    for model, images in ((ten, digits), (iwae, digits), (ssvae, batches)):
-        fit(model, images, steps=steps)
-    return Trained(history, film, flat, swapped, ten, iwae, ssvae)
+    ten, iwae = models.VAE(), models.IWAE(particles=5)
+    for model in (ten, iwae):
+        fit(model, digits, steps=steps)
+    return Trained(history, film, flat, swapped, ten, iwae)
 
 
 def codes(trained: Trained, x: Tensor, y: Tensor) -> dict[str, Figure]:
@@ -99,22 +98,29 @@ def codes(trained: Trained, x: Tensor, y: Tensor) -> dict[str, Figure]:
     }
 
 
-def images(trained: Trained, x: Tensor, y: Tensor) -> dict[str, Figure]:
+def images(vae: Any, x: Tensor) -> dict[str, Figure]:
     """Grids of images."""
-    ten = trained.ten
     return {
         "image_grid": plots.image_grid(x[:30], title="digits"),
-        "samples": plots.samples(ten),
-        "reconstructions": plots.reconstructions(ten, x),
-        "traversals": plots.traversals(ten, x, kl=rate_per_unit(ten, x), rows=6),
-        "interpolations": plots.interpolations(ten, x[:5], x[5:10]),
-        "style_by_content": plots.style_by_content(trained.ssvae, columns=12),
+        "samples": plots.samples(vae),
+        "reconstructions": plots.reconstructions(vae, x),
+        "traversals": plots.traversals(vae, x, kl=rate_per_unit(vae, x), rows=6),
+        "interpolations": plots.interpolations(vae, x[:5], x[5:10]),
+        "kl_per_unit": plots.kl_per_unit(rate_per_unit(vae, x)),
     }
 
 
-def numbers(
-    trained: Trained, test: data.Images, x: Tensor, y: Tensor, steps: int
-) -> dict[str, Figure]:
+def labels(ssvae: Any, x: Tensor, y: Tensor) -> dict[str, Figure]:
+    """What a member that reads labels makes of them."""
+    probabilities = ssvae.classify(x)
+    return {
+        "style_by_content": plots.style_by_content(ssvae, columns=12),
+        "confusion": plots.confusion(y, probabilities.argmax(-1)),
+        "reliability": plots.reliability(y, probabilities),
+    }
+
+
+def numbers(trained: Trained, test: data.Images, steps: int) -> dict[str, Figure]:
     """Figures of numbers, with their standard errors where they have any."""
     ks = (1, 2, 5, 10, 20)
     found = {
@@ -129,19 +135,15 @@ def numbers(
         fit(model, data.digits("train"), ELBO(beta), steps=max(1, steps // 2))
         e = evaluate(model, test[:200], particles=1, progress=False)
         points[f"β = {beta:g}"] = (e["kl"], -e["rec"].mean)
-    probabilities = trained.ssvae.classify(x)
     return {
         "training_curves": plots.training_curves(trained.history),
         "bound_against_k": plots.bound_against_k(bounds),
         "rate_distortion": plots.rate_distortion(points),
-        "kl_per_unit": plots.kl_per_unit(rate_per_unit(trained.ten, x)),
-        "confusion": plots.confusion(y, probabilities.argmax(-1)),
-        "reliability": plots.reliability(y, probabilities),
     }
 
 
 @torch.no_grad()
-def rate_per_unit(vae: models.VAE, x: Tensor) -> Tensor:
+def rate_per_unit(vae: Any, x: Tensor) -> Tensor:
     """KL(q ‖ p) of each unit of a Normal posterior from a Normal prior, a mean over images."""
     q, p = vae.posterior(x), vae.prior()
     return kl_divergence(q.base_dist, p.base_dist).mean(0)

@@ -48,6 +48,8 @@ KNOW_NONE = {
 }
 ALONE = {"closed_form", "data"}
 LINES, FILES, ROOMS, MODULES = 25, 250, 16, 13
+# when it is called, a member of `models` is read by the reader that knows all of `models`
+LATE = {("vaezoo.models.pretrained", "vaezoo.models.checkpoints.loading")}
 FOREIGN = {
     "_cached_x_y",
     "_parameters",
@@ -140,7 +142,10 @@ def test_imports_go_down() -> None:
 def test_there_is_no_circle_in_a_room() -> None:
     """A package's `__init__` gathers; its modules import one another by their own names, in order."""
     uses = {module: {other for other, _ in imports(tree)} for module, (_, tree) in FOUND.items()}
-    inside = {m: {o for o in others if room(o) == room(m)} for m, others in uses.items()}
+    inside = {
+        m: {o for o in others if room(o) == room(m) and (m, o) not in LATE}
+        for m, others in uses.items()
+    }
     try:
         graphlib.TopologicalSorter(inside).prepare()
     except graphlib.CycleError as error:

@@ -7,6 +7,7 @@
     decoding, scoring             `decode`, `traverse` and `interpolate`; `score` and `cluster`
     by_hand                       a member as a function of `closed_form`, for `crosscheck`
     checkpoints                   `save` and `load`
+    pretrained                    members that ship trained
 
 The programs observe x. `pyro.infer.Predictive` therefore gives back the x that it was given, until
 `poutine.uncondition` frees the program of it:
@@ -31,6 +32,7 @@ from vaezoo.models.hierarchical import HierarchicalVAE
 from vaezoo.models.iwae import IWAE
 from vaezoo.models.m1m2 import M1M2
 from vaezoo.models.parts import Part
+from vaezoo.models.pretrained import pretrained
 from vaezoo.models.ssvae import SSVAE
 from vaezoo.models.vae import VAE
 
@@ -45,4 +47,5 @@ __all__ = [
     "HierarchicalVAE",
     "LatentVariableModel",
     "Part",
+    "pretrained",
 ]
