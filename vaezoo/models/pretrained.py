@@ -16,14 +16,14 @@ FOLDER = Path(__file__).with_name("weights")
 def pretrained(name: str) -> LatentVariableModel:
     """A member with trained weights, from the package: nothing is downloaded.
 
-    ======================  ========================================================================
-    name                    what
-    ======================  ========================================================================
-    ``vae-mnist``           `VAE`, the reference networks and 10 units, on the 60,000 of MNIST
-    ``gmvae-mnist``         `GMVAE` with k = 500, the same
-    ``ssvae-mnist``         `SSVAE` with a convolutional classifier, 100 labels, the same
-    ``fsvae-colour-digits`` `FSVAE` with hidden layers of 200 units, on colour digits
-    ======================  ========================================================================
+    =======================  =======================================================================
+    name                     what
+    =======================  =======================================================================
+    ``vae-mnist``            `VAE`, the reference networks and 10 units, on the 60,000 of MNIST
+    ``gmvae-mnist``          `GMVAE` with k = 500, the same
+    ``ssvae-mnist``          `SSVAE` with a convolutional classifier, 100 labels, the same
+    ``fsvae-colour-digits``  `FSVAE` with hidden layers of 200 units, on colour digits
+    =======================  =======================================================================
 
     Weights lie in the file in half precision where that moves no bound by 0.05 nats, and are
     float32 in the model. How each was trained,
