@@ -26,8 +26,7 @@ def pretrained(name: str) -> LatentVariableModel:
     =======================  =======================================================================
 
     Weights lie in the file in half precision where that moves no bound by 0.05 nats, and are
-    float32 in the model. How each was trained,
-    and what it reached, is in its `card`.
+    float32 in the model. How each was trained, and what it reached, is in its `card`.
 
     Raises:
         ValueError: there is none of this name.
