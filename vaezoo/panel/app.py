@@ -22,7 +22,8 @@ from vaezoo import models
 
 __all__ = ["main"]
 
-MEMBERS = [n for n in models.__all__ if n not in ("LatentVariableModel", "Part")]
+NO_MEMBERS = ("LatentVariableModel", "Part", "pretrained")
+MEMBERS = [n for n in models.__all__ if n not in NO_MEMBERS]
 COLOUR, LABELS = "FSVAE", ("SSVAE", "M1M2", "ADGM")  # by what they are trained on
 PATIENCE = 60  # seconds for a server to start
 
