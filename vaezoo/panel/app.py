@@ -18,12 +18,12 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaezoo import models
+from vaezoo.models import LatentVariableModel
+from vaezoo.panel.menus import offered
 
 __all__ = ["main"]
 
-NO_MEMBERS = ("LatentVariableModel", "Part", "pretrained")
-MEMBERS = [n for n in models.__all__ if n not in NO_MEMBERS]
+MEMBERS = [member.__name__ for member in offered(LatentVariableModel)]
 COLOUR, LABELS = "FSVAE", ("SSVAE", "M1M2", "ADGM")  # by what they are trained on
 PATIENCE = 60  # seconds for a server to start
 

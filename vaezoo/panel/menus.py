@@ -22,7 +22,7 @@ from vaezoo.panel.source import argument_of
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
 
-__all__ = ["Choice", "choices", "parsed", "present"]
+__all__ = ["Choice", "choices", "offered", "parsed", "present"]
 
 CATALOGUE: dict[type, Any] = {
     Prior: priors,
@@ -59,6 +59,22 @@ class Choice(NamedTuple):
         return self.thing(**self.known, **parsed(self.options if options is None else options))
 
 
+def offered(kind: type) -> list[type]:
+    """The classes of a kind that the catalogue has, those apart that are there to be derived from.
+
+    Args:
+        kind: `Prior`, `Likelihood`, `Posterior`, `Objective` or `LatentVariableModel`.
+
+    Example:
+        >>> [prior.__name__ for prior in offered(priors.Prior)]
+        ['Flow', 'MixtureOfGaussians', 'StandardNormal', 'VampPrior']
+    """
+    catalogue = CATALOGUE[kind]
+    found = [getattr(catalogue, name) for name in catalogue.__all__]
+    things = [t for t in found if isinstance(t, type) and issubclass(t, kind)]
+    return [t for t in things if t not in ABSTRACT]
+
+
 def choices(
     model: LatentVariableModel, place: str, data: Any = None, own: Iterable[Any] = ()
 ) -> dict[str, Choice]:
@@ -78,10 +94,7 @@ def choices(
         MixtureOfGaussians(10, k=3)
     """
     kind = is_of(model, place)
-    catalogue = CATALOGUE[kind]
-    found = [getattr(catalogue, name) for name in catalogue.__all__]
-    things = [t for t in found if isinstance(t, type) and issubclass(t, kind)]
-    menu = {t.__name__: _choice(model, place, t, data) for t in things if t not in ABSTRACT}
+    menu = {t.__name__: _choice(model, place, t, data) for t in offered(kind)}
     for thing in own:
         if isinstance(thing, kind) or (isinstance(thing, type) and issubclass(thing, kind)):
             menu[name_in_menu(thing)] = _choice(model, place, thing, data)
