@@ -97,8 +97,7 @@ def mixture_diagnostics(
         torch.Size([20])
     """
     prior = _mixture_of(model)
-    codes = model.encode(x, y, latent=model.parts["prior"].of)
-    usage = responsibilities(prior, codes).mean(0)
+    usage = model.cluster(x, y).mean(0)
     overlaps = overlaps_of(prior.component_distribution)
     dead = (usage < dead_below / len(usage)).nonzero().flatten().tolist()
     return MixtureDiagnostics(
