@@ -1,111 +1,87 @@
-"""The reference recipe: the networks, the data and the training that results here are measured by.
-
-Networks have ELU units and sizes 784-300-300, z has 10 dimensions (of an SSVAE 64); the FSVAE has
-3072-500-500 and z of 10. Adam at a constant 1e-3, batches of 100, 20,000 steps (an SSVAE 30,000,
-its classifier alone 2,000, the FSVAE 50,000), random seed 0. MNIST is binarised afresh for every
-batch in training, and once, by seed 0, for the test.
-
-What is trained otherwise is named here: fsvae and moved by one cycle of the learning rate with
-`PEAKS`, and as many steps as `STEPS` says; `CLIP`; the parts in `member`.
-"""
+"""A recipe: one member, how it is trained, and on what it is judged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from vaezoo import data, likelihoods, models, networks, objectives, posteriors, priors
-from vaezoo.data.downloads import data_root
+from vaezoo import data, models, objectives
+from vaezoo.evaluation import Estimate
 
-__all__ = ["CLIP", "PEAKS", "STEPS", "kind_of", "member", "setup", "svhn_crops"]
+__all__ = ["Member", "Recipe"]
 
-STEPS = {
-    "vae": 20_000,
-    "gmvae": 20_000,
-    "iwae": 20_000,
-    "ssvae": 30_000,
-    "classifier": 2_000,
-    "moved": 30_000,
-    "fsvae": 30_000,
-    "svhn": 1_500,
-    **dict.fromkeys(("weights", "vamp", "flow"), 20_000),  # priors
-    **dict.fromkeys(("full", "lowrank", "iaf"), 20_000),  # posteriors
-}
-PEAKS = {"fsvae": 1.5e-3, "moved": 2e-3}  # of one cycle of the learning rate
-CLIP = 300.0  # of the FSVAE's gradients: its bound spikes without
+Member = models.LatentVariableModel
+BOUNDS = (1, 10, 100, 1000)
 
 
-def setup(task: str) -> tuple[models.LatentVariableModel, Any, objectives.Objective]:
-    """Model, training data and objective of a task."""
-    kind = kind_of(task)
-    model = member(kind)
-    if kind == "fsvae":
-        return model, data.colour_digits("train", n=60_000), model.objective()
-    if kind == "svhn":
-        return model, svhn_crops(), model.objective()
-    images = data.mnist("train", binarisation="dynamic")
-    if isinstance(model.prior, priors.VampPrior):
-        model.prior.start_from(images[:500].tensors()[0])
-    if kind == "moved":
-        moved = data.Moved(images.labelled(100, seed=int(task.split("-")[1])))
-        batches = data.semi_supervised(images, moved, batch_size=100, labelled_batch_size=50)
-        return model, batches, objectives.SemiSupervised(alpha=10.0)
-    if kind not in ("ssvae", "classifier"):
-        return model, images, model.objective()
-    labelled = images.labelled(100, seed=int(task.split("-")[1]))
-    batches = data.semi_supervised(images, labelled, batch_size=100)
-    objective = objectives.SemiSupervised(
-        alpha=100.0,
-        generative_weight=float(kind == "ssvae"),
-        labelled_fraction=batches.labelled_fraction,
-    )
-    return model, batches, objective
+def mnist_train(seed: int) -> data.Images:
+    """The 60,000 digits, binarised afresh for every batch."""
+    return data.mnist("train")
 
 
-def member(kind: str) -> models.LatentVariableModel:
-    """The model of a task, with nothing built but its own parts, so that seeds stay put."""
-    x = (1, 28, 28)
-    members: dict[str, Callable[[], models.LatentVariableModel]] = {
-        "vae": models.VAE,
-        "gmvae": models.GMVAE,
-        "iwae": models.IWAE,
-        "fsvae": models.FSVAE,
-        "svhn": models.FSVAE,
-        "moved": _convolutional,
-        "weights": lambda: models.VAE(prior=priors.MixtureOfGaussians(10, learn_weights=True)),
-        "vamp": lambda: models.VAE(prior=priors.VampPrior(x, 10)),
-        "flow": lambda: models.VAE(prior=priors.Flow(10)),
-        "full": lambda: models.VAE(posterior=posteriors.FullNormal(x, 10)),
-        "lowrank": lambda: models.VAE(posterior=posteriors.LowRankNormal(x, 10)),
-        "iaf": lambda: models.VAE(posterior=posteriors.Flow(x, 10)),
+def mnist_test() -> data.Images:
+    """The 10,000 digits, which an evaluation binarises once."""
+    return data.mnist("test")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Where two recipes differ in one field, so do their results.
+
+    Attributes:
+        member: makes the model.
+        train: the training data of a seed, which is that of a draw of labels too.
+        test: the images that it is judged by.
+        steps, batch_size: of training.
+        rate: constant of Adam, or the peak of one cycle.
+        cycle: whether the rate is one cycle.
+        objective: the member's own by default.
+        decay: of the weights, by AdamW.
+        average: of `fit`.
+        clip: of the gradients' norm.
+        precision, compile: of `fit`.
+        start: what the model takes from the data before it is trained.
+        particles: k of NIWAE-k.
+        also: measures of the whole test set besides.
+    """
+
+    member: Callable[[], Member]
+    train: Callable[[int], Any] = mnist_train
+    test: Callable[[], data.Images] = mnist_test
+    steps: int = 20_000
+    batch_size: int = 100
+    rate: float = 1e-3
+    cycle: bool = False
+    objective: objectives.Objective | None = None
+    decay: float = 0.0
+    average: float | None = None
+    clip: float | None = None
+    precision: str = "float32"
+    compile: bool = True
+    start: Callable[[Member, Any], object] | None = None
+    particles: tuple[int, ...] = BOUNDS
+    also: Callable[[Any], Mapping[str, Estimate]] | None = None
+
+
+def described(recipe: Recipe, model: Member, batches: Any) -> dict[str, Any]:
+    """What a recipe does, for a file of results."""
+    shape = "one cycle, peak" if recipe.cycle else "constant"
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    return {
+        "model": [*model.equations()],
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "layers": [repr(each) for each in layers],
+        "objective": repr(recipe.objective or model.objective(batches)),
+        "train": repr(batches),
+        "test": repr(recipe.test()),
+        "batch_size": recipe.batch_size,
+        "rate": f"{shape} {recipe.rate:g}",
+        "decay": recipe.decay,
+        "average": recipe.average,
+        "clip": recipe.clip,
+        "precision": recipe.precision,
+        "compiled": recipe.compile,
     }
-    return members.get(kind, models.SSVAE)()
-
-
-def _convolutional() -> models.SSVAE:
-    """An SSVAE with a convolutional q(y|x), a small code, and labels' weights started wider."""
-    x, z_dim, hidden = (1, 28, 28), 12, (128, 128)
-    down = networks.Conv(x, (16, 32), (128,), activation=nn.ReLU)
-    head = nn.Sequential(down, nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
-    up = networks.MLP((z_dim,), hidden, x, classes=10, label_scale=3.0)
-    return models.SSVAE(
-        z_dim=z_dim,
-        hidden=hidden,
-        classifier=posteriors.Classifier(x, 10, network=head),
-        likelihood=likelihoods.Bernoulli(z_dim, x, network=up, classes=10),
-    )
-
-
-def svhn_crops() -> data.Images:
-    """The first file of SVHN's that is there."""
-    files = sorted(data_root().glob("svhn/*.mat"))
-    if not files:
-        raise FileNotFoundError(f"no svhn/*.mat under {data_root()}: set VAEZOO_DATA")
-    return data.svhn(file=files[0])
-
-
-def kind_of(task: str) -> str:
-    """The task without the number of its draw of labels."""
-    return task.split("-")[0]

@@ -1,0 +1,115 @@
+"""Recipes of few labels, whose seed is the draw of the labels too, and of content and style.
+
+The SSVAE's reference has 784-300-300, z of 64, 30,000 steps, α = 100. The other rows: one cycle.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from benchmarks.quality.recipe import Recipe, mnist_train
+from benchmarks.quality.scenes import drawn, read_as_asked
+from vaezoo import data, likelihoods, models, networks, objectives, posteriors
+from vaezoo.data.downloads import data_root
+
+__all__ = ["RECIPES"]
+
+X_SHAPE = (1, 28, 28)
+COUNTS = (100, 600, 1000, 3000)
+
+
+def some(n: int, *, moved: bool = False) -> Callable[[int], data.SemiSupervisedBatches]:
+    """All images without labels, and a draw of n with them, as many of each class."""
+
+    def drawn(seed: int) -> data.SemiSupervisedBatches:
+        images = mnist_train(seed)
+        labelled = images.labelled(n, seed=seed)
+        if moved:
+            return data.semi_supervised(
+                images, data.Moved(labelled), batch_size=100, labelled_batch_size=50
+            )
+        return data.semi_supervised(images, labelled, batch_size=100)
+
+    return drawn
+
+
+def convolutional() -> models.SSVAE:
+    """A convolutional q(y|x), a small code, and labels' weights that start wider."""
+    z_dim, hidden = 12, (128, 128)
+    down = networks.Conv(X_SHAPE, (16, 32), (128,), activation=nn.ReLU)
+    head = nn.Sequential(down, nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
+    up = networks.MLP((z_dim,), hidden, X_SHAPE, classes=10, label_scale=3.0)
+    return models.SSVAE(
+        z_dim=z_dim,
+        hidden=hidden,
+        classifier=posteriors.Classifier(X_SHAPE, 10, network=head),
+        likelihood=likelihoods.Bernoulli(z_dim, X_SHAPE, network=up, classes=10),
+    )
+
+
+def scenes_train(seed: int) -> data.Images:
+    """Scenes of the 10,000 built-in digits."""
+    return data.colour_digits("train", n=60_000)
+
+
+def scenes_test() -> data.Images:
+    """2,000 scenes of digits that no training scene has."""
+    return data.colour_digits("test")
+
+
+def svhn_crops() -> data.Images:
+    """The first file of SVHN's that is there; there is no held-out part."""
+    files = sorted(data_root().glob("svhn/*.mat"))
+    if not files:
+        raise FileNotFoundError(f"no svhn/*.mat under {data_root()}: set VAEZOO_DATA")
+    return data.svhn(file=files[0])
+
+
+def reference(n: int, *, weight: float = 1.0) -> objectives.SemiSupervised:
+    """The bound as a mean over all images, of which n have labels."""
+    share = n / 60_000
+    return objectives.SemiSupervised(alpha=100.0, generative_weight=weight, labelled_fraction=share)
+
+
+M2 = Recipe(
+    *(models.SSVAE, some(100)),
+    steps=30_000,
+    objective=reference(100),
+    particles=(1, 10),
+)
+CYCLE = replace(M2, cycle=True, rate=2e-3)
+MOVED = replace(
+    *(CYCLE,),
+    member=convolutional,
+    train=some(100, moved=True),
+    objective=objectives.SemiSupervised(alpha=10.0),
+)
+FSVAE = Recipe(
+    *(models.FSVAE, scenes_train, scenes_test),
+    steps=30_000,
+    rate=1.5e-3,
+    cycle=True,
+    clip=300.0,
+    particles=(1, 10, 100),
+    also=read_as_asked,
+)
+RECIPES: dict[str, Any] = {
+    "ssvae-100": M2,
+    "classifier-100": replace(M2, objective=reference(100, weight=0.0), steps=2_000),
+    **{f"ssvae-cycle-{n}": replace(CYCLE, train=some(n), objective=reference(n)) for n in COUNTS},
+    **{f"moved-{n}": replace(MOVED, train=some(n, moved=True)) for n in COUNTS},
+    "m1m2-100": replace(CYCLE, member=models.M1M2),
+    "adgm-100": replace(CYCLE, member=models.ADGM),
+    "fsvae": FSVAE,
+    "svhn": Recipe(
+        *(models.FSVAE, lambda seed: svhn_crops(), svhn_crops),
+        steps=1_500,
+        particles=(1, 10),
+        also=functools.partial(drawn, name="fsvae_svhn"),
+    ),
+}
