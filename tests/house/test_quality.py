@@ -1,0 +1,117 @@
+"""Recipes are run over kills as without, and tables say what files of results say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.quality import results, tables
+from benchmarks.quality.__main__ import RECIPES
+from benchmarks.quality.results import Found, found, runs_of
+
+ROOT = Path(__file__).parents[2]
+KILLED_AND_UNBROKEN = """
+import functools, os, signal, sys
+from pathlib import Path
+from benchmarks.quality import running
+from benchmarks.quality.recipe import Recipe
+from vaezoo import data, models, training
+
+running.PART, folder = 10, Path(sys.argv[1])
+
+def run(name, steps=200):
+    recipe = Recipe(
+        lambda: models.VAE(z_dim=2, hidden=(5,)),
+        lambda seed: data.digits("train")[:500],
+        lambda: data.digits("test")[:40],
+        steps=steps, cycle=True, compile=False, particles=(1, 20),
+    )
+    running.run(recipe, "small", 3, 0.5, folder / name, folder / name)
+
+def killed(when):
+    if (child := os.fork()) == 0:
+        when(lambda: os.kill(os.getpid(), signal.SIGKILL))
+        run("killed")
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+def in_training(kill):
+    at_forty = lambda record: record["step"] >= 40 and kill()
+    training.fit = functools.partial(training.fit, callback=at_forty)
+
+def behind_a_part(kill):
+    write = running._write
+    running._write = lambda path, what: (write(path, what), path.stem == "part-1" and kill())
+
+killed(in_training)
+killed(behind_a_part)
+run("killed")
+run("unbroken")
+run("unbroken", steps=100)
+"""
+
+
+def record(folder: Path) -> dict[str, object]:
+    text = (folder / "small-3-budget-0.5.json").read_text(encoding="utf-8")
+    return {k: v for k, v in json.loads(text).items() if not k.endswith("seconds")}
+
+
+def test_killed_anywhere_it_gives_the_same_numbers(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED_AND_UNBROKEN, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "was begun by another recipe: remove it, or go back" in done.stderr, done.stderr
+    unbroken = record(tmp_path / "unbroken")
+    assert record(tmp_path / "killed") == unbroken
+    assert unbroken["steps"] == 100
+
+
+def write(folder: Path, name: str, seed: int, budget: float, mean: float) -> None:
+    metrics = {"nelbo": {"mean": mean, "stderr": 0.25, "n": 100}}
+    record = {"name": name, "seed": seed, "budget": budget, "metrics": metrics}
+    text = json.dumps(record | {"versions": {"vaezoo": "0.0.1" if seed == 2 else "0.2.0"}})
+    (folder / f"{name}-{seed}-{budget}.json").write_text(text)
+
+
+def test_seeds_are_averaged_and_budgets_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    assert found("a", "nelbo") is None
+    assert runs_of("a") == "0"
+    write(tmp_path, "a", 0, 0.5, 7.0)
+    write(tmp_path, "a-b", 0, 1, 1.0)  # of another recipe
+    assert str(found("a", "nelbo")) == "7.00 ± 0.25, reduced budget 0.5"
+    for seed, mean in ((2, 3.0), (1, 5.0)):
+        write(tmp_path, "a", seed, 1, mean)
+    # the standard error of 5 and 3 over seeds is sqrt(2) / sqrt(2)
+    assert str(found("a", "nelbo")) == "4.00 ± 0.25 ± 1.00"
+    assert found("a", "nelbo") == Found((5.0, 3.0), 0.25, 1)
+    assert found("a", "kl") is None
+    assert runs_of("a") == "2, version 0.0.1"
+
+
+def test_tables_name_recipes_and_recipes_stand_in_tables() -> None:
+    groups = (tables.MEMBERS, tables.PARTS, tables.BOTH, tables.CHANGES, tables.PAPER)
+    named = {name for group in (*groups, tables.FIXED, tables.LABELS) for name in group}
+    named |= {f"{name}-cycle" for name in tables.BETTER} | {"gmvae-ten", "fsvae", "svhn"}
+    named |= {f"{name}-fashion" for name in tables.MEMBERS}
+    assert named == {*RECIPES}
+    assert {*tables.SUMMARY} < {*RECIPES}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run"], "run which? name recipes, see `list`"),
+        (["run", "vea"], "there is no recipe vea: see `list`"),
+        (["run", "vae", "--budget", "2"], "--budget must be above 0 and at most 1, got 2"),
+    ],
+)
+def test_a_wrong_command_is_refused(words, said, monkeypatch, capsys):
+    from benchmarks.quality.__main__ import main
+
+    monkeypatch.setattr(sys, "argv", ["quality", *words])
+    with pytest.raises(SystemExit):
+        main()
+    assert said in capsys.readouterr().err
