@@ -21,6 +21,7 @@ def pretrained(name: str) -> LatentVariableModel:
     =======================  =======================================================================
     ``vae-mnist``            `VAE`, the reference networks and 10 units, on the 60,000 of MNIST
     ``gmvae-mnist``          `GMVAE` with k = 500, the same
+    ``iwae-mnist``           `IWAE`, trained with 10 draws an image, the same
     ``ssvae-mnist``          `SSVAE` with a convolutional classifier, 100 labels, the same
     ``fsvae-colour-digits``  `FSVAE` with hidden layers of 200 units, on colour digits
     =======================  =======================================================================
