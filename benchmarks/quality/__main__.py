@@ -3,7 +3,7 @@
     python -m benchmarks.quality run vae-cycle --seeds 0 1 2   # results/quality/*.json
     python -m benchmarks.quality run vae --budget 0.1           # a tenth of the steps, and says so
     python -m benchmarks.quality list                           # the recipes
-    python -m benchmarks.quality table                          # results/quality.md
+    python -m benchmarks.quality table                          # what documents show
     make quality                                                # all of it, days on two cores
 
 A run that is stopped goes on when the command is given again. Set VAEZOO_DATA to a folder with
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.quality import clusters, digits, labels, paper, tables
+from benchmarks.quality import clusters, digits, documents, figures, labels, paper, tables
 from benchmarks.quality.running import run
 
 FOLDER = Path(__file__).parents[1]
@@ -29,7 +29,9 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     if options.action == "table":
-        (FOLDER / "results/quality.md").write_text(tables.table(), encoding="utf-8")
+        for name in ("README.md", "docs/quality.md"):
+            documents.write(FOLDER.parent / name, tables.tables())
+        figures.write(FOLDER / "results")
     elif options.action == "list":
         print("\n".join(RECIPES))
     else:
@@ -47,13 +49,15 @@ def arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("action", choices=["run", "list", "table"])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="recipes to run")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="recipes to run, or `all`")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--budget", type=float, default=1.0, help="share of the steps")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--runs", type=Path, default=FOLDER / "runs", help="what is under way")
     parser.add_argument("--results", type=Path, default=FOLDER / "results/quality")
     options = parser.parse_args()
+    if options.names == ["all"]:
+        options.names = [*RECIPES]
     if unknown := {*options.names} - {*RECIPES}:
         parser.error(f"there is no recipe {', '.join(sorted(unknown))}: see `list`")
     if options.action == "run" and not options.names:

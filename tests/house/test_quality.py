@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality import results, tables
+from benchmarks.quality import documents, results, tables
 from benchmarks.quality.__main__ import RECIPES
 from benchmarks.quality.results import Found, found, runs_of
 
@@ -98,6 +98,15 @@ def test_tables_name_recipes_and_recipes_stand_in_tables() -> None:
     named |= {f"{name}-fashion" for name in tables.MEMBERS}
     assert named == {*RECIPES}
     assert {*tables.SUMMARY} < {*RECIPES}
+
+
+def test_tables_come_between_their_marks() -> None:
+    text = "a\n<!-- table x y -->\nold\n| 1 |\n<!-- end -->\nb <!-- end -->\n"
+    once = documents.filled(text, {"x y": "| 2 |"})
+    assert once == "a\n<!-- table x y -->\n| 2 |\n<!-- end -->\nb <!-- end -->\n"
+    assert documents.filled(once, {"x y": "| 2 |"}) == once
+    with pytest.raises(KeyError, match="x y"):
+        documents.filled(text, {"x": ""})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,36 @@
+"""Figures of the results: bounds against k, rate against distortion, accuracy against labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.quality.results import Found, found
+from vaezoo import plots
+from vaezoo.evaluation import Estimate
+
+__all__ = ["write"]
+
+SHOWN = {
+    "vae-cycle": "VAE",
+    "gmvae-cycle": "GMVAE",
+    "iwae-cycle": "IWAE, m = 10",
+    "flow-iaf": "VAE, flow prior and posterior",
+}
+KS = (1, 10, 100, 1000)
+
+
+def write(folder: Path) -> None:
+    """Draw what was measured."""
+    there = {name: title for name, title in SHOWN.items() if found(name, "nelbo")}
+    bounds = {t: {k: _estimate(n, f"niwae-{k}") for k in KS} for n, t in there.items()}
+    rates = {t: (_estimate(n, "kl"), _estimate(n, "rec", -1)) for n, t in there.items()}
+    if there:
+        plots.bound_against_k(bounds).savefig(folder / "quality_bounds.png", dpi=100)
+        plots.rate_distortion(rates).savefig(folder / "quality_rates.png", dpi=100)
+
+
+def _estimate(name: str, measure: str, sign: int = 1) -> Estimate:
+    """The mean over seeds, with the larger of the two standard errors."""
+    each = found(name, measure)
+    assert isinstance(each, Found)
+    return Estimate(sign * each.mean, max(each.stderr, each.over_seeds or 0), len(each.each))
