@@ -22,7 +22,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
-NAMES = ("01_the_vae", "02_swap_the_prior")
+NAMES = (
+    "01_the_vae",
+    "02_swap_the_prior",
+    "03_mixtures_and_clusters",
+)
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)")
 RELATIVE, ROUNDING = 1e-3, 1e-9
 PINNED = f"matplotlib=={matplotlib.__version__}\n" in (ROOT / "constraints.txt").read_text()
@@ -110,7 +114,7 @@ def test_committed_as_a_bare_kernel_shows_them(name: str) -> None:
     assert path.stat().st_size < 500_000
 
 
-def test_both_are_there() -> None:
+def test_all_are_there() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == list(NAMES)
 
 
