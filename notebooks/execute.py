@@ -32,6 +32,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
         startup_timeout=TIMEOUT,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,  # a kernel sends what is printed in pieces, cut by the clock
         resources={"metadata": {"path": str(FOLDER)}},
     )
     client.execute(env=os.environ | ENVIRONMENT)

@@ -106,6 +106,8 @@ def test_committed_as_a_bare_kernel_shows_them(name: str) -> None:
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
     assert not [cell for cell in code if "%matplotlib" in cell.source]
+    printed = [[o.output_type for o in cell.outputs].count("stream") for cell in code]
+    assert max(printed) <= 1, "a kernel cuts what is printed by the clock"
     kinds = {kind for output in outputs for kind in output.get("data", {})}
     assert kinds == {"text/plain", "text/html", "image/png"}, "a progress bar is a widget"
     figures = [o for o in outputs if "<Figure" in o.get("data", {}).get("text/plain", "")]
