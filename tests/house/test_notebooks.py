@@ -26,6 +26,7 @@ NAMES = (
     "01_the_vae",
     "02_swap_the_prior",
     "03_mixtures_and_clusters",
+    "04_tighter_bounds",
 )
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)")
 RELATIVE, ROUNDING = 1e-3, 1e-9
