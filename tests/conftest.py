@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
-# tests are many small tensors, on which a second thread only costs
+# tests are many small tensors, on which a second thread only costs, in processes of their own too
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # a shell starts what it runs in the background with the stop button off, and tests press it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,23 +47,42 @@ def _settings() -> tuple[object, ...]:
 SLOWEST = (
     "test_product",
     "test_by_inductor",
-    "test_own_pairs_compiled",
     "test_notebooks",
-    "test_examples",
     "test_compiled",
-    "test_pyro_adapter",
-    "test_plots",
-    "test_readme",
-    "test_benchmarks",
+    "test_own_pairs_compiled",
     "test_step",
+    "test_pyro_adapter",
     "test_objectives",
+    "test_benchmarks",
+    "test_resume",
+    "test_examples",
+    "test_readme",
+    "test_guards",
+    "test_kills",
+    "test_torchrun",
+    "test_parts",
+    "test_optimised",
+    "test_part_gradients",
+    "test_flat_memory",
     "test_interrupts",
+    "test_crosschecks",
 )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have pytest-xdist keep the order below, not that of how many tests a file has."""
     config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Have the garbage collector leave the million objects of imported modules and tests alone."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,12 +1,17 @@
-"""Real processes for tests: a function run in a group of them, and the noise of one in all.
+"""Real processes for tests: a function run in a group of them, a script, and the noise of one in all.
 
 The processes are forked from a server that has imported vaezoo once: a launch takes a second.
 """
 
 from __future__ import annotations
 
+import os
+import runpy
+import subprocess
+import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +24,11 @@ import torch.multiprocessing as mp
 from torch.distributions import normal
 
 DEADLINE = 300  # seconds, after which processes that wait for one another are ended
+SERVER: Any = mp.get_context("forkserver")
+# an optimizer imports the last but one when it is made, which takes more than a training here
+SERVER.set_forkserver_preload(
+    ["vaezoo", "vaezoo.compiler.cache", "zoo", "torch._dynamo", "matplotlib.figure"]
+)
 
 
 def in_processes(function: Callable[..., Any], *args: Any, size: int = 2) -> list[Any]:
@@ -26,12 +36,9 @@ def in_processes(function: Callable[..., Any], *args: Any, size: int = 2) -> lis
 
     None stands for a process that ended without either.
     """
-    context: Any = mp.get_context("forkserver")
-    # an optimizer imports the last one when it is made, which takes more than a training here
-    context.set_forkserver_preload(["vaezoo", "vaezoo.compiler.cache", "zoo", "torch._dynamo"])
     with TemporaryDirectory() as folder:
         started = [
-            context.Process(target=_run, args=(rank, size, folder, function, args))
+            SERVER.Process(target=_run, args=(rank, size, folder, function, args))
             for rank in range(size)
         ]
         for process in started:
@@ -59,6 +66,35 @@ def _run(rank: int, size: int, folder: str, function: Callable[..., Any], args: 
     torch.save(result, f"{folder}/part {rank}")
     (Path(folder) / f"part {rank}").rename(Path(folder) / f"result {rank}")
     dist.destroy_process_group()
+
+
+def run_script(
+    path: Path, *argv: str, folder: Path, env: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """What `python -W error path …` comes to in a folder, but for the imports before it."""
+    with TemporaryDirectory() as kept:
+        files = [Path(kept) / name for name in ("out", "error")]
+        process = SERVER.Process(target=_script, args=(str(path), argv, str(folder), env, files))
+        process.start()
+        process.join(DEADLINE)
+        hung = process.exitcode is None
+        process.kill()
+        out, error = (f.read_text(encoding="utf-8") for f in files)
+        assert not hung, f"{path} did not end: {error}"
+        return subprocess.CompletedProcess([str(path), *argv], process.exitcode, out, error)
+
+
+def _script(path: str, argv: Any, folder: str, env: dict[str, str], files: list[Path]) -> None:
+    for descriptor, file in zip((1, 2), files, strict=True):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
+    sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))  # noqa: SIM115
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder)
+    sys.argv = [path, *argv]
+    sys.path.insert(0, str(Path(path).parent))
+    warnings.simplefilter("error")
+    runpy.run_path(path, run_name="__main__")
 
 
 @contextmanager

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from compiling import OBJECTIVES, assert_close, batch_of, compiled, step
+from several import run_script
 from torch import Tensor, nn
 from torch.fx import GraphModule
 from zoo import (
@@ -167,7 +166,8 @@ def test_with_or_without_gradients(gradients: bool) -> None:
 
 def test_graphs_are_kept_on_disk(tmp_path: Path) -> None:
     """A second process with the same graph compiles nothing; one with another β does."""
-    program = """
+    program = tmp_path / "program.py"
+    program.write_text("""
 import sys, torch, torch._dynamo.utils
 from vaezoo import ELBO, Bound, models
 torch.manual_seed(0)
@@ -176,12 +176,12 @@ x = torch.zeros(5, 1, 28, 28)
 for _ in range(3):
     terms = bound(x)
 print(torch._dynamo.utils.counters["inductor"]["fxgraph_cache_hit"], terms["loss"].item())
-"""
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+""")
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     found = []
     for beta in ("1", "1", "3"):
-        command = [sys.executable, "-c", program, beta]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        done = run_script(program, beta, folder=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
         found.append(done.stdout.split())
     assert [hits for hits, _ in found] == ["0", "1", "0"]
     assert found[0][1] == found[1][1] != found[2][1]

@@ -18,6 +18,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from several import run_script
 
 import vaezoo
 from vaezoo import data, models, plots
@@ -71,14 +72,22 @@ class Run(NamedTuple):
         return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
 
 
-def start(name: str, *argv: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a script in its own process, from elsewhere, with no data, no network and no warning."""
+def start(
+    name: str, *argv: str, folder: Path, anew: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run a script in its own process, from elsewhere, with no data, no network and no warning.
+
+    Python is started `anew`, or the process is forked from one that has imported vaezoo.
+    """
     (folder / "data").mkdir(parents=True)
     env = os.environ | {"PYTHONPATH": str(ROOT), "VAEZOO_DATA": str(folder / "data")}
     env |= {"NO_PROXY": "", "no_proxy": "", "PYTHONIOENCODING": "utf-8"}
     for scheme in ("http_proxy", "https_proxy"):
         env[scheme] = env[scheme.upper()] = "http://127.0.0.1:9"  # a port where nobody listens
-    command = [sys.executable, "-W", "error", str(FOLDER / f"{name}.py"), *argv]
+    path = FOLDER / f"{name}.py"
+    if not anew:
+        return run_script(path, *argv, folder=folder, env=env)
+    command = [sys.executable, "-W", "error", str(path), *argv]
     return subprocess.run(
         command, cwd=folder, env=env, capture_output=True, encoding="utf-8", timeout=1200
     )
@@ -304,7 +313,8 @@ def test_a_refusal_ends_the_process_with_2(tmp_path):
 
 
 def test_without_a_network_it_says_so_loudly(tmp_path):
-    process = start("vae_mnist", "--steps", "1", "--particles-eval", "1", folder=tmp_path)
+    argv = ("--steps", "1", "--particles-eval", "1")
+    process = start("vae_mnist", *argv, folder=tmp_path, anew=True)
     assert process.returncode == 0, process.stderr
     framed = [line for line in process.stderr.splitlines() if re.fullmatch(r"\*.*\*", line)]
     assert len({len(line) for line in framed}) == 1

@@ -93,7 +93,7 @@ def train(bound: Bound, batch: tuple[Tensor, ...]) -> None:
     given = len(batch) == 2 and hasattr(bound.model, "classifier")
     parameters = {n: p for n, p in bound.named_parameters() if not (given and ".classifier." in n)}
     before = {n: p.detach().clone() for n, p in parameters.items()}
-    optimizer = torch.optim.Adam(parameters.values(), lr=1e-2)
+    optimizer = torch.optim.Adam(parameters.values(), lr=1e-2, fused=True)
     for step in range(STEPS):
         optimizer.zero_grad()
         with pyro.validation_enabled(step == 0):

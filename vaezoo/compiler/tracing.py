@@ -75,7 +75,7 @@ class TracedStep:
         self.schedules = list(schedules_in(bound.objective))
         self._eager, self._reads = bound.eager, NoReads()
         # tracing runs the step: draws and writes are undone, as the step itself comes after it
-        with own_generator(), Writes() as writes, unchecked():
+        with own_generator(), Writes() as writes, unchecked(), _one_record_of_shapes():
             # a lambda, because make_fx counts the arguments of a method wrongly
             step = make_fx(lambda batch, values: self._step(batch, values))
             self.graph = step(list(batch), self._values(batch))
@@ -103,6 +103,14 @@ class TracedStep:
             return []
         like = next((t for t in batch if t.is_floating_point()), torch.empty(0))
         return [like.new_tensor(getattr(o, name).value) for o, name in self.schedules]
+
+
+def _one_record_of_shapes() -> contextlib.AbstractContextManager[Any]:
+    """Within it every operation is noted in one fake mode; otherwise torch makes one for each."""
+    from torch._guards import TracingContext, tracing
+    from torch._subclasses import FakeTensorMode
+
+    return tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
 
 
 def gradients(loss: Tensor | None) -> list[tuple[Tensor, Tensor]]:
