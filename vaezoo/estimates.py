@@ -50,7 +50,8 @@ class Estimate(_Numbers):
         return _estimate(values, self._images)
 
     def __str__(self) -> str:
-        digits = max(2, 1 - math.floor(math.log10(self.stderr))) if self.stderr else 2
+        known = self.stderr > 0 and math.isfinite(self.stderr)
+        digits = max(2, 1 - math.floor(math.log10(self.stderr))) if known else 2
         return f"{self.mean:.{digits}f} ± {self.stderr:.{digits}f}"
 
 

@@ -68,6 +68,12 @@ def test_rec_is_one_number_with_one_sign() -> None:
     assert history["bound"][0] == pytest.approx(history["rec"][0] - history["kl"][0], abs=1e-4)
 
 
+@pytest.mark.parametrize("stderr", [math.nan, math.inf])
+def test_an_estimate_without_a_finite_error_is_printed(stderr: float) -> None:
+    """As of -log q(y|x) where q of a label rounds to 0: its mean is infinite."""
+    assert str(Estimate(math.inf, stderr, 5)) == f"inf ± {stderr}"
+
+
 def test_an_estimate_is_the_tuple_that_it_was() -> None:
     """It unpacks, compares, prints and serialises as (mean, stderr, n); copies keep the values."""
     found = evaluated(member_of(1), [X])["nelbo"]
