@@ -27,6 +27,10 @@ NAMES = (
     "02_swap_the_prior",
     "03_mixtures_and_clusters",
     "04_tighter_bounds",
+    "05_a_hundred_labels",
+    "06_content_and_style",
+    "07_your_own",
+    "08_can_i_trust_it",
 )
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)")
 RELATIVE, ROUNDING = 1e-3, 1e-9
