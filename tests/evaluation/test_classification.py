@@ -63,6 +63,22 @@ def test_a_classifier_that_is_right_about_itself() -> None:
 
 
 @pytest.mark.parametrize("name", INFERS)
+def test_a_probability_that_rounds_to_nothing_has_a_logarithm(name: str) -> None:
+    """q(y|x) of one class is about e^-1000, below the smallest float32."""
+    made = member(name)
+    bias = [p for p in made.classifier.parameters() if p.dim() == 1][-1]
+    with torch.no_grad():
+        bias.zero_()[0] = -1000.0
+    x, y = images(7), torch.zeros(7, dtype=torch.long)
+    assert made.classify(x)[:, 0].tolist() == [0.0] * 7
+    found = calibration(made, [(x, y)], **QUIET).estimates["label_nll"]
+    assert found.values is not None
+    wanted = -made.label_posterior(x).log_prob(y)
+    assert found.values.tolist() == pytest.approx(wanted.tolist())
+    assert 900 < found.mean < 1100
+
+
+@pytest.mark.parametrize("name", INFERS)
 def test_accuracy_is_the_same(name: str) -> None:
     made, batches = member(name), [(images(7), labels(7)), (images(5), labels(5))]
     found = calibration(made, batches, **QUIET)

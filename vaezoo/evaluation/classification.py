@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,14 +93,21 @@ def calibration(
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         x, y = batch
-        p: Tensor = pair.classify(x)  # type: ignore[operator]
-        confidence, guesses = p.max(-1)
-        yield "accuracy", agreement.of(guesses, y, p.shape[-1])
+        log_p = _log_probabilities(pair, x)
+        confidence, guesses = log_p.exp().max(-1)
+        yield "accuracy", agreement.of(guesses, y, log_p.shape[-1])
         yield "confidence", confidence
-        yield "label_nll", -p.gather(1, y[:, None].long())[:, 0].log()
+        yield "label_nll", -log_p.gather(1, y[:, None].long())[:, 0]
 
     found = visit(model, data, look, seed=seed, batch_size=batch_size, progress=progress, wanted=2)
     return _calibration(found, bins)
+
+
+def _log_probabilities(model: Any, x: Tensor) -> Tensor:
+    """log q(y|x), (N, classes): of members as such, as a small probability may round to 0."""
+    if hasattr(model, "label_posterior"):
+        return model.label_posterior(x).logits
+    return model.classify(x).log()
 
 
 def _calibration(found: dict[str, Estimate], bins: int) -> Calibration:

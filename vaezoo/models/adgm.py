@@ -148,11 +148,16 @@ class ADGM(LatentVariableModel):
         Not q(y|x) = E[q(y|x, a)], which only draws could estimate: at the mean an image has one
         class, whenever it is asked for.
         """
+        return self.label_posterior(x).probs
+
+    @torch.no_grad()
+    def label_posterior(self, x: Tensor) -> dist.Categorical:
+        """What `classify` has the probabilities of; its `logits` are log-probabilities."""
         x = as_tensor(x, tensor_like(self))
         with one_thread(), in_mode(self, False):
             a = mean_of(self.auxiliary_posterior(x))
-            probabilities: Tensor = self.classifier((x, a)).probs
-        return probabilities
+            q: dist.Categorical = self.classifier((x, a))
+        return q
 
 
 def _normal_of_pair(

@@ -186,10 +186,15 @@ class M1M2(LatentVariableModel):
         Not q(y|x) = E[q(y|z1)], which only draws could estimate: at the mean an image has one
         class, whenever it is asked for.
         """
+        return self.label_posterior(x).probs
+
+    @torch.no_grad()
+    def label_posterior(self, x: Tensor) -> dist.Categorical:
+        """What `classify` has the probabilities of; its `logits` are log-probabilities."""
         with one_thread(), in_mode(self, False):
             z1 = mean_of(self.posterior(as_tensor(x, tensor_like(self))))
-            probabilities: Tensor = self.classifier(z1).probs
-        return probabilities
+            q: dist.Categorical = self.classifier(z1)
+        return q
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -109,6 +109,11 @@ class SSVAE(LatentVariableModel):
     @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
         """The class probabilities q(y|x) of images (N, *x_shape), shape (N, classes)."""
+        return self.label_posterior(x).probs
+
+    @torch.no_grad()
+    def label_posterior(self, x: Tensor) -> dist.Categorical:
+        """q(y|x), whose `logits` are log-probabilities, finite where a probability rounds to 0."""
         with one_thread(), in_mode(self, False):
-            probabilities: Tensor = self.classifier(as_tensor(x, tensor_like(self))).probs
-        return probabilities
+            q: dist.Categorical = self.classifier(as_tensor(x, tensor_like(self)))
+        return q
