@@ -1,14 +1,15 @@
-"""What a loss can be differentiated by, and losses whose gradients are known beforehand."""
+"""What a loss can be differentiated by, its gradients, and losses whose gradients are known."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["KnownGradients", "leaves"]
+__all__ = ["KnownGradients", "gradients", "leaves"]
 
 
 class KnownGradients(torch.autograd.Function):
@@ -42,8 +43,8 @@ class KnownGradients(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "the gradients of this loss were computed with it, and cannot be differentiated "
-                "again (create_graph=True): use bound.eager of a compiled bound, and an objective "
-                "with differentiable_loss in place of one of Pyro's without"
+                "again (create_graph=True): use bound.eager of a compiled bound, an objective with "
+                "differentiable_loss in place of one of Pyro's without, and chunk=None"
             )
         if ctx.gradients is None:
             raise RuntimeError(
@@ -81,3 +82,32 @@ def leaves(loss: Tensor | None) -> list[Tensor]:
             ends.append(node.variable)
         stack += [following for following, _ in node.next_functions]
     return ends
+
+
+def gradients(loss: Tensor | None, *, retain_graph: bool = False) -> list[tuple[Tensor, Tensor]]:
+    """The leaves that a loss depends on, each with its gradient; no hook of theirs runs.
+
+    Example:
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> [(leaf is a, g.item()) for leaf, g in gradients(a * a)]
+        [(True, 6.0)]
+    """
+    ends = leaves(loss)
+    if loss is None or not ends:
+        return []
+    with _unhooked(ends):
+        each = torch.autograd.grad(loss, ends, allow_unused=True, retain_graph=retain_graph)
+    return [(leaf, g) for leaf, g in zip(ends, each, strict=True) if g is not None]
+
+
+@contextlib.contextmanager
+def _unhooked(ends: list[Tensor]) -> Iterator[None]:
+    """Without the hooks of leaves, which run when the gradients are handed out."""
+    hooks = [p._backward_hooks for p in ends]
+    for p in ends:
+        p._backward_hooks = None
+    try:
+        yield
+    finally:
+        for p, own in zip(ends, hooks, strict=True):
+            p._backward_hooks = own

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vaezoo.compiler.writes import memory, tensors_in
+from vaezoo.programs.writes import memory, tensors_in
 
 __all__ = ["NoNumbers", "NoReads"]
 

@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from vaezoo.autograd import leaves
+from vaezoo.autograd import gradients
 from vaezoo.compiler.reads import NoNumbers, NoReads
-from vaezoo.compiler.writes import Writes, memory
-from vaezoo.objectives.schedules import Schedule, schedules_in
+from vaezoo.objectives.schedules import Schedule, objectives_in, schedules_in
+from vaezoo.programs.writes import Writes, memory
 from vaezoo.scopes import own_generator, unchecked
 
-__all__ = ["Backend", "Traceable", "TracedStep", "gradients"]
+__all__ = ["Backend", "Traceable", "TracedStep"]
 
 Backend = Callable[[GraphModule, list[Tensor]], Callable[..., Sequence[Tensor]]]
 
@@ -70,6 +70,7 @@ class TracedStep:
     def __init__(self, bound: Traceable, batch: tuple[Tensor, ...]) -> None:
         from torch.fx.experimental.proxy_tensor import make_fx  # slow to import
 
+        _check_passes(bound.objective)
         self.names: list[str] = []
         self.leaves: list[Tensor] = []
         self.schedules = list(schedules_in(bound.objective))
@@ -113,20 +114,10 @@ def _one_record_of_shapes() -> contextlib.AbstractContextManager[Any]:
     return tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
 
 
-def gradients(loss: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-    """The leaves that a loss depends on, each with its gradient; no hook of theirs runs.
-
-    Example:
-        >>> a = torch.tensor(3.0, requires_grad=True)
-        >>> [(leaf is a, g.item()) for leaf, g in gradients(a * a)]
-        [(True, 6.0)]
-    """
-    ends = leaves(loss)
-    if loss is None or not ends:
-        return []
-    with _unhooked(ends):
-        each = torch.autograd.grad(loss, ends, allow_unused=True)
-    return [(leaf, g) for leaf, g in zip(ends, each, strict=True) if g is not None]
+def _check_passes(objective: Any) -> None:
+    for each in objectives_in(objective):
+        if getattr(each, "in_chunks", False):
+            raise RuntimeError(f"{each!r} makes its draws twice, which a graph would not")
 
 
 def _lift_constants(graph: GraphModule) -> list[Tensor]:
@@ -147,19 +138,6 @@ def _lift_constants(graph: GraphModule) -> list[Tensor]:
     graph.graph.set_codegen(torch.fx.graph.CodeGen())  # flat arguments, no tree of them
     graph.recompile()
     return tensors
-
-
-@contextlib.contextmanager
-def _unhooked(ends: list[Tensor]) -> Iterator[None]:
-    """Without the hooks of leaves, which run when the gradients are handed out."""
-    hooks = [p._backward_hooks for p in ends]
-    for p in ends:
-        p._backward_hooks = None
-    try:
-        yield
-    finally:
-        for p, own in zip(ends, hooks, strict=True):
-            p._backward_hooks = own
 
 
 class _Fixed(Schedule):

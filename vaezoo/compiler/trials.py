@@ -21,10 +21,11 @@ import pyro
 import torch
 from torch import Tensor
 
+from vaezoo.autograd import gradients
 from vaezoo.compiler.places import hook_tables
 from vaezoo.compiler.state import State, is_in_a_library, names_in
-from vaezoo.compiler.tracing import Traceable, TracedStep, gradients
-from vaezoo.compiler.writes import Writes
+from vaezoo.compiler.tracing import Traceable, TracedStep
+from vaezoo.programs.writes import Writes
 from vaezoo.scopes import own_generator
 
 __all__ = ["altered", "tried"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,12 @@ import torch
 from pyro import infer
 from torch import Tensor
 
+from vaezoo.data.counts import as_count
+from vaezoo.programs.chunked import ChunkedTerms
 from vaezoo.programs.run import run
 from vaezoo.programs.terms import Terms
+from vaezoo.programs.writes import Writes
+from vaezoo.scopes import own_generator
 
 __all__ = ["Objective", "Program", "sum_out_labels"]
 
@@ -24,23 +29,47 @@ class Objective(infer.elbo.ELBO):
 
     Args:
         particles: draws K of the latents per image.
+        chunk: how many of them are made at a time, where the objective is one of log-weights alone
+            (see `programs.chunked`); None for all.
     """
 
-    def __init__(self, particles: int = 1) -> None:
+    # of the class: what an instance has is what a run is known by when it goes on
+    chunk: int | None = None
+
+    def __init__(self, particles: int = 1, *, chunk: int | None = None) -> None:
         if particles < 1:
             raise ValueError(f"particles must be at least 1, got {particles}")
         super().__init__(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
+        if chunk is not None:
+            self.chunk = as_count("chunk", chunk)
+
+    @property
+    def in_chunks(self) -> bool:
+        """Whether a step takes more than one run of the pair."""
+        return self.chunk is not None and self.chunk < self.num_particles
 
     def estimate(self, model: Program, guide: Program, *batch: Any) -> dict[str, Tensor]:
         """Scalars in nats per image: `loss` to differentiate, and `bound`, `rec` and `kl`.
 
         `kl` includes the labels' share, log q(y|x) - log p(y), so that rec - kl is the ELBO.
         """
-        return self.report(self.run(model, guide, *batch))
+        terms = self.run(model, guide, *batch)
+        scalars = self.report(terms)
+        if "loss" in scalars:
+            (scalars["loss"],) = terms.settled(scalars["loss"])
+        return scalars
 
     def run(self, model: Program, guide: Program, *batch: Any) -> Terms:
-        """The terms of one run of the pair."""
-        return run(model, guide, *batch, particles=self.num_particles)
+        """The terms of one run of the pair, or of one for each chunk."""
+        return self._run(model, guide, *batch)
+
+    def _run(self, *pair_and_batch: Any, hold_guide: bool = False) -> Terms:
+        draw = functools.partial(run, *pair_and_batch, hold_guide=hold_guide)
+        if self.chunk is None or not self.in_chunks:
+            return draw(particles=self.num_particles)
+        with own_generator(), Writes():  # with all checks, which chunks go without
+            self.loss_of(draw(particles=min(2, self.chunk)))
+        return ChunkedTerms(draw, self.num_particles, self.chunk)
 
     def report(self, terms: Terms) -> dict[str, Tensor]:
         """What `estimate` returns, from the terms of a run that is over."""

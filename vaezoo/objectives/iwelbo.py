@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from vaezoo.objectives.base import Objective, Program, sum_out_labels
-from vaezoo.programs.run import run
 from vaezoo.programs.terms import Terms
 
 __all__ = ["IWELBO"]
@@ -34,6 +33,11 @@ class IWELBO(Objective):
         particles: K; at 1 it is the ELBO with a sampled KL.
         estimator: "iwae", "stl" or "dreg". The last two hold the distributions that the guide
             drew from (see `vaezoo.programs.held`): no network runs twice.
+        chunk: particles at a time, which bounds memory: the same bound and gradient of the draws
+            that are made, in two passes over them (see `vaezoo.programs.chunked`). Its draws are
+            not those of None, which makes all at once. Where networks in training mode do not treat
+            images one by one, a chunk is all that they see: a batch norm has the statistics of
+            one, and dropout in an encoder is drawn for each.
 
     References:
         Burda, Grosse, Salakhutdinov. Importance Weighted Autoencoders. 2016. arXiv:1509.00519,
@@ -52,16 +56,18 @@ class IWELBO(Objective):
         True
     """
 
-    def __init__(self, particles: int = 10, *, estimator: str = "iwae") -> None:
-        super().__init__(particles)
+    def __init__(
+        self, particles: int = 10, *, estimator: str = "iwae", chunk: int | None = None
+    ) -> None:
+        super().__init__(particles, chunk=chunk)
         if estimator not in ESTIMATORS:
             raise ValueError(f"estimator must be one of {ESTIMATORS}, got {estimator!r}")
         self.estimator = estimator
 
     def run(self, model: Program, guide: Program, *batch: Any) -> Terms:
-        """The terms of one run of the pair, log q held where the estimator says so."""
+        """The terms of a run of the pair, log q held where the estimator says so."""
         hold = self.estimator != "iwae" and torch.is_grad_enabled()
-        return run(model, guide, *batch, particles=self.num_particles, hold_guide=hold)
+        return self._run(model, guide, *batch, hold_guide=hold)
 
     def bound(self, terms: Terms) -> Tensor:
         """The importance-weighted bound of each image; errors as of `sum_out_labels`."""
@@ -77,4 +83,5 @@ class IWELBO(Objective):
 
     def __repr__(self) -> str:
         estimator = f", estimator={self.estimator!r}" if self.estimator != "iwae" else ""
-        return f"IWELBO(particles={self.num_particles}{estimator})"
+        chunk = f", chunk={self.chunk}" if self.chunk else ""
+        return f"IWELBO(particles={self.num_particles}{estimator}{chunk})"

@@ -22,6 +22,7 @@ class Renyi(Objective):
     Args:
         alpha: α, any finite number.
         particles: K.
+        chunk: particles at a time, as of `IWELBO`.
 
     References:
         Li, Turner. Rényi Divergence Variational Inference. 2016. arXiv:1602.02311, equation 11.
@@ -34,8 +35,10 @@ class Renyi(Objective):
         True
     """
 
-    def __init__(self, alpha: float = 0.5, *, particles: int = 10) -> None:
-        super().__init__(particles)
+    def __init__(
+        self, alpha: float = 0.5, *, particles: int = 10, chunk: int | None = None
+    ) -> None:
+        super().__init__(particles, chunk=chunk)
         if not math.isfinite(alpha):
             raise ValueError(f"alpha must be a finite number, got {alpha}")
         self.alpha = alpha
@@ -51,7 +54,8 @@ class Renyi(Objective):
         return -sum_out_labels(terms, _power_mean(terms.log_w, 1 - self.alpha))
 
     def __repr__(self) -> str:
-        return f"Renyi(alpha={self.alpha:g}, particles={self.num_particles})"
+        chunk = f", chunk={self.chunk}" if self.chunk else ""
+        return f"Renyi(alpha={self.alpha:g}, particles={self.num_particles}{chunk})"
 
 
 def _power_mean(log_w: Tensor, power: float) -> Tensor:

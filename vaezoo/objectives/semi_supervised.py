@@ -83,15 +83,16 @@ class SemiSupervised(Objective):
         if not labelled.has_given_labels:
             raise ValueError("SemiSupervised needs a guide that infers 'y', such as an SSVAE's")
         log_qy = labelled.log_q_given.mean()
-        terms = {"loss": -self.alpha * log_qy, "log_qy": log_qy.detach()}
         if self.generative_weight == 0:
-            return terms
-        unlabelled = self.objective.estimate(model, guide, x)
+            (log_qy,) = labelled.settled(log_qy)
+            return {"loss": -self.alpha * log_qy, "log_qy": log_qy.detach()}
         labelled_terms = self.objective.report(labelled)
+        labelled_terms["loss"], log_qy = labelled.settled(labelled_terms["loss"], log_qy)
+        unlabelled = self.objective.estimate(model, guide, x)
         f, rest = self.labelled_fraction, 1 - self.labelled_fraction
         share = rest if self.unlabelled_weight is None else rest * self.unlabelled_weight
         mixed = {k: share * unlabelled[k] + f * labelled_terms[k] for k in labelled_terms}
-        loss = self.generative_weight * mixed.pop("loss") + terms["loss"]
+        loss = self.generative_weight * mixed.pop("loss") - self.alpha * log_qy
         return {"loss": loss, **mixed, "log_qy": log_qy.detach()}
 
     def step(self) -> None:

@@ -5,6 +5,8 @@
     sites    the sample sites of both, each told apart and checked
     terms    their log-densities, per image
     held     distributions whose parameters get no gradient
+    chunked  the terms of more draws than memory holds, and their gradients
+    writes   what programs write into tensors, undone
 
 How the terms of an image combine is said in `vaezoo.objectives`.
 """

@@ -172,6 +172,10 @@ class Terms:
             if value.requires_grad:
                 value.register_hook(each.mul)
 
+    def settled(self, *scalars: Tensor) -> tuple[Tensor, ...]:
+        """Scalars made of the terms, to be differentiated: as they are, where all has its graph."""
+        return scalars
+
     def expect(self, values: Tensor) -> Tensor:
         """Σ_y q(y|x) values, shape (K, N); where no label is summed out, the values themselves."""
         return (self.log_qy.exp() * values).sum(0) if self._summed else values.squeeze(0)

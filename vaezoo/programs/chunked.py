@@ -1,0 +1,151 @@
+"""The terms of any number of draws, in the memory of some of them at a time.
+
+    terms = ChunkedTerms(run, particles, chunk)
+    (loss,) = terms.settled(loss_of(terms))
+
+A loss L of importance weights has the gradient Σ_k (∂L/∂log w_k) d log w_k. The pair is run chunk
+by chunk without a graph, of which the log-weights remain; L is differentiated by these; then the
+same draws are made again, each chunk with its graph, that ends in its share of the sum.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from vaezoo.autograd import KnownGradients, gradients
+from vaezoo.programs.terms import Terms
+from vaezoo.programs.writes import Writes
+from vaezoo.scopes import Generators, own_generator, unchecked
+
+__all__ = ["ChunkedTerms"]
+
+EACH, MEANS, SHARED = ("log_w", "log_q_given"), ("rec", "kl"), ("log_py", "log_qy")
+ROUNDING = 1e-3  # of a log-weight and of 1: far above any rounding, far below what noise changes
+Gradients = list[tuple[Tensor, Tensor]]
+T = TypeVar("T")
+
+
+class ChunkedTerms(Terms):
+    """The terms of K draws that are made a chunk at a time, as far as importance weights need them.
+
+    `log_w` and `log_q_given` are of every draw (L, K, N), `rec` and `kl` are means over the draws
+    (L, 1, N), and `log_py` and `log_qy`, which all draws share, are those of the first chunk.
+
+    What the programs write into tensors that they did not make, such as the statistics of a batch
+    norm, is written once, in the last run of the last chunk.
+
+    Args:
+        run: makes so many draws, which it is told by the name of `particles`.
+        particles: K.
+        chunk: how many are made at a time.
+    """
+
+    def __init__(self, run: Callable[..., Terms], particles: int, chunk: int) -> None:
+        self._run, self.particles = run, particles
+        starts = range(0, particles, chunk)
+        self._chunks = [slice(i, min(i + chunk, particles)) for i in starts]
+        self._start, self._again = Generators(), torch.is_grad_enabled()
+        self._factor: Tensor | None = None
+        with torch.no_grad():
+            first, *rest = self._visit(self._read, writes=not self._again)
+        for name in EACH:
+            first[name] = torch.cat([first[name], *(each.pop(name) for each in rest)], 1)
+        for name in MEANS:
+            first[name] = sum((each[name] for each in rest), first[name])
+        for name, t in first.items():  # in place of what `Terms` computes from sites
+            vars(self)[name] = t.requires_grad_(self._again and t.is_floating_point())
+
+    def _visit(self, look: Callable[[Terms, slice], T], *, writes: bool) -> Iterator[T]:
+        """What `look` finds in each chunk; without checks, which are for the caller to make."""
+        for part in self._chunks:
+            kept = writes and part.stop == self.particles
+            with unchecked(), contextlib.nullcontext() if kept else _BesidesWeights():
+                found = look(self._run(particles=part.stop - part.start), part)
+            yield found
+
+    def _read(self, terms: Terms, part: slice) -> dict[str, Tensor]:
+        """What a chunk adds to each term."""
+        self._latent, self._summed = terms._latent, terms._summed
+        self._has_given = terms.has_given_labels
+        n = part.stop - part.start
+        each = {name: getattr(terms, name).expand(-1, n, -1) for name in EACH}
+        share = n / self.particles
+        means = {name: getattr(terms, name).mean(1, keepdim=True) * share for name in MEANS}
+        shared = {name: getattr(terms, name).clone() for name in SHARED}  # a program may keep it
+        return each | means | shared
+
+    def settled(self, *scalars: Tensor) -> tuple[Tensor, ...]:
+        """The same numbers, whose gradients are known, after another run of every chunk.
+
+        Raises:
+            RuntimeError: the programs draw other numbers than before.
+        """
+        if not self._again:
+            return scalars
+        own = {getattr(self, name): name for name in (*EACH, *MEANS, *SHARED)}
+        totals = [dict(gradients(scalar, retain_graph=True)) for scalar in scalars]
+        weights = [{own[t]: total.pop(t) for t in own if t in total} for total in totals]
+        with own_generator():
+            self._start.restore()
+            for chunk in self._visit(functools.partial(self._differentiate, weights), writes=True):
+                for total, by_leaf in zip(totals, chunk, strict=True):
+                    for leaf, gradient in by_leaf:
+                        total[leaf] = total[leaf] + gradient if leaf in total else gradient
+        known = zip(scalars, totals, strict=True)
+        return tuple(KnownGradients.apply(s.detach(), [*t.values()], *t) for s, t in known)
+
+    def _differentiate(
+        self, weights: list[dict[str, Tensor]], terms: Terms, part: slice
+    ) -> list[Gradients]:
+        """A chunk's share of the gradients of each scalar, of which the `weights` are by terms."""
+        chunk = self._read(terms, part)
+        if not self._repeats(chunk["log_w"], part):
+            raise RuntimeError(
+                "the programs drew other numbers from the same random state, and with chunk=… "
+                "each is run twice: draw from the global generators of torch, NumPy or Python, "
+                "keep no count of runs, or leave chunk out"
+            )
+        if self._factor is not None:
+            terms.scale_gradients(self._factor[:, part])
+        found: list[Gradients] = []
+        for by_name in weights:
+            shares = [self._of(part, name, w) * chunk[name] for name, w in by_name.items()]
+            total = sum((share.sum() for share in shares), torch.zeros(()))
+            found.append(gradients(total, retain_graph=True))
+        return found
+
+    def _of(self, part: slice, name: str, weight: Tensor) -> Tensor:
+        """The weight of what a chunk adds to a term: to shared ones, only the first one does."""
+        if name in EACH:
+            return weight[:, part]
+        return weight if name in MEANS or part.start == 0 else torch.zeros_like(weight)
+
+    def _repeats(self, log_w: Tensor, part: slice) -> bool:
+        before, now = self.log_w.detach()[:, part], log_w.detach()
+        return torch.allclose(now, before, rtol=ROUNDING, atol=ROUNDING, equal_nan=True)
+
+    def scale_gradients(self, factor: Tensor) -> None:
+        """Multiply gradients on their way from the terms to the guide's draws by (L, K, N)."""
+        self._factor = factor
+
+    @property
+    def has_given_labels(self) -> bool:
+        """Whether the guide was conditioned on labels."""
+        return self._has_given
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"of draws made in chunks no sites are kept, and so no {name}")
+
+
+class _BesidesWeights(Writes):
+    """Writes, but for those into weights: Pyro's store puts what it was loaded with into them."""
+
+    def _keep(self, t: Tensor) -> None:
+        if not t.requires_grad:
+            super()._keep(t)
