@@ -11,6 +11,7 @@
     python -m benchmarks.checkpoint_cost    what a checkpoint every 100 steps costs
     python -m benchmarks.processes    two processes against one
     python -m benchmarks.pretrained    the members that ship trained
+    python -m benchmarks.upstream     faults of Inductor that vaezoo works around, by torch
 
 Run them from the folder that holds this one.
 """

@@ -81,7 +81,7 @@ def compile_graph(
 
 
 def _part_multiples(graph: GraphModule) -> None:
-    """a + α b as a sum and a product: Inductor in torch 2.13 forgets α where a is x W."""
+    """a + α b as a sum and a product: Inductor before torch 2.15 forgets α where a is x W."""
     for node in graph.graph.find_nodes(op="call_function", target=aten.add.Tensor):
         alpha = node.kwargs.get("alpha", 1)
         if alpha != 1:
@@ -105,8 +105,8 @@ def _settings(config: Any) -> dict[str, Any]:
     settings = {
         "size_asserts": False,  # inputs are known to be like those traced
         "alignment_asserts": False,
-        # torch 2.13 may give the memory of a joined tensor away while a part of it, changed in
-        # place, is in use: an ADGM with more products merged had wrong gradients
+        # torch may give the memory of a joined tensor away while a part of it, changed in place, is
+        # in use, as benchmarks/upstream shows: an ADGM with more products merged had wrong gradients
         "inplace_buffers": False,
         "fallback_random": True,
         "post_grad_custom_post_pass": Rewrites(),

@@ -1,0 +1,32 @@
+"""Run every script under each interpreter, and write which torch has which fault."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "results" / "upstream.json"
+VERSION = "import torch; print(torch.__version__)"
+
+
+def main(interpreters: list[str]) -> None:
+    found = []
+    for python in interpreters:
+        version = subprocess.run([python, "-c", VERSION], capture_output=True, text=True, check=True)
+        torch = version.stdout.strip().partition("+")[0]
+        for script in sorted(HERE.glob("[!_]*.py")):
+            done = subprocess.run([python, script], capture_output=True, text=True, check=False)
+            if done.returncode not in (0, 1) or "Traceback" in done.stderr:
+                raise RuntimeError(f"{script.name} under torch {torch}: {done.stderr}")
+            says = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+            row = {"torch": torch, "fault": script.stem, "there": bool(says), "says": "".join(says)}
+            print(row)
+            found.append(row)
+    RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or [sys.executable])
