@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results" / "upstream.json"
@@ -13,12 +14,14 @@ VERSION = "import torch; print(torch.__version__)"
 
 
 def main(interpreters: list[str]) -> None:
+    """Run them all."""
+    captured: dict[str, Any] = {"capture_output": True, "text": True}
     found = []
     for python in interpreters:
-        version = subprocess.run([python, "-c", VERSION], capture_output=True, text=True, check=True)
+        version = subprocess.run([python, "-c", VERSION], check=True, **captured)
         torch = version.stdout.strip().partition("+")[0]
         for script in sorted(HERE.glob("[!_]*.py")):
-            done = subprocess.run([python, script], capture_output=True, text=True, check=False)
+            done = subprocess.run([python, script], check=False, **captured)
             if done.returncode not in (0, 1) or "Traceback" in done.stderr:
                 raise RuntimeError(f"{script.name} under torch {torch}: {done.stderr}")
             says = done.stderr.strip().splitlines()[-1:] if done.returncode else []

@@ -9,6 +9,7 @@ from torch import Tensor
 
 
 def function(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """x W + 3 b."""
     return torch.add(x @ w, b, alpha=3.0)
 
 

@@ -15,6 +15,7 @@ N = 64
 
 
 def function(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+    """Some of x, y and w; what is not returned is there for its place in memory."""
     a, b = x.sin(), y.sin()
     m = torch.cat([a, b]) @ w
     h = a + m[:N]

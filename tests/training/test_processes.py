@@ -276,8 +276,8 @@ def test_one_process_pays_nothing_for_several() -> None:
     assert counts[0] == counts[1] > 0
 
 
-def _by_pyro(rank: int) -> dict[str, Any]:
-    """By Pyro's objective, whether the processes stay equal and what it came to."""
+def _by_objective(rank: int) -> dict[str, Any]:
+    """By objective, whether the processes stay equal and what it came to."""
     found = {}
     for name in ("Trace_ELBO", "TraceMeanField_ELBO", "TraceGraph_ELBO", "RenyiELBO"):
         torch.manual_seed(3)
@@ -289,11 +289,15 @@ def _by_pyro(rank: int) -> dict[str, Any]:
     ssvae = member("SSVAE")
     _quietly(ssvae, [_images(6, 1).float()], infer.TraceEnum_ELBO(max_plate_nesting=1), steps=3)
     found["TraceEnum_ELBO"] = _weights(ssvae), True
+    vae = member("VAE")
+    before = _weights(vae)
+    _quietly(vae, [_images(6, 1).float()], objectives.IWELBO(5, chunk=2), steps=3)
+    found["IWELBO in chunks"] = _weights(vae), bool((_weights(vae) != before).any())
     return found
 
 
-def test_objectives_of_pyro() -> None:
-    a, b = in_processes(_by_pyro)
+def test_objectives_of_pyro_and_in_chunks() -> None:
+    a, b = in_processes(_by_objective)
     for name, (weights, moved) in a.items():
         assert moved, name
         assert torch.equal(weights, b[name][0]), name

@@ -105,8 +105,8 @@ def _settings(config: Any) -> dict[str, Any]:
     settings = {
         "size_asserts": False,  # inputs are known to be like those traced
         "alignment_asserts": False,
-        # torch may give the memory of a joined tensor away while a part of it, changed in place, is
-        # in use, as benchmarks/upstream shows: an ADGM with more products merged had wrong gradients
+        # torch may give the memory of a joined tensor away while a part of it, changed in place,
+        # is in use (benchmarks/upstream): an ADGM with more products merged had wrong gradients
         "inplace_buffers": False,
         "fallback_random": True,
         "post_grad_custom_post_pass": Rewrites(),
