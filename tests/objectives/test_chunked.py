@@ -180,6 +180,19 @@ class Own(nn.Module):
             pyro.sample("z", dist.Normal(self.loc, 1.0).to_event(1))
 
 
+def test_hooks_of_parameters_run_once() -> None:
+    """One that halves a gradient halves it, and not a quarter of it remains."""
+    vae, found = member("VAE"), []
+    for scale in (1.0, 0.5):
+        twin = copy.deepcopy(vae)
+        for p in twin.parameters():
+            p.register_hook(lambda g, scale=scale: g * scale)
+        torch.manual_seed(0)
+        Bound(twin, IWELBO(K, chunk=CHUNK))(images())["loss"].backward()
+        found.append([p.grad for p in twin.parameters()])
+    torch.testing.assert_close([g / 2 for g in found[0]], found[1])
+
+
 def test_what_programs_write_is_written_once() -> None:
     """A count, and the vectors of a spectral norm, which both passes must begin with."""
     assert_exact(Own(), (images(dtype=torch.float64),), IWELBO)
@@ -229,10 +242,15 @@ def test_other_ways_to_take_steps() -> None:
     take = Step(bound, torch.optim.Adam(bound.parameters(), 1e-2), max_grad_norm=1.0)
     losses = [take(x)["loss"].item() for _ in range(40)]
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
-    own = Own()
-    guide = autoguide.AutoNormal(pyro.poutine.block(own.model, hide=["x"]))
-    svi = SVI(own.model, own.guide, pyro.optim.Adam({"lr": 1e-2}), objective)
-    assert np.isfinite(svi.step(x)), guide
+    own, optimizer = Own(), pyro.optim.Adam({"lr": 1e-2})
+    guide = autoguide.AutoNormal(own.model)
+    for model, program in ((vae.model, vae.guide), (own.model, guide)):
+        svi = SVI(model, program, optimizer, objective)
+        svi.step(x)
+        trained = next((guide if program is guide else vae).parameters())
+        before = trained.clone()
+        svi.step(x)
+        assert not torch.equal(before, trained)
 
 
 def test_compiled_steps_say_why_they_are_not() -> None:

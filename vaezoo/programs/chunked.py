@@ -114,10 +114,10 @@ class ChunkedTerms(Terms):
         if self._factor is not None:
             terms.scale_gradients(self._factor[:, part])
         found: list[Gradients] = []
-        for by_name in weights:
+        for i, by_name in enumerate(weights, 1):
             shares = [self._of(part, name, w) * chunk[name] for name, w in by_name.items()]
             total = sum((share.sum() for share in shares), torch.zeros(()))
-            found.append(gradients(total, retain_graph=True))
+            found.append(gradients(total, retain_graph=i < len(weights)))
         return found
 
     def _of(self, part: slice, name: str, weight: Tensor) -> Tensor:
