@@ -5,6 +5,7 @@ name                  what                                        needs
 ====================  ==========================================  =====================
 `digits`              10,000 + 2,000 MNIST digits                 nothing, they ship
 `colour_digits`       coloured scenes in the spirit of SVHN       nothing
+`sprites`             shapes of five independent factors          nothing
 `mnist`               60,000 + 10,000 digits                      a download
 `fashion_mnist`       60,000 + 10,000 articles of clothing        a download
 `svhn`                73,257 + 26,032 house numbers in colour     a download
@@ -23,6 +24,7 @@ The other files:
     maps                                arrays that are mapped from files
     columns                             numbers, many of them in a file
     shares                              each process's rows of a batch
+    factored                            images that know what they were made from
     batches, labels, pixels             what people hand over, made tensors or refused
     counts, indices                     the same for whole numbers and for indices
     files                               files that are whole or not there
@@ -38,6 +40,7 @@ from vaezoo.data.images import Images
 from vaezoo.data.mnist import fashion_mnist, mnist
 from vaezoo.data.moved import Moved
 from vaezoo.data.semi_supervised import SemiSupervisedBatches, semi_supervised
+from vaezoo.data.sprites import Sprites, sprites
 from vaezoo.data.stream import Stream
 from vaezoo.data.svhn import svhn
 from vaezoo.data.writing import write_shards
@@ -47,12 +50,14 @@ __all__ = [
     "Images",
     "Moved",
     "SemiSupervisedBatches",
+    "Sprites",
     "Stream",
     "colour_digits",
     "digits",
     "fashion_mnist",
     "mnist",
     "semi_supervised",
+    "sprites",
     "svhn",
     "write_shards",
 ]

@@ -17,7 +17,6 @@ References:
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
@@ -25,6 +24,7 @@ from torch.nn import functional
 
 from vaezoo.data.counts import as_count
 from vaezoo.data.digits import digits
+from vaezoo.data.factored import Factored
 from vaezoo.data.images import Images
 
 __all__ = ["ColourDigits", "colour_digits"]
@@ -35,7 +35,7 @@ LUMINANCE = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float32, device="cpu
 PITCH = 20  # pixels of MNIST from the middle of a digit to the middle of its neighbour
 
 
-class ColourDigits(Images):
+class ColourDigits(Factored):
     """Colour scenes with the factors behind them, as `colour_digits` returns them.
 
     `factors` holds one tensor per factor, its first axis the scenes. Indexing keeps them aligned.
@@ -60,14 +60,7 @@ class ColourDigits(Images):
     """
 
     def __init__(self, pixels: Tensor, labels: Tensor, *, factors: dict[str, Tensor], name: str):
-        super().__init__(pixels, labels, binarisation="none", name=name)
-        self.factors = factors
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> ColourDigits:
-        images = super()._map(function)
-        assert isinstance(images, ColourDigits)
-        images.factors = {name: function(factor) for name, factor in self.factors.items()}
-        return images
+        super().__init__(pixels, labels, factors=factors, binarisation="none", name=name)
 
 
 def colour_digits(split: str = "train", *, n: int | None = None, seed: int = 0) -> ColourDigits:

@@ -91,8 +91,8 @@ def disentanglement(
         model: a member; its codes are those of `encode`.
         data: `Images`, binarised once by `seed`, or an iterable of batches.
         factors: by name, values of every image in the order of the data, shape (N,), or (N, m) for
-            m factors; integers are classes, floats are numbers. Those of `data.ColourDigits` will
-            do, but for `source`, which is no factor.
+            m factors; integers are classes, floats are numbers. Those of `data.Sprites` will
+            do, and of `data.ColourDigits`, but for `source`, which is no factor.
         seed: of binarisation.
         batch_size: images at a time, where data are `Images`.
         progress: show a progress bar.
