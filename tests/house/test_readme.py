@@ -16,7 +16,7 @@ import pytest
 import torch
 from pyro import infer
 
-from benchmarks import agreement, flows, gradients, panel
+from benchmarks import agreement, disentanglement, flows, gradients, panel
 from benchmarks.quality.documents import filled
 from benchmarks.quality.tables import tables
 from benchmarks.speed import report
@@ -183,6 +183,20 @@ def test_speed_is_what_was_measured() -> None:
     compared = json.loads((results / "agreement.json").read_text())
     assert (results / "agreement.md").read_text() == agreement.table(compared)
     assert agreement.table(compared).strip() in DOCS["speed"]
+
+
+def test_factors_are_as_far_apart_as_it_says() -> None:
+    record = json.loads((ROOT / "benchmarks/results/disentanglement.json").read_text())
+    assert disentanglement.table(record["rows"]) in DOCS["evaluation"]
+    found: dict[tuple[str, float | None, str], list[float]] = {}
+    for row in record["rows"]:
+        for score in disentanglement.SCORES:
+            found.setdefault((row["images"], row["beta"], score), []).append(row[score])
+    assert {len(each) for each in found.values()} == {len(disentanglement.SEEDS)}
+    for name in disentanglement.MEMBERS:  # as the sentences below the table say
+        assert min(found[name, 4, "mig"]) < max(found[name, 1, "mig"])
+        untrained, trained = (sum(found[name, b, "disentanglement"]) / 3 for b in (None, 1))
+        assert trained < untrained + 0.02
 
 
 def test_the_panel_answers_as_soon_as_it_says() -> None:
