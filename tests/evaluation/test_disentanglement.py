@@ -104,8 +104,8 @@ def test_factors_of_sprites() -> None:
 
 
 def test_sprites_in_a_line() -> None:
-    images = data.sprites("test", n=50)
-    found = disentanglement(models.VAE((1, 32, 32), 4, hidden=(8,)), images, images.factors)
+    images, vae = data.sprites("test", n=50), models.VAE((1, 32, 32), 4, hidden=(8,))
+    found = disentanglement(vae, images, images.factors, **QUIET)
     assert found.information.shape == (4, 5)
 
 
