@@ -196,7 +196,7 @@ def test_factors_are_as_far_apart_as_it_says() -> None:
     for name in disentanglement.MEMBERS:  # as the sentences below the table say
         assert min(found[name, 4, "mig"]) < max(found[name, 1, "mig"])
         untrained, trained = (sum(found[name, b, "disentanglement"]) / 3 for b in (None, 1))
-        assert trained < untrained + 0.02
+        assert trained <= untrained
 
 
 def test_the_panel_answers_as_soon_as_it_says() -> None:
