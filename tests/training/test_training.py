@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -207,9 +208,9 @@ def test_import_costs_little_more_than_pyro() -> None:
         "large = {'torchvision', 'matplotlib', 'scipy', 'IPython', 'torch._inductor.compile_fx'}; "
         "assert not large & set(sys.modules), large & set(sys.modules); print((c - b) / (b - a))"
     )
-    shares = sorted(
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                             check=True).stdout)
-        for _ in range(3)
-    )  # fmt: skip
+    # with bytecode, which an installed package has; the first of three may have to write it
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", code]
+    done = [subprocess.check_output(command, env=env, text=True) for _ in range(3)]
+    shares = sorted(map(float, done))
     assert shares[0] < 0.15, shares
