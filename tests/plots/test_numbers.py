@@ -275,9 +275,42 @@ def test_axes_of_ones_own_are_drawn_on(name: str) -> None:
     assert np.array_equal(picture(own), picture(draw()))
 
 
-def test_every_function_of_one_axes_is_drawn_here() -> None:
-    several = {"before_after", "training_curves", "LatentFilm"}
-    assert set(DRAWN) == set(plots.__all__) - several
+SEVERAL: dict[str, Callable[..., Figure]] = {
+    "training_curves": lambda **o: plots.training_curves(
+        {"step": [1, 2], "bound": [-9, -8], "kl": [1, 2], "validation_bound": [-9, -8]}, **o
+    ),
+    "before_after": lambda **o: plots.before_after(
+        member("VAE"), member("VAE"), images(), n=3, title="2.0", **o
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_panels_share_the_place_of_one(name: str) -> None:
+    """Within its bounds, with nothing in it or in the other; the same panels as in a new figure."""
+    whole = Ours((12, 6), DPI)
+    place, other = whole.subplots(1, 2)
+    assert SEVERAL[name](ax=place) is whole
+    bounds, panels = place.get_position(), whole.axes[2:]
+    assert len(panels) == len(SEVERAL[name]().axes) > 1
+    for panel in panels:
+        assert bounds.padded(1e-6).fully_contains(*panel.get_position().min)
+        assert bounds.padded(1e-6).fully_contains(*panel.get_position().max)
+        assert panel.has_data() or panel.images
+    assert not place.has_data()
+    assert not other.has_data()
+
+
+def test_axes_placed_by_hand_cannot_be_shared_out() -> None:
+    by_hand = Figure().add_axes((0, 0, 1, 1))
+    with pytest.raises(ValueError, match="made by subplots or add_subplot, got axes placed by"):
+        SEVERAL["training_curves"](ax=by_hand)
+    with pytest.raises(TypeError, match="one of matplotlib's Axes, got a int"):
+        SEVERAL["before_after"](ax=3)
+
+
+def test_every_function_is_drawn_here() -> None:
+    assert {*DRAWN, *SEVERAL, "LatentFilm"} == set(plots.__all__)
 
 
 Y = [0, 1, 2]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 
+from matplotlib import figure
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from vaezoo.plots.colours import BLUE, ORANGE
-from vaezoo.plots.figures import DPI, Figure, styled
+from vaezoo.plots.figures import figure_of, panels_or_new
 
 __all__ = ["training_curves"]
 
@@ -22,7 +23,9 @@ MEANINGS = {
 }
 
 
-def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
+def training_curves(
+    history: Mapping[str, Sequence[float]], *, ax: Axes | None = None
+) -> figure.Figure:
     """What `training.fit` recorded against steps: a panel each for bound, rec, kl and log_qy.
 
     Validation is dashed, in the same panel. Where the start of a curve spans much more than the
@@ -31,6 +34,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
     Args:
         history: lists of equal length, `step` and `bound` at least; nats per image. rec is
             E_q[log p(x|z)], bound = rec - kl, and log_qy is over labelled images.
+        ax: axes of a figure of yours, made by `subplots`, in whose place the panels are drawn.
 
     Raises:
         ValueError: the history is empty, has no steps or bound, or its lists differ in length.
@@ -46,14 +50,15 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> Figure:
             f"got {', '.join(f'{len(v)} of {k}' for k, v in history.items()) or 'nothing'}"
         )
     names = [name for name in MEANINGS if name in history]
-    with styled():
-        figure = Figure((0.6 + 3.6 * len(names), 3.4), DPI, layout="constrained")
-        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    with panels_or_new(ax, (0.6 + 3.6 * len(names), 3.4), (1, len(names))) as panels:
+        for axes, name in zip(panels[0], names, strict=True):
             _panel(axes, history, name)
-        lines, labels = figure.axes[0].get_legend_handles_labels()
-        if len(lines) > 1:
-            figure.legend(lines, labels, loc="outside upper right", ncols=2)
-    return figure
+        lines, labels = panels[0, 0].get_legend_handles_labels()
+        if len(lines) > 1 and ax is None:
+            figure_of(panels[0, 0]).legend(lines, labels, loc="outside upper right", ncols=2)
+        elif len(lines) > 1:
+            panels[0, -1].legend(lines, labels)
+    return figure_of(panels[0, 0])
 
 
 def _panel(axes: Axes, history: Mapping[str, Sequence[float]], name: str) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib import figure
 from matplotlib.axes import Axes
 
 from vaezoo.scopes import one_thread
 
-__all__ = ["DPI", "Figure", "axes_or_new", "figure_of", "styled"]
+__all__ = ["DPI", "Figure", "axes_or_new", "figure_of", "panels_or_new", "styled"]
 
 DPI = 100  # dots per inch, at which an image pixel is a whole number of dots
 STYLE = matplotlib.rc_params_from_file(
@@ -73,10 +74,46 @@ def axes_or_new(ax: Any, size: tuple[float, float]) -> Iterator[Axes]:
     elif isinstance(ax, Axes):
         yield ax
     else:
-        raise TypeError(
-            f"ax must be one of matplotlib's Axes, got a {type(ax).__name__}: with several, "
-            "figure.subplots(…) returns an array of them, of which ax= takes one"
-        )
+        raise _no_axes(ax)
+
+
+@contextlib.contextmanager
+def panels_or_new(
+    ax: Any, size: tuple[float, float], shape: tuple[int, int], heights: tuple[int, ...] = ()
+) -> Iterator[Any]:
+    """Several axes to draw on, an array of this shape: in the place of those given, or new ones.
+
+    Args:
+        ax: axes of a figure of yours, whose place is shared out and which show nothing, or None.
+        size: of a new figure, in inches.
+        shape: rows and columns.
+        heights: of the rows, in proportion.
+
+    Raises:
+        TypeError: ax is something else.
+        ValueError: ax has a place of its own making, which cannot be shared out.
+    """
+    ratios = heights or (1,) * shape[0]
+    if ax is None:
+        with styled():
+            whole = Figure(size, DPI, layout="constrained")
+            yield whole.subplots(*shape, squeeze=False, height_ratios=ratios)
+    elif not isinstance(ax, Axes):
+        raise _no_axes(ax)
+    elif (place := ax.get_subplotspec()) is None:
+        raise ValueError("ax must be made by subplots or add_subplot, got axes placed by hand")
+    else:
+        ax.set_axis_off()
+        grid = place.subgridspec(*shape, height_ratios=ratios)
+        panels = [ax.figure.add_subplot(grid[i]) for i in range(shape[0] * shape[1])]
+        yield np.reshape(np.array(panels, dtype=object), shape)
+
+
+def _no_axes(ax: Any) -> TypeError:
+    return TypeError(
+        f"ax must be one of matplotlib's Axes, got a {type(ax).__name__}: with several, "
+        "figure.subplots(…) returns an array of them, of which ax= takes one"
+    )
 
 
 def figure_of(axes: Axes) -> figure.Figure:

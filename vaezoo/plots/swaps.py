@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from matplotlib import figure
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from vaezoo.data.counts import as_count
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.plots.drawing import drawn_from, needs_labels
-from vaezoo.plots.figures import DPI, Figure, styled
+from vaezoo.plots.figures import figure_of, panels_or_new
 from vaezoo.plots.grids import image_grid
 from vaezoo.plots.latents import latent_scatter
 
@@ -27,7 +29,8 @@ def before_after(
     n: int = 30,
     title: str | None = None,
     seed: int = 0,
-) -> Figure:
+    ax: Axes | None = None,
+) -> figure.Figure:
     """Codes, prior and samples of two models side by side, each under its prior's equation.
 
     Args:
@@ -39,6 +42,7 @@ def before_after(
         n: samples of each.
         title: above all of it, such as a paired difference of `vaezoo.compare`.
         seed: of all that is drawn; PyTorch's global generator is left alone.
+        ax: axes of a figure of yours, made by `subplots`, in whose place all of it is drawn.
 
     Raises:
         ValueError: x, y or dims are no such images, labels or units.
@@ -51,18 +55,18 @@ def before_after(
         ['before: p(z) = StandardNormal(2)', 'after: p(z) = MixtureOfGaussians(2, k=9)']
     """
     n = as_count("n", n)
-    with styled():
-        whole = Figure((10, 7), DPI, layout="constrained")
-        panels = whole.subplots(2, 2, height_ratios=(5, 2))
+    with panels_or_new(ax, (10, 7), (2, 2), (5, 2)) as panels:
         both = {"before": before, "after": after}
         for (name, model), above, below in zip(both.items(), *panels, strict=True):
             latent_scatter(model, x, y, dims=dims, legend=name == "after", seed=seed, ax=above)
             part = model.parts["prior"].left_side(labels=model.classes > 0)
             above.set_title(f"{name}: {part} = {model.prior!r}")
             image_grid(_samples(model, n, seed), rows=1 + (n - 1) // 10, ax=below)
-        if title:
-            whole.suptitle(title)
-    return whole
+        if title and ax is not None:
+            panels[0, 0].set_title(f"{title}\n{panels[0, 0].get_title()}")
+        elif title:
+            figure_of(panels[0, 0]).suptitle(title)
+    return figure_of(panels[0, 0])
 
 
 def _samples(model: LatentVariableModel, n: int, seed: int) -> Tensor:
