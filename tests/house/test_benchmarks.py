@@ -131,7 +131,18 @@ def test_growth_ends_where_memory_does(value: int, ends: bool) -> None:
 
 
 def test_the_command_writes_json_table_and_figure(tmp_path):
-    asked = ["steps", "floor", "epoch", "--tasks", "VAE", "--batches", "20", "--rounds", "2"]
+    asked = [
+        "--quick",
+        "steps",
+        "floor",
+        "epoch",
+        "--tasks",
+        "VAE",
+        "--batches",
+        "20",
+        "--rounds",
+        "2",
+    ]
     asked += ["--peers", "vaezoo, eager", "--threads", "1", "--out", str(tmp_path)]
     environment = {**os.environ, "VAEZOO_DATA": str(tmp_path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "benchmarks.speed", *asked]
