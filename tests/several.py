@@ -24,6 +24,7 @@ import torch.multiprocessing as mp
 from torch.distributions import normal
 
 DEADLINE = 300  # seconds, after which processes that wait for one another are ended
+LONGEST = 1200  # of a script, on a machine that is slow
 SERVER: Any = mp.get_context("forkserver")
 # an optimizer imports the last but one when it is made, which takes more than a training here
 SERVER.set_forkserver_preload(
@@ -76,7 +77,7 @@ def run_script(
         files = [Path(kept) / name for name in ("out", "error")]
         process = SERVER.Process(target=_script, args=(str(path), argv, str(folder), env, files))
         process.start()
-        process.join(DEADLINE)
+        process.join(LONGEST)
         hung = process.exitcode is None
         process.kill()
         out, error = (f.read_text(encoding="utf-8") for f in files)
