@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from benchmarks.quality.recipe import Member, Recipe, mnist_test
+from benchmarks.quality.results import estimate
 from vaezoo import evaluation, models, priors, training
 from vaezoo.evaluation import Estimate
 from vaezoo.priors.k_means import k_means
@@ -40,9 +41,8 @@ def held_against_labels(model: Member) -> dict[str, Estimate]:
 def matched(cluster: Tensor, y: Tensor) -> Estimate:
     """The share that is right under the best assignment of clusters to classes."""
     counts = torch.bincount(cluster * 10 + y, minlength=100).reshape(10, 10)
-    clusters, classes = linear_sum_assignment(-counts.numpy())
-    right = counts[clusters, classes].sum().item() / len(y)
-    return Estimate(right, (right * (1 - right) / len(y)) ** 0.5, len(y))
+    _, classes = linear_sum_assignment(-counts.numpy())
+    return estimate(torch.from_numpy(classes)[cluster] == y)
 
 
 RECIPES = {

@@ -1,27 +1,22 @@
-"""Figures of the results: bounds against k, rate against distortion, accuracy against labels."""
+"""Figures of the results: bounds against k, and rate against distortion."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from benchmarks.quality.results import Found, found
+from benchmarks.quality.tables import SUMMARY
 from vaezoo import plots
 from vaezoo.evaluation import Estimate
 
 __all__ = ["write"]
 
-SHOWN = {
-    "vae-cycle": "VAE",
-    "gmvae-cycle": "GMVAE",
-    "iwae-cycle": "IWAE, m = 10",
-    "flow-iaf": "VAE, flow prior and posterior",
-}
 KS = (1, 10, 100, 1000)
 
 
 def write(folder: Path) -> None:
     """Draw what was measured."""
-    there = {name: title for name, title in SHOWN.items() if found(name, "nelbo")}
+    there = {name: title for name, title in SUMMARY.items() if found(name, "nelbo")}
     bounds = {t: {k: _estimate(n, f"niwae-{k}") for k in KS} for n, t in there.items()}
     rates = {t: (_estimate(n, "kl"), _estimate(n, "rec", -1)) for n, t in there.items()}
     if there:

@@ -5,19 +5,17 @@ The SSVAE's reference has 784-300-300, z of 64, 30,000 steps, α = 100. The othe
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from torch import nn
 
 from benchmarks.quality.recipe import Recipe, mnist_train
-from benchmarks.quality.scenes import drawn, read_as_asked
-from vaezoo import data, likelihoods, models, networks, objectives, posteriors
+from benchmarks.quality.scenes import read_as_asked
+from vaezoo import data, likelihoods, models, networks, objectives, plots, posteriors
 from vaezoo.data.downloads import data_root
 
-__all__ = ["RECIPES"]
+__all__ = ["RECIPES", "reader", "scenes_test", "scenes_train"]
 
 X_SHAPE = (1, 28, 28)
 COUNTS = (100, 600, 1000, 3000)
@@ -26,7 +24,7 @@ COUNTS = (100, 600, 1000, 3000)
 def some(n: int, *, moved: bool = False) -> Callable[[int], data.SemiSupervisedBatches]:
     """All images without labels, and a draw of n with them, as many of each class."""
 
-    def drawn(seed: int) -> data.SemiSupervisedBatches:
+    def batches(seed: int) -> data.SemiSupervisedBatches:
         images = mnist_train(seed)
         labelled = images.labelled(n, seed=seed)
         if moved:
@@ -35,20 +33,25 @@ def some(n: int, *, moved: bool = False) -> Callable[[int], data.SemiSupervisedB
             )
         return data.semi_supervised(images, labelled, batch_size=100)
 
-    return drawn
+    return batches
 
 
 def convolutional() -> models.SSVAE:
-    """A convolutional q(y|x), a small code, and labels' weights that start wider."""
-    z_dim, hidden = 12, (128, 128)
+    """A convolutional q(y|x) with dropout."""
     down = networks.Conv(X_SHAPE, (16, 32), (128,), activation=nn.ReLU)
-    head = nn.Sequential(down, nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
-    up = networks.MLP((z_dim,), hidden, X_SHAPE, classes=10, label_scale=3.0)
+    return reader(nn.Sequential(down, nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10)))
+
+
+def reader(network: nn.Module) -> models.SSVAE:
+    """An SSVAE with this q(y|x), a small code, and labels' weights that start wider."""
+    z_dim, hidden = 12, (128, 128)
+    drawer = networks.MLP((z_dim,), hidden, X_SHAPE, classes=10, label_scale=3.0)
     return models.SSVAE(
-        z_dim=z_dim,
+        X_SHAPE,
+        z_dim,
         hidden=hidden,
-        classifier=posteriors.Classifier(X_SHAPE, 10, network=head),
-        likelihood=likelihoods.Bernoulli(z_dim, X_SHAPE, network=up, classes=10),
+        classifier=posteriors.Classifier(X_SHAPE, 10, network=network),
+        likelihood=likelihoods.Bernoulli(z_dim, X_SHAPE, network=drawer, classes=10),
     )
 
 
@@ -97,8 +100,9 @@ FSVAE = Recipe(
     clip=300.0,
     particles=(1, 10, 100),
     also=read_as_asked,
+    draws=plots.style_by_content,
 )
-RECIPES: dict[str, Any] = {
+RECIPES = {
     "ssvae-100": M2,
     "classifier-100": replace(M2, objective=reference(100, weight=0.0), steps=2_000),
     **{f"ssvae-cycle-{n}": replace(CYCLE, train=some(n), objective=reference(n)) for n in COUNTS},
@@ -110,6 +114,6 @@ RECIPES: dict[str, Any] = {
         *(models.FSVAE, lambda seed: svhn_crops(), svhn_crops),
         steps=1_500,
         particles=(1, 10),
-        also=functools.partial(drawn, name="fsvae_svhn"),
+        draws=plots.style_by_content,
     ),
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.figure import Figure
 from torch import nn
 
 from vaezoo import data, models, objectives
@@ -46,6 +47,7 @@ class Recipe:
         start: what the model takes from the data before it is trained.
         particles: k of NIWAE-k.
         also: measures of the whole test set besides.
+        draws: a picture, kept beside the numbers.
     """
 
     member: Callable[[], Member]
@@ -64,9 +66,10 @@ class Recipe:
     start: Callable[[Member, Any], object] | None = None
     particles: tuple[int, ...] = BOUNDS
     also: Callable[[Any], Mapping[str, Estimate]] | None = None
+    draws: Callable[[Any], Figure] | None = None
 
 
-def described(recipe: Recipe, model: Member, batches: Any) -> dict[str, Any]:
+def described(recipe: Recipe, model: Member, batches: Any, test: data.Images) -> dict[str, Any]:
     """What a recipe does, for a file of results."""
     shape = "one cycle, peak" if recipe.cycle else "constant"
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
@@ -76,7 +79,7 @@ def described(recipe: Recipe, model: Member, batches: Any) -> dict[str, Any]:
         "layers": [repr(each) for each in layers],
         "objective": repr(recipe.objective or model.objective(batches)),
         "train": repr(batches),
-        "test": repr(recipe.test()),
+        "test": repr(test),
         "batch_size": recipe.batch_size,
         "rate": f"{shape} {recipe.rate:g}",
         "decay": recipe.decay,

@@ -1,4 +1,4 @@
-"""The results of a recipe over its seeds, from the JSON files."""
+"""The results of a recipe: means over images, and over seeds from the JSON files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 import vaezoo
+from vaezoo.evaluation import Estimate
 
-__all__ = ["Found", "found", "runs_of"]
+__all__ = ["Found", "estimate", "found", "runs_of"]
 
 RESULTS = Path(__file__).parents[1] / "results/quality"
+
+
+def estimate(values: Tensor) -> Estimate:
+    """The mean over images of a value of each, (n,), with its standard error."""
+    n, values = len(values), values.double()
+    return Estimate(values.mean().item(), values.std().item() / n**0.5, n)
 
 
 class Found(NamedTuple):

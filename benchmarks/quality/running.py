@@ -24,11 +24,12 @@ from torch import Tensor
 
 import vaezoo
 from benchmarks.quality.recipe import Member, Recipe, described
+from benchmarks.quality.results import estimate
 from vaezoo import data, evaluation, training
 from vaezoo.evaluation import Estimate
 from vaezoo.training.history import History
 
-__all__ = ["run"]
+__all__ = ["run", "trained"]
 
 PART = 2_500  # images
 CHECKPOINTS = 20
@@ -50,14 +51,14 @@ def run(recipe: Recipe, name: str, seed: int, budget: float, runs: Path, results
     title = f"{name}-{seed}" if budget == 1 else f"{name}-{seed}-budget-{budget:g}"
     folder, steps = runs / title, max(round(recipe.steps * budget), 1)
     torch.manual_seed(seed)
-    model, batches = recipe.member(), recipe.train(seed)
+    model, batches, test = recipe.member(), recipe.train(seed), recipe.test()
     record = {"name": name, "seed": seed, "budget": budget, "steps": steps}
-    record |= {"recipe": described(recipe, model, batches)}
+    record |= {"recipe": described(recipe, model, batches, test)}
     _check_same(folder / "recipe.json", record)
     history = trained(recipe, model, batches, steps, folder / "training")
-    metrics, seconds = measured(recipe, model, folder)
+    metrics, seconds = measured(recipe, model, test, folder)
     record |= {
-        "data": {"train": digest(_images(batches)), "test": digest(recipe.test())},
+        "data": {"train": digest(_images(batches)), "test": digest(test)},
         "metrics": {key: each._asdict() for key, each in metrics.items()},
         "history": {key: [round(v, 3) for v in history[key]] for key in ("step", "loss")},
         "train_seconds": round(history["seconds"][-1], 1),
@@ -67,12 +68,14 @@ def run(recipe: Recipe, name: str, seed: int, budget: float, runs: Path, results
         "versions": {m.__name__: m.__version__ for m in (vaezoo, torch, pyro)},
     }
     results.mkdir(parents=True, exist_ok=True)
+    if recipe.draws is not None:
+        recipe.draws(model).savefig(results / f"{title}.png", dpi=100)
     return _write(results / f"{title}.json", record)
 
 
 def trained(recipe: Recipe, model: Member, batches: Any, steps: int, folder: Path) -> History:
     """Train the model in place, from the last checkpoint if there is one."""
-    if recipe.start is not None:
+    if recipe.start is not None and not list(folder.glob("step-*")):
         recipe.start(model, batches)
     optimizer = functools.partial(torch.optim.AdamW, weight_decay=recipe.decay)
     history = training.fit(
@@ -96,12 +99,15 @@ def trained(recipe: Recipe, model: Member, batches: Any, steps: int, folder: Pat
     return history
 
 
-def measured(recipe: Recipe, model: Member, folder: Path) -> tuple[dict[str, Estimate], float]:
+def measured(
+    recipe: Recipe, model: Member, test: data.Images, folder: Path
+) -> tuple[dict[str, Estimate], float]:
     """All measures of the test images, and the seconds that they took."""
-    batches = enumerate(_parts(recipe.test()))
+    batches = enumerate(_parts(test))
     parts = [_part(recipe, model, folder, i, part) for i, part in batches]
     seconds = sum(part.pop("seconds") for part in parts)
-    metrics = {name: _estimate([v for part in parts for v in part[name]]) for name in parts[0]}
+    of = {name: [torch.tensor(p[name], dtype=torch.float64) for p in parts] for name in parts[0]}
+    metrics = {name: estimate(torch.cat(values)) for name, values in of.items()}
     if recipe.also is not None:
         started = time.perf_counter()
         metrics |= recipe.also(model)
@@ -129,11 +135,6 @@ def _parts(images: data.Images) -> Iterator[list[tuple[Tensor, ...]]]:
     tensors = images.tensors(seed=0)
     for part in zip(*(t.split(PART) for t in tensors), strict=True):
         yield list(zip(*(t.split(100) for t in part), strict=True))
-
-
-def _estimate(numbers: list[float]) -> Estimate:
-    values = torch.tensor(numbers, dtype=torch.float64)
-    return Estimate(values.mean().item(), values.std().item() / len(values) ** 0.5, len(values))
 
 
 def _check_same(file: Path, record: dict[str, Any]) -> None:

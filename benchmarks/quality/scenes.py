@@ -1,25 +1,17 @@
-"""What an FSVAE draws, shown and read by a classifier that has only seen real scenes."""
+"""What an FSVAE draws, read by a classifier that has only seen real scenes."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from vaezoo import data, models, plots
+from benchmarks.quality.results import estimate
+from vaezoo import data, models
 from vaezoo.evaluation import Estimate
 
-__all__ = ["drawn", "read_as_asked"]
+__all__ = ["read_as_asked"]
 
-PICTURES = Path(__file__).parents[1] / "results"
 EPOCHS = 3
-
-
-def drawn(model: models.FSVAE, name: str = "fsvae") -> dict[str, Estimate]:
-    """Write the picture of ten digits in twenty styles; nothing is measured."""
-    plots.style_by_content(model).savefig(PICTURES / f"{name}.png", dpi=100)
-    return {}
 
 
 def read_as_asked(model: models.FSVAE) -> dict[str, Estimate]:
@@ -32,10 +24,10 @@ def read_as_asked(model: models.FSVAE) -> dict[str, Estimate]:
         "styles of real scenes": model.encode(x, y),
         "styles from the prior": model.prior().sample((len(asked),)),
     }
-    found = {"read on real scenes": _share(read(reader, x) == y), **drawn(model)}
+    found = {"read on real scenes": estimate(read(reader, x) == y)}
     for name, z in styles.items():
         shown = model.sample(y=asked, z=z).clamp(0, 1)
-        found[f"read as asked, {name}"] = _share(read(reader, shown) == asked)
+        found[f"read as asked, {name}"] = estimate(read(reader, shown) == asked)
     return found
 
 
@@ -61,8 +53,3 @@ def trained(scenes: data.Images) -> nn.Module:
 def read(reader: nn.Module, x: Tensor) -> Tensor:
     """The digits that it reads, (N,)."""
     return torch.cat([reader(part).argmax(-1) for part in x.split(500)])
-
-
-def _share(correct: Tensor) -> Estimate:
-    n = len(correct)
-    return Estimate(correct.double().mean().item(), correct.double().std().item() / n**0.5, n)

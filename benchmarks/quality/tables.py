@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import markdown
 from benchmarks.quality.results import Found, found, runs_of
 
-__all__ = ["tables"]
+__all__ = ["SUMMARY", "tables"]
 
 MISSING = "not measured"
 DEMO = Path(__file__).parents[1] / "results/demo.json"
@@ -17,6 +17,12 @@ BOUNDS = ("nelbo", "kl", "rec", "niwae-10", "niwae-100", "niwae-1000")
 HEAD = ("seeds", "NELBO", "KL", "rec", "NIWAE-10", "-100", "-1000")
 MEMBERS = {"vae": "VAE", "gmvae": "GMVAE, k = 500", "iwae": "IWAE, m = 10"}
 NORMAL = "diagonal Normal"
+SUMMARY = {
+    "vae-cycle": "VAE",
+    "gmvae-cycle": "GMVAE, k = 500",
+    "iwae-cycle": "IWAE, m = 10",
+    "flow-iaf": "VAE with flows as prior and posterior",
+}
 PARTS = {
     "vae": f"N(0, I); {NORMAL}",
     "gmvae": f"mixture of 500 Gaussians; {NORMAL}",
@@ -118,14 +124,6 @@ def _summary() -> str:
     ]
     measured = "measured on held-out images"
     return markdown.table(("member", measured, "mean ± standard error", "seeds"), rows)
-
-
-SUMMARY = {
-    "vae-cycle": "VAE",
-    "gmvae-cycle": "GMVAE, k = 500",
-    "iwae-cycle": "IWAE, m = 10",
-    "flow-iaf": "VAE with flows as prior and posterior",
-}
 
 
 def _bounds(title: str, names: dict[str, str]) -> str:

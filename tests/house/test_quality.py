@@ -17,18 +17,24 @@ ROOT = Path(__file__).parents[2]
 KILLED_AND_UNBROKEN = """
 import functools, os, signal, sys
 from pathlib import Path
+import torch
 from benchmarks.quality import running
 from benchmarks.quality.recipe import Recipe
 from vaezoo import data, models, training
 
 running.PART, folder = 10, Path(sys.argv[1])
 
+def begin(model, images):
+    with open(folder / "begun", "a") as file, torch.no_grad():
+        print(os.getpid(), file=file)
+        next(model.parameters()).add_(torch.randn(()))
+
 def run(name, steps=200):
     recipe = Recipe(
         lambda: models.VAE(z_dim=2, hidden=(5,)),
         lambda seed: data.digits("train")[:500],
         lambda: data.digits("test")[:40],
-        steps=steps, cycle=True, compile=False, particles=(1, 20),
+        steps=steps, cycle=True, compile=False, particles=(1, 20), start=begin,
     )
     running.run(recipe, "small", 3, 0.5, folder / name, folder / name)
 
@@ -66,6 +72,8 @@ def test_killed_anywhere_it_gives_the_same_numbers(tmp_path: Path) -> None:
     unbroken = record(tmp_path / "unbroken")
     assert record(tmp_path / "killed") == unbroken
     assert unbroken["steps"] == 100
+    # what comes before training is done where training begins, and not where it goes on
+    assert len((tmp_path / "begun").read_text().splitlines()) == 2
 
 
 def write(folder: Path, name: str, seed: int, budget: float, mean: float) -> None:
