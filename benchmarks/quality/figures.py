@@ -21,7 +21,9 @@ def write(folder: Path) -> None:
     rates = {t: (_estimate(n, "kl"), _estimate(n, "rec", -1)) for n, t in there.items()}
     if there:
         plots.bound_against_k(bounds).savefig(folder / "quality_bounds.png", dpi=100)
-        plots.rate_distortion(rates).savefig(folder / "quality_rates.png", dpi=100)
+        figure = plots.rate_distortion(rates)
+        figure.set_size_inches(7.5, 4)  # the legend, beside it, has long names
+        figure.savefig(folder / "quality_rates.png", dpi=100)
 
 
 def _estimate(name: str, measure: str, sign: int = 1) -> Estimate:
