@@ -32,9 +32,10 @@ from zoo import (
     with_parts,
 )
 
-from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, fit, models, posteriors, priors, save
+from vaezoo import ELBO, IWELBO, Bound, SemiSupervised, models, posteriors, priors, save
 from vaezoo.evaluation import evaluate
 from vaezoo.objectives import WarmUp
+from vaezoo.training import steps
 
 CASES = [
     (name, objective)
@@ -260,7 +261,9 @@ def test_bad_batches_are_refused_until_one_was_good() -> None:
     with pytest.raises(ValueError, match="expected images"):
         bound(x[..., :3])
     with pytest.raises(ValueError, match="needs pixels that are 0 or 1"):
-        fit(bound.model, [x, x, x * 0.5], compile=True, progress=False)
+        training = steps(bound.model, [x, x, x * 0.5], progress=False)
+        training.step.compile("eager")
+        list(training)
 
 
 def test_gradients_accumulate_and_scale_as_autograds_do() -> None:
