@@ -260,9 +260,9 @@ def test_bad_batches_are_refused_until_one_was_good() -> None:
         bound(x.double())
     with pytest.raises(ValueError, match="expected images"):
         bound(x[..., :3])
+    training = steps(bound.model, [x, x, x * 0.5], progress=False)
+    training.step.compile("eager")
     with pytest.raises(ValueError, match="needs pixels that are 0 or 1"):
-        training = steps(bound.model, [x, x, x * 0.5], progress=False)
-        training.step.compile("eager")
         list(training)
 
 

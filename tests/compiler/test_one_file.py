@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import uuid
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 import torch
 from torch._inductor.async_compile import AsyncCompile
 from torch._inductor.cpp_builder import CppBuilder
+from torch._inductor.cpu_vec_isa import VecISA
 
+from vaezoo.compiler.inductor import flags_are_known, instructions_of_the_cpu
 from vaezoo.compiler.one_file import several_kernels_in_a_file
 
 SOURCE = """
@@ -35,9 +38,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch, n: int, before: str = "") -> tuple
     monkeypatch.setattr(CppBuilder, "build", counted)
     new = f"// {uuid.uuid4()}"  # to a cache on disk
     with several_kernels_in_a_file():
-        graph, types = AsyncCompile(), ["const float*", "float*", "int64_t"]
+        graph, of = AsyncCompile(), ["const float*", "float*", "int64_t"]
         scope = {
-            str(i): graph.cpp_pybinding(types, SOURCE.format(amount=i, before=before + new))
+            str(i): graph.cpp_pybinding(of, SOURCE.format(amount=i, before=before + new))
             for i in range(n)
         }
         graph.wait(scope)
@@ -58,7 +61,12 @@ def test_kernels(monkeypatch: pytest.MonkeyPatch, n: int, before: str, files: in
 
 
 def test_inductor_is_left_as_it_was() -> None:
-    alone = AsyncCompile.cpp_pybinding
-    with pytest.raises(KeyError), several_kernels_in_a_file():
+    kept = AsyncCompile.cpp_pybinding, VecISA.check_build
+    with pytest.raises(KeyError), several_kernels_in_a_file(), instructions_of_the_cpu():
         raise KeyError
-    assert AsyncCompile.cpp_pybinding is alone
+    assert (AsyncCompile.cpp_pybinding, VecISA.check_build) == kept
+
+
+@pytest.mark.parametrize(("flags", "known"), [("", True), ("-mwarp-drive", False)])
+def test_instructions_need_a_compiler_that_knows_them(flags: str, known: bool) -> None:
+    assert flags_are_known(types.SimpleNamespace(build_arch_flags=lambda: flags), "") is known

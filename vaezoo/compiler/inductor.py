@@ -7,8 +7,10 @@ or with which formula a logarithm is taken. The passes of `vaezoo.compiler.passe
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from vaezoo.compiler.noise import NoiseInOrder
 from vaezoo.compiler.one_file import several_kernels_in_a_file
 from vaezoo.compiler.tracing import Backend
 
-__all__ = ["Rewrites", "compile_graph"]
+__all__ = ["Rewrites", "compile_graph", "flags_are_known", "instructions_of_the_cpu"]
 
 aten = torch.ops.aten
 
@@ -76,7 +78,7 @@ def compile_graph(
         with torch._inductor.config.patch(_settings(torch._inductor.config)), _shapes():
             if backend != "inductor":
                 return compile_(graph, inputs)
-            with several_kernels_in_a_file():
+            with several_kernels_in_a_file(), instructions_of_the_cpu():
                 return compile_(graph, inputs, ignore_shape_env=True)
 
 
@@ -117,6 +119,37 @@ def _settings(config: Any) -> dict[str, Any]:
         # otherwise each process compiles and loads three programs to try what the CPU says it has
         settings["cpp.vec_isa_ok"] = True
     return settings
+
+
+@contextlib.contextmanager
+def instructions_of_the_cpu() -> Iterator[None]:
+    """Vector instructions that the CPU says it has are taken where the compiler knows their flags.
+
+    Inductor compiles and loads a program for each kind of them, a second in all.
+    """
+    from torch._inductor.cpu_vec_isa import VecISA
+
+    isa: Any = VecISA
+    tried = isa.check_build
+    isa.check_build = flags_are_known
+    try:
+        yield
+    finally:
+        isa.check_build = tried
+
+
+def flags_are_known(isa: Any, code: str) -> bool:
+    """Whether the C++ compiler takes the flags of a kind of instructions.
+
+    Args:
+        isa: a ``VecISA`` of Inductor.
+        code: what Inductor would compile with them.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    flags = isa.build_arch_flags().split()
+    command = (get_cpp_compiler(), *flags, "-x", "c++", "-E", os.devnull)
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _leaves_draws_in_order() -> bool:
