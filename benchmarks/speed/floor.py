@@ -22,7 +22,9 @@ __all__ = ["measure"]
 
 def measure(arguments: argparse.Namespace, record: dict[str, Any]) -> dict[str, Any]:
     """Operations of a step by hand and of vaezoo's, the machine's rate, and profiles of steps."""
-    rates = {n: _rate(t) for n, t in (("float32", torch.float32), ("bf16", torch.bfloat16))}
+    size = 256 if arguments.quick else 2048
+    kinds = {"float32": torch.float32, "bf16": torch.bfloat16}
+    rates = {name: _rate(dtype, size) for name, dtype in kinds.items()}
     operations = {
         f"{task}, {size}": _operations(task, size)
         for task, size in itertools.product(arguments.tasks, arguments.batches)
@@ -36,7 +38,7 @@ def measure(arguments: argparse.Namespace, record: dict[str, Any]) -> dict[str, 
     return {"rates": rates, "operations": operations, "profiles": profiles}
 
 
-def _rate(dtype: torch.dtype, n: int = 2048) -> float:
+def _rate(dtype: torch.dtype, n: int) -> float:
     """Operations a second of the best of torch's routines."""
     a, b = torch.randn(2, n, n).to(dtype).unbind()
     linear = torch.ops.mkldnn._linear_pointwise.default

@@ -56,7 +56,8 @@ def setting(
         started = time.perf_counter()
         built[name](2)  # the second step of vaezoo compiles
         build[name] = time.perf_counter() - started
-    n = max(1, round(BURST / _turn(built[REFERENCE], 1)))
+    burst = BURST / 15 if arguments.quick else BURST
+    n = max(1, round(burst / _turn(built[REFERENCE], 1)))
     print(f"{task}, {size}, {device}: built in {sum(build.values()):.0f} s", flush=True)
     once = 1.25 * sum(_turn(peer, n) * n for peer in built.values())
     budget = BUDGET / (5 if arguments.quick else 1)
