@@ -1,0 +1,166 @@
+"""Where the seconds of a compilation go: `python -m benchmarks.compiling [--rounds 5]`.
+
+A step with Adam behind it, batches of 100, of VAE and SSVAE with the reference networks, each in a
+process of its own, as it is found by
+
+    first   the first process of a machine: neither torch's header is precompiled, nor a graph kept
+    cold    one with that header, and no graph
+    warm    one after it, which finds the graph on disk
+
+Seconds of the second step less those of a later one, and what of them went into: `imports` of
+Inductor, `tracing` of the step and its trial on another batch, `Inductor` from the graph to C++,
+and waiting for the `C++ compiler`, its header among it. `torch, Pyro, vaezoo` come before, in every
+process that uses them. Medians over rounds, and the range of the middle half, go into
+`results/compiling.json`, a table beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+TASKS, STATES = ("VAE", "SSVAE"), ("first", "cold", "warm")
+PARTS = ("all", "imports", "tracing", "Inductor", "C++ compiler", "torch, Pyro, vaezoo")
+
+
+def main() -> None:
+    """Measure, or be one of the processes that are."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--task", choices=TASKS, help="compile it here, and print the seconds")
+    arguments = parser.parse_args()
+    if arguments.task:
+        print(json.dumps(compiled(arguments.task, arguments.threads)))
+    else:
+        write(measured(arguments.rounds, arguments.threads), arguments)
+
+
+def measured(rounds: int, threads: int) -> dict[str, list[dict[str, float]]]:
+    """What each process found, by task and state, in turns."""
+    found: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for _ in range(rounds):
+        for task in TASKS:
+            with tempfile.TemporaryDirectory() as folder:
+                for state in STATES:
+                    graphs = Path(folder) / ("first" if state == "first" else "graphs")
+                    each = _process(task, threads, folder, graphs)
+                    found[f"{task}, {state}"].append(each)
+                    print(task, state, each, flush=True)
+    return found
+
+
+def _process(task: str, threads: int, folder: str, graphs: Path) -> dict[str, float]:
+    environment = os.environ | {"TMPDIR": folder, "TORCHINDUCTOR_CACHE_DIR": str(graphs)}
+    environment["OMP_NUM_THREADS"] = str(threads)
+    command = [sys.executable, "-m", "benchmarks.compiling", "--task", task]
+    done = subprocess.run(
+        [*command, "--threads", str(threads)],
+        env=environment,
+        cwd=RESULTS.parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return seconds
+
+
+def compiled(task: str, threads: int) -> dict[str, float]:
+    """Seconds of a compilation in this process, by part."""
+    started = time.perf_counter()
+    import torch
+
+    from benchmarks.peers import batches, tasks
+    from vaezoo import Bound
+    from vaezoo.training.step import Step
+
+    torch.set_num_threads(threads)
+    seconds = {"torch, Pyro, vaezoo": time.perf_counter() - started}
+    bound = Bound(tasks.member(task), tasks.TASKS[task].objective())
+    optimizer = torch.optim.Adam(bound.parameters(), lr=1e-3, fused=True)
+    step, batch = Step(bound, optimizer).compile(), batches.shaped(task, 100)[0]
+    step(*batch)
+    seconds |= _parts(lambda: step(*batch))
+    assert step.compiled is not None
+    assert any(each.call is not None for each in step.compiled.steps)
+    seconds["all"] -= _seconds(lambda: step(*batch))
+    return {part: round(seconds[part], 3) for part in PARTS}
+
+
+def _parts(second_step: Callable[[], object]) -> dict[str, float]:
+    imports = _seconds(_import_inductor)
+    from vaezoo.compiler import cache, inductor, one_file
+
+    spent: dict[str, float] = defaultdict(float)
+    for module, name in ((cache, "tried"), (inductor, "compile_graph"), (one_file, "_together")):
+        setattr(module, name, _timed(getattr(module, name), spent))
+    whole = _seconds(second_step)
+    return {
+        "all": imports + whole,
+        "imports": imports,
+        "tracing": spent["tried"],
+        "Inductor": spent["compile_graph"] - spent["_together"],
+        "C++ compiler": spent["_together"],
+    }
+
+
+def _import_inductor() -> None:
+    for name in ("torch._inductor.compile_fx", "vaezoo.compiler.cache", "vaezoo.compiler.inductor"):
+        importlib.import_module(name)
+
+
+def _timed(function: Callable[..., Any], spent: dict[str, float]) -> Callable[..., Any]:
+    def wrapped(*args: Any, **options: Any) -> Any:
+        started = time.perf_counter()
+        result = function(*args, **options)
+        spent[function.__name__] += time.perf_counter() - started
+        return result
+
+    return wrapped
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def write(found: dict[str, list[dict[str, float]]], arguments: argparse.Namespace) -> None:
+    """JSON and table."""
+    from benchmarks import markdown
+    from benchmarks.speed import machine
+
+    arguments.quick = False
+    record = {"about": machine.describe(arguments), "rounds": arguments.rounds, "seconds": found}
+    (RESULTS / "compiling.json").write_text(json.dumps(record, indent=1) + "\n")
+    rows = [(kind, *(_cell(each, part) for part in PARTS)) for kind, each in found.items()]
+    table = markdown.table(("seconds", *PARTS), rows)
+    (RESULTS / "compiling.md").write_text(table + "\n")
+    print(table)
+
+
+def _cell(each: list[dict[str, float]], part: str) -> str:
+    values = [run[part] for run in each]
+    if len(values) < 2:
+        return f"{values[0]:.2f}"
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+if __name__ == "__main__":
+    main()
