@@ -10,7 +10,7 @@ STAMP := $(VENV)/installed
 .PHONY: demo test test-browser compat exact notebooks docs lint types quality speed clean
 
 demo: $(STAMP)  ## train the semi-supervised VAE on the built-in digits, about three minutes
-	$(BIN)/python examples/ssvae_mnist.py --data digits --steps 6000
+	$(BIN)/python examples/ssvae_mnist.py --data digits --steps 7500
 
 test: $(STAMP)  ## all tests, doctests and notebooks
 	$(BIN)/python -m pytest

@@ -19,7 +19,7 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/demo.json"
-COMMAND = ("examples/ssvae_mnist.py", "--data", "digits", "--steps", "6000")
+COMMAND = ("examples/ssvae_mnist.py", "--data", "digits", "--steps", "7500")
 SEEDS = range(5)
 
 

@@ -12,11 +12,11 @@ that what a digit is must come from y; the learning rate rises high, and ends at
 depends on which labels were drawn: docs/quality.md has several draws of them.
 
     python examples/ssvae_mnist.py
-    python examples/ssvae_mnist.py --data digits --steps 6000 --seed 1
+    python examples/ssvae_mnist.py --data digits --steps 7500 --seed 1
 
 It leaves style_by_content.png, reconstructions.png, training.png, metrics.json and
 model.safetensors, which vaezoo.load(path, member(z_dim)) reads back. The second command takes less
-than three minutes on two cores, the first five times as long.
+than three minutes on two cores, the first four times as long.
 """
 
 from __future__ import annotations
