@@ -114,12 +114,13 @@ class Objective(infer.elbo.ELBO):
 
 
 def sum_out_labels(terms: Terms, log_w: Tensor) -> Tensor:
-    """Σ_y q(y|x) [ log_w + log p(y) - log q(y|x) ], shape (N,).
+    """Σ_y q(y|x) [ log_w - log q(y|x) ], shape (N,).
 
     Args:
         terms: of one run of a pair.
-        log_w: a bound on log p(x|y) for each label and image, shape (L, 1, N), from weights that
-            are combined over the particles.
+        log_w: a bound on log p(x, y) for each label and image, shape (L, 1, N), from the weights
+            log_w + log_py of the terms, combined over the particles: p(y) may be that of y given a
+            latent, which is another for each of them.
 
     Raises:
         ValueError: a label that is summed out depends on a latent drawn before it, so that
@@ -130,4 +131,4 @@ def sum_out_labels(terms: Terms, log_w: Tensor) -> Tensor:
             "importance weights sum a label out only where the guide draws it before every other "
             "latent; use ELBO, or give the labels"
         )
-    return terms.expect(log_w + terms.log_py - terms.log_qy)[0]
+    return terms.expect(log_w - terms.log_qy)[0]

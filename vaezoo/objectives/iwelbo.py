@@ -71,14 +71,14 @@ class IWELBO(Objective):
 
     def bound(self, terms: Terms) -> Tensor:
         """The importance-weighted bound of each image; errors as of `sum_out_labels`."""
-        log_w = torch.logsumexp(terms.log_w, 1, keepdim=True) - math.log(terms.particles)
-        return sum_out_labels(terms, log_w)
+        total = torch.logsumexp(terms.log_w + terms.log_py, 1, keepdim=True)
+        return sum_out_labels(terms, total - math.log(terms.particles))
 
     def loss_of(self, terms: Terms) -> Tensor:
         """Minus the bound, with the gradient of the estimator."""
         loss = -self.bound(terms)
         if self.estimator == "dreg" and terms.particles > 1:
-            terms.scale_gradients(terms.log_w.detach().softmax(1))
+            terms.scale_gradients((terms.log_w + terms.log_py).detach().softmax(1))
         return loss
 
     def __repr__(self) -> str:

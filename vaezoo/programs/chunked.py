@@ -25,7 +25,7 @@ from vaezoo.scopes import Generators, own_generator, unchecked
 
 __all__ = ["ChunkedTerms"]
 
-EACH, MEANS, SHARED = ("log_w", "log_q_given"), ("rec", "kl"), ("log_py", "log_qy")
+EACH, MEANS, SHARED = ("log_w", "log_py", "log_q_given"), ("rec", "kl"), ("log_qy",)
 ROUNDING = 1e-3  # of a log-weight and of 1: far above any rounding, far below what noise changes
 Gradients = list[tuple[Tensor, Tensor]]
 T = TypeVar("T")
@@ -34,8 +34,8 @@ T = TypeVar("T")
 class ChunkedTerms(Terms):
     """The terms of K draws that are made a chunk at a time, as far as importance weights need them.
 
-    `log_w` and `log_q_given` are of every draw (L, K, N), `rec` and `kl` are means over the draws
-    (L, 1, N), and `log_py` and `log_qy`, which all draws share, are those of the first chunk.
+    `log_w`, `log_py` and `log_q_given` are of every draw (L, K, N), `rec` and `kl` are means over
+    the draws (L, 1, N), and `log_qy`, which all draws share, is that of the first chunk.
 
     What the programs write into tensors that they did not make, such as the statistics of a batch
     norm, is written once, in the last run of the last chunk.
