@@ -119,14 +119,16 @@ def sandwiched(
 
     Args:
         data: says how many images there are to be, and with which labels, if those are given to
-            the model; its images are not looked at. The rest as of `annealed`.
+            a model that has no p(y); its images are not looked at, and labels that the model
+            observes are drawn with them. The rest as of `annealed`.
 
     Returns:
         "lower" and "upper", bounds of log p(x) in expectation, and "gap", their difference, in nats
         per image.
 
     Raises:
-        TypeError, ValueError: as `annealed`; or the model observes x by no site.
+        TypeError, ValueError: as `annealed`; or the model observes x by no site, or something that
+            is not in the batch.
 
     Example:
         >>> from vaezoo import data, models

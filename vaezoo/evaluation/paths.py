@@ -14,7 +14,7 @@ from torch.distributions import constraints
 
 from vaezoo.data.counts import as_count
 from vaezoo.evaluation.hmc import evaluated, transition
-from vaezoo.programs.densities import Latents, log_joint, log_marginal_q
+from vaezoo.programs.densities import Latents, log_joint, log_marginal_q, marked
 from vaezoo.programs.run import run
 from vaezoo.programs.sites import sample_sites
 from vaezoo.scopes import unchecked
@@ -60,6 +60,7 @@ class Path:
     def __init__(self, pair: Any, batch: list[Tensor], settings: Settings) -> None:
         self.pair, self.batch, self.settings = pair, batch, settings
         terms = run(pair.model, pair.guide, *[t[:1] for t in batch])
+        self.model = marked(pair.model, terms.summed_out)
         self.shapes = {
             n: terms.value(n).shape[-terms.distribution(n).event_dim :] for n in terms.latents
         }
@@ -69,7 +70,7 @@ class Path:
     def densities(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """log r(h) and log p(x, h), (K, N)."""
         latents = self._unpacked(h)
-        log_p, log_px = log_joint(self.pair.model, self.batch, latents)
+        log_p, log_px = log_joint(self.model, self.batch, latents)
         if self.settings.start == "guide":
             log_p = log_marginal_q(self.pair.guide, self.batch, latents)
         return log_p, log_px

@@ -13,10 +13,10 @@ from pyro import poutine
 from torch import Tensor
 
 from vaezoo.programs.pair import Program
-from vaezoo.programs.sites import Site, is_label, log_prob, sample_sites
+from vaezoo.programs.sites import Site, is_factor, log_prob, sample_sites
 from vaezoo.scopes import unchecked
 
-__all__ = ["draw", "log_joint", "log_marginal_q", "log_prior", "log_q", "simulated"]
+__all__ = ["draw", "log_joint", "log_marginal_q", "log_prior", "log_q", "marked", "simulated"]
 
 Latents = dict[str, Tensor]
 
@@ -70,9 +70,9 @@ def log_joint(model: Program, batch: list[Any], latents: Latents) -> tuple[Tenso
     """
     with unchecked():
         sites = _at(poutine.enum(model, first_available_dim=-3), batch, latents)
-        is_prior = {name: name in latents or is_label(site) for name, site in sites.items()}
-        prior = _sum([log_prob(s) for name, s in sites.items() if is_prior[name]])
-        rec = _sum([log_prob(s) for name, s in sites.items() if not is_prior[name]])
+        given = {name for name, s in sites.items() if s["is_observed"] and name not in latents}
+        prior = _sum([log_prob(s) for name, s in sites.items() if name not in given])
+        rec = _sum([log_prob(s) for name, s in sites.items() if name in given])
     return _sum_out(prior), _sum_out(prior + rec)
 
 
@@ -90,11 +90,26 @@ def log_marginal_q(guide: Program, batch: list[Any], latents: Latents) -> Tensor
         return _sum_out(_sum([log_prob(site) for site in sites.values()]))
 
 
+def marked(model: Program, labels: list[str]) -> Program:
+    """The model with these labels marked as in the guide, where Pyro's users often mark them alone.
+
+    Example:
+        >>> from vaezoo.models import SSVAE
+        >>> ssvae, x = SSVAE(), torch.zeros(7, 1, 28, 28)
+        >>> poutine.trace(marked(ssvae.model, ["y"])).get_trace(x).nodes["y"]["infer"]
+        {'enumerate': 'parallel'}
+    """
+    infer = {"enumerate": "parallel"}
+    return poutine.infer_config(model, lambda site: infer if site["name"] in labels else {})
+
+
 def simulated(model: Program, batch: list[Any]) -> tuple[Latents, list[Any]]:
-    """A draw of all latents and of the images of a batch, and the batch with these images.
+    """A draw of all that the model draws, and the batch with what it observes of it in its place.
+
+    Labels that it observes by a site are drawn too.
 
     Raises:
-        ValueError: the model observes the images by no site.
+        ValueError: the model observes the images by no site, or something besides the batch.
 
     Example:
         >>> from vaezoo.models import VAE
@@ -103,13 +118,27 @@ def simulated(model: Program, batch: list[Any]) -> tuple[Latents, list[Any]]:
         (torch.Size([7, 10]), torch.Size([7, 1, 28, 28]), True)
     """
     with unchecked():
-        observed = sample_sites(poutine.trace(model).get_trace(*batch))
-        names = [n for n, s in observed.items() if s["is_observed"] and s["value"] is batch[0]]
-        if not names:
-            raise ValueError("the model observes its images by no site: pyro.sample(…, obs=x)")
+        places = _places(sample_sites(poutine.trace(model).get_trace(*batch)), batch)
         sites = sample_sites(poutine.trace(poutine.uncondition(model)).get_trace(*batch))
-    x = sites[names[0]]["value"]
-    return {n: s["value"] for n, s in sites.items() if n != names[0]}, [x, *batch[1:]]
+    drawn = [*batch]
+    for name, i in places.items():
+        drawn[i] = sites.pop(name)["value"]
+    return {name: site["value"] for name, site in sites.items()}, drawn
+
+
+def _places(sites: dict[str, Site], batch: list[Any]) -> dict[str, int]:
+    """For each site that is observed, where in the batch its value is."""
+    observed = {n: s["value"] for n, s in sites.items() if s["is_observed"] and not is_factor(s)}
+    at = {name: [i for i, t in enumerate(batch) if t is value] for name, value in observed.items()}
+    places = {name: found[0] for name, found in at.items() if found}
+    if 0 not in places.values():
+        raise ValueError("the model observes its images by no site: pyro.sample(…, obs=x)")
+    if others := observed.keys() - places.keys():
+        raise ValueError(
+            f"the model observes {sorted(others)}, whose values are none of the batch as it is, so "
+            "that a draw of them cannot be put in their place: hand them over as they are observed"
+        )
+    return places
 
 
 def _total(program: Program, batch: list[Any], latents: Latents, names: set[str] | None) -> Tensor:

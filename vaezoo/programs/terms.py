@@ -70,6 +70,11 @@ class Terms:
         return [name for name, site in self._model.items() if site["is_observed"]]
 
     @property
+    def summed_out(self) -> list[str]:
+        """The names of the labels that are."""
+        return self._summed
+
+    @property
     def latents(self) -> list[str]:
         """The names of the latents that are not summed out and that the model has too."""
         return [name for name in self._continuous if name in self._model]
