@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from linear import D, Linear
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 from zoo import (
     EACH_PART,
@@ -115,7 +117,51 @@ def test_any_parts_will_do(parts: tuple[str, str, str]) -> None:
     assert all(values(each).isfinite().all() for each in found.values())
 
 
+class Colours(nn.Module):
+    """x | z, y ~ N(z w + b_y, …)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w, self.b = nn.Parameter(torch.randn(2, **D)), nn.Parameter(torch.randn(3, 2, **D))
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return z * self.w + self.b[y]
+
+
+def test_every_label_has_a_posterior_of_its_own() -> None:
+    """q(y|x) q(z|x, y) holds the posterior: nothing is left for the family, of 3 images to 0.02."""
+    torch.manual_seed(0)
+    drawer = likelihoods.Normal(1, (2,), classes=3, network=Colours(), variance=0.5)
+    model = models.SSVAE((2,), 1, classes=3, hidden=(8,), likelihood=drawer).double()
+    found = gaps(model, [model.sample(3, mean=False)], steps=600, particles=100, **QUIET)
+    assert found["amortisation_gap"].mean > 1
+    assert abs(found["family_gap"].mean) < 0.02
+
+
+class TwoTensors(models.VAE):
+    """Its guide draws from what a network puts out as a loc and a scale."""
+
+    def __init__(self) -> None:
+        super().__init__(X_SHAPE, 2)
+        self.body = nn.Linear(16, 4)
+        self.heads = Heads()
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x)):
+            pyro.sample("z", dist.Normal(*self.heads(self.body(x.flatten(1)))).to_event(1))
+
+
+class Heads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc, self.scale = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        return self.loc(h), self.scale(h).exp()
+
+
 BAD_CALLS: list[BadCall] = [
+    (lambda: gaps(TwoTensors(), [images()], **QUIET), ValueError, "puts out a tuple of tensors"),
     (lambda: gaps(member("VAE"), [images()], steps=0, **QUIET), ValueError, "steps must be at least 1, got 0"),
     (lambda: gaps(member("VAE"), [images()], particles=5, **QUIET), ValueError, "particles must be at least 25, got 5"),
     (lambda: gaps(member(GIVEN[0]), [images()], **QUIET), ValueError, "let the loader yield labels too"),

@@ -67,7 +67,8 @@ def gaps(
 
     Raises:
         TypeError: the model is no pair, or data are no iterable.
-        ValueError: a number below its least, or the guide runs no network.
+        ValueError: a number below its least; or the guide runs no network, or one that puts several
+            tensors out.
 
     Example:
         >>> from vaezoo import data, models

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from pyro import poutine
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from vaezoo.networks.precision import networks_of
 from vaezoo.programs.run import run
@@ -30,15 +32,15 @@ class Refined:
         batch: what both programs take.
 
     Raises:
-        ValueError: no network runs in the guide.
+        ValueError: no network runs in the guide, or one puts several tensors out.
     """
 
     def __init__(self, pair: Any, batch: list[Tensor]) -> None:
         self.pair, self.batch = pair, batch
         self.offsets: list[Tensor] = []
         self._outputs: list[Tensor] = []
-        with self._seen():
-            pair.guide(*batch)
+        with self._seen():  # each label that is summed out has a q of its own
+            poutine.enum(pair.guide, first_available_dim=-3)(*batch)
         if not self._outputs:
             raise ValueError(
                 "the guide runs no network whose outputs could be refined for each image: give the "
@@ -86,8 +88,18 @@ class Refined:
 
     def _corrected(self, _: nn.Module, __: Any, output: Any) -> Any:
         if not isinstance(output, Tensor):  # such as the maps of a flow
+            _check_no_tensors(output)
             return output
         self._outputs.append(output)
         if not self.offsets:
             return output
         return output + self.offsets[len(self._outputs) - 1]
+
+
+def _check_no_tensors(output: Any) -> None:
+    if any(isinstance(each, Tensor) for each in tree_leaves(output)):
+        raise ValueError(
+            f"a network of the guide puts out a {type(output).__name__} of tensors, such as a loc "
+            "and a scale, and not every offset to a scale leaves one: let it return one tensor, of "
+            "which the guide makes them"
+        )
