@@ -62,6 +62,17 @@ def test_a_unit_for_each_factor() -> None:
     assert "unit 3" in found._repr_html_()
 
 
+def test_the_order_of_images_does_not_matter() -> None:
+    """In the grid's own order every other image has one value of c; informativeness is 1 anyway."""
+    assert found_of(torch.eye(3, **D)).informativeness > 0.999
+
+
+def test_codes_that_say_nothing() -> None:
+    found = found_of(torch.zeros(3, 2, **D))
+    scores = found.disentanglement, found.completeness, found.informativeness
+    assert (*scores, found.mig.mean) == (0, 0, 0, 0)
+
+
 def test_factors_that_are_mixed() -> None:
     """Sum and difference of a and b: two units each that tell as much of both.
 

@@ -192,12 +192,14 @@ def _log_share(values: Tensor) -> Tensor:
 
 def _regressed(codes: Tensor, columns: list[Tensor]) -> tuple[Tensor, float]:
     """|w| of each standardised unit for each factor, (units, factors), and R² elsewhere."""
-    x = _standardised(codes.double())
+    # in any order but the data's: of a grid every other image may have one value of a factor
+    order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))
+    x = _standardised(codes.double())[order]
     weights, shares = [], []
     for column in columns:
         classes = not column.is_floating_point()
         target = functional.one_hot(_binned(column)) if classes else column[:, None]
-        y = _standardised(target.double())
+        y = _standardised(target.double())[order]
         w = torch.linalg.lstsq(x[::2], y[::2], driver="gelsd").solution
         weights.append(w.square().sum(1).sqrt())
         shares.append(1 - (y[1::2] - x[1::2] @ w).square().sum() / y[1::2].square().sum())
@@ -211,9 +213,9 @@ def _standardised(values: Tensor) -> Tensor:
 
 
 def _concentration(importance: Tensor, *, by_weight: bool) -> float:
-    """1 less the entropy of each row's shares: a mean over rows, by their sums if need be."""
+    """1 less the entropy of each row's shares, 0 of none: a mean over rows, or by their sums."""
     totals = importance.sum(1)
     entropy = torch.special.entr(importance / totals.clamp(min=1e-12)[:, None]).sum(1)
-    each = 1 - entropy / math.log(max(2, importance.shape[1]))
+    each = torch.where(totals > 0, 1 - entropy / math.log(max(2, importance.shape[1])), 0)
     rows = totals if by_weight else torch.ones_like(totals)
-    return ((each * rows).sum() / rows.sum()).item()
+    return ((each * rows).sum() / rows.sum().clamp(min=1e-12)).item()
