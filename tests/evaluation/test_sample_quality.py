@@ -89,11 +89,22 @@ def test_members_with_labels(name: str) -> None:
 
 
 BARE = data.Images((255 * fixed(9)).byte(), binarisation="none")
+
+
+def some_without_label() -> data.Images:
+    images = TEST[:20]
+    assert images.labels is not None
+    images.labels = images.labels.clone()
+    images.labels[:3] = -1
+    return images
+
+
 BAD_CALLS: list[BadCall] = [
     (lambda: sample_quality(member("VAE"), BARE, BARE), ValueError, "data.Images with labels, got Images"),
     (lambda: sample_quality(member("VAE"), TRAIN, [1]), ValueError, r"data.Images with labels, got \[1\]"),
     (lambda: sample_quality(member("VAE"), TRAIN, TEST, repeats=1), ValueError, "repeats must be at least 2, got 1"),
-    (lambda: sample_quality(member("SSVAE"), TRAIN[TRAIN.labels < 3], TEST, steps=1), ValueError, "train has too few images of class [3-9] to compare with"),
+    (lambda: sample_quality(member("VAE"), TRAIN[TRAIN.labels < 7], TEST, steps=1), ValueError, r"classes \[7, 8, 9\], of which train has none"),
+    (lambda: sample_quality(member("VAE"), TRAIN, some_without_label()), ValueError, "a label of every image, got 3 without one"),
     (lambda: sample_quality(nn.Linear(2, 2), TRAIN, TEST), TypeError, "a member to draw from, got a Linear"),
 ]  # fmt: skip
 

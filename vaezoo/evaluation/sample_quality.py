@@ -124,6 +124,11 @@ def _check_labelled(*given: Any) -> None:
     for images in given:
         if not isinstance(images, Images) or images.labels is None:
             raise ValueError(f"sample_quality needs data.Images with labels, got {images!r}")
+        if n := int((images.labels < 0).sum()):
+            raise ValueError(f"sample_quality needs a label of every image, got {n} without one")
+    train, test = (set(images.labels.tolist()) for images in given)
+    if missing := sorted(test - train):
+        raise ValueError(f"test has images of classes {missing}, of which train has none")
 
 
 def _halves(images: Images) -> tuple[Images, Images]:
