@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from linear import D, Linear
+from pyro import poutine
 from torch.distributions import Normal, kl_divergence
 from zoo import (
     EACH_PART,
@@ -89,6 +90,23 @@ def test_any_parts_will_do(parts: tuple[str, str, str]) -> None:
     found = found_of(with_parts("VAE", *parts), (images(4) for _ in range(3)))["z"]
     assert found.variance.shape == (3,)
     assert (found.kl is not None) == (parts[:2] == ("normal", "diagonal"))
+
+
+@pytest.mark.parametrize("least", [7, 6], ids=["the same images", "others"])
+def test_images_that_are_masked_add_nothing(least: int) -> None:
+    """The units' KLs add up to evaluate's: in closed form to 1e-12, where it is drawn to 0.1."""
+    torch.manual_seed(0)
+    vae, x = widen(member("VAE")).double(), images(9, **D)
+    own = vae.model, vae.guide
+    vae.model = lambda x: poutine.mask(own[0], mask=x.flatten(1).sum(1) > 7)(x)
+    vae.guide = lambda x: poutine.mask(own[1], mask=x.flatten(1).sum(1) > least)(x)
+    kl = found_of(vae, [x], draws=4000)["z"].kl
+    options: dict[str, Any] = {"particles": 4000, "max_decodes": 10**6, "progress": False}
+    expected = evaluate(vae, [x], **options)["kl"]
+    assert kl is not None
+    assert expected.values is not None
+    assert 0 < (expected.values == 0).sum() < 9
+    assert kl.sum().item() == pytest.approx(expected.mean, abs=1e-12 if least == 7 else 0.1)
 
 
 BAD_CALLS: list[BadCall] = [

@@ -144,9 +144,18 @@ def _mean(q: Any, value: Tensor) -> Tensor:
 
 
 def _kl(terms: Terms, name: str, q: Normal, p: Normal) -> Tensor:
-    if terms.closed_form_holds(name):
-        return kl_divergence(q, p)
-    return q.log_prob(terms.value(name)) - p.log_prob(terms.value(name))
+    """Of each unit, as `Terms` has it of all: in closed form where the site counts in both."""
+    value = terms.value(name)
+    on_q, on_p = (_of_units(mask, value) for mask in terms.masks(name))
+    sampled = torch.where(on_q, q.log_prob(value), 0) - torch.where(on_p, p.log_prob(value), 0)
+    if not terms.closed_form_holds(name):
+        return sampled
+    return torch.where(on_q & on_p, kl_divergence(q, p), sampled)
+
+
+def _of_units(mask: Any, like: Tensor) -> Tensor:
+    """A mask of images, for each unit; of all, where there is none."""
+    return torch.as_tensor(True if mask is None else mask, device=like.device)[..., None]
 
 
 def _expect(terms: Terms, values: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class ChunkedTerms(Terms):
 
     def _read(self, terms: Terms, part: slice) -> dict[str, Tensor]:
         """What a chunk adds to each term."""
-        self._latent, self._summed = terms._latent, terms._summed
+        self._latent, self.summed_out = terms._latent, terms.summed_out
         self._has_given = terms.has_given_labels
         n = part.stop - part.start
         each = {name: getattr(terms, name).expand(-1, n, -1) for name in EACH}

@@ -54,6 +54,9 @@ class Terms:
     Args:
         model_sites, guide_sites: the sample sites of both traces, in the order they ran.
         particles: K.
+
+    Attributes:
+        summed_out: the names of labels that are.
     """
 
     def __init__(
@@ -61,18 +64,13 @@ class Terms:
     ) -> None:
         self._model, self._guide, self.particles = model_sites, guide_sites, particles
         self._latent = [n for n, s in guide_sites.items() if not s["is_observed"]]
-        self._summed = [n for n in self._latent if is_label(guide_sites[n])]
+        self.summed_out = [n for n in self._latent if is_label(guide_sites[n])]
         check_sites(model_sites, guide_sites, particles)
 
     @property
     def observed(self) -> list[str]:
         """The names of the sites that the model observes, such as x."""
         return [name for name, site in self._model.items() if site["is_observed"]]
-
-    @property
-    def summed_out(self) -> list[str]:
-        """The names of the labels that are."""
-        return self._summed
 
     @property
     def latents(self) -> list[str]:
@@ -136,7 +134,7 @@ class Terms:
     @functools.cached_property
     def log_qy(self) -> Tensor:
         """log q(y|x) of the labels that are summed out."""
-        return self._sum(log_prob(self._guide[n]) for n in self._summed)
+        return self._sum(log_prob(self._guide[n]) for n in self.summed_out)
 
     @functools.cached_property
     def log_q_given(self) -> Tensor:
@@ -158,7 +156,7 @@ class Terms:
     @functools.cached_property
     def labels_come_first(self) -> bool:
         """Whether q(y|x) is the same for all particles: no latent precedes y in the guide."""
-        return self._latent[: len(self._summed)] == self._summed
+        return self._latent[: len(self.summed_out)] == self.summed_out
 
     def scale_gradients(self, factor: Tensor) -> None:
         """Multiply gradients on their way from the terms to the guide's draws by (L, K, N).
@@ -183,11 +181,11 @@ class Terms:
 
     def expect(self, values: Tensor) -> Tensor:
         """Σ_y q(y|x) values, shape (K, N); where no label is summed out, the values themselves."""
-        return (self.log_qy.exp() * values).sum(0) if self._summed else values.squeeze(0)
+        return (self.log_qy.exp() * values).sum(0) if self.summed_out else values.squeeze(0)
 
     @property
     def _continuous(self) -> list[str]:
-        return [n for n in self._latent if n not in self._summed]
+        return [n for n in self._latent if n not in self.summed_out]
 
     def _kl(self, name: str) -> Tensor:
         if name in self._model and self.closed_form_holds(name):
@@ -209,6 +207,10 @@ class Terms:
     def _log_ratio(self, name: str) -> Tensor:
         log_q = log_prob(self._guide[name])
         return log_q - log_prob(self._model[name]) if name in self._model else log_q
+
+    def masks(self, name: str) -> tuple[Any, Any]:
+        """What masks a latent in the guide, and in the model; None where nothing does."""
+        return _unmasked(self._guide[name])[1], _unmasked(self._model[name])[1]
 
     def closed_form_holds(self, name: str) -> bool:
         """Whether the closed form of a latent's KL integrates over all that its terms depend on."""
