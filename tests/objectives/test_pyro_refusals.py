@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pyro
@@ -10,6 +11,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import infer
+from pyro.contrib.gp.kernels import RBF
 from torch import Tensor, nn
 from zoo import CLASSES, images, labels, member
 
@@ -115,6 +117,13 @@ def test_no_other_bound_is_called_the_bound(alpha: float) -> None:
     assert history.get("bound", history["loss"]) == [
         (-1) ** (not alpha) * v for v in history["loss"]
     ]
+
+
+def test_another_distance_than_the_kl_gives_no_bound() -> None:
+    mmd = infer.Trace_MMD(RBF(2, lengthscale=torch.tensor(1.0)), num_particles=5)
+    history = fit(member("VAE"), [images()], mmd, steps=2, log_every=1, progress=False)
+    assert "bound" not in history
+    assert all(map(math.isfinite, history["loss"]))
 
 
 def test_stock_objective_that_trains_nothing_is_refused() -> None:

@@ -82,13 +82,17 @@ def _collected(
 
 
 def reports_the_bound(objective: infer.elbo.ELBO) -> bool:
-    """Whether minus the loss is the bound to report: that of RenyiELBO is not, unless α is 0.
+    """Whether minus the loss is the bound to report.
+
+    That of RenyiELBO is not, unless α is 0, and Trace_MMD's has another distance than the KL.
 
     Example:
         >>> reports_the_bound(infer.Trace_ELBO()), reports_the_bound(infer.RenyiELBO(alpha=0.5))
         (True, False)
     """
-    return not isinstance(objective, infer.RenyiELBO) or objective.alpha == 0
+    if isinstance(objective, infer.RenyiELBO):
+        return bool(objective.alpha == 0)
+    return not isinstance(objective, infer.Trace_MMD)
 
 
 def _check(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> None:
