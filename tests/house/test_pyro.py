@@ -121,6 +121,18 @@ def test_two_labels_are_refused() -> None:
         run(program, program, torch.zeros(5, 3))
 
 
+def test_a_label_that_pyro_would_draw_is_refused() -> None:
+    """Pyro estimates the sum by so many draws, whose log q(y|x) is not their weight."""
+
+    def program(x: Tensor) -> None:
+        infer = {"enumerate": "parallel", "num_samples": 5}
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Categorical(torch.ones(2)), infer=infer)
+
+    with pytest.raises(ValueError, match="'y' has num_samples, and is summed out"):
+        run(program, program, torch.zeros(5, 3))
+
+
 @pytest.mark.parametrize("name", ONE_LATENT)
 def test_predictive(name: str) -> None:
     """Prior and posterior predictive draws, with and without the data held fixed."""

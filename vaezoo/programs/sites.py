@@ -74,6 +74,8 @@ def check_sites(model: dict[str, Site], guide: dict[str, Site], particles: int) 
     labels = [n for n, s in latents.items() if is_label(s)]
     if len(labels) > 1:
         raise ValueError(f"at most one label can be summed out, got {labels}")
+    if drawn := [name for name in labels if guide[name]["infer"].get("num_samples")]:
+        raise ValueError(f"{drawn[0]!r} has num_samples, and is summed out: leave them out")
     classes = {1, *(len(guide[n]["value"]) for n in labels)}
     for name, site in [*model.items(), *guide.items()]:
         _check_shape(name, site, classes, particles)
