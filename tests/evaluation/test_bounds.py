@@ -192,10 +192,10 @@ def test_a_loader_draws_from_the_global_generator_and_evaluation_from_its_own() 
 def test_decodes_count_outputs() -> None:
     """Each label that is summed out is one more decode, and so is each level of a categorical."""
     levels = likelihoods.Categorical(3, (1, 4, 4), hidden=(8,), levels=16)
-    assert Draws(member("VAE"), None).size_of([X]) == (1, 1)
-    assert Draws(member("SSVAE"), None).size_of([X]) == (3, 1)
-    assert Draws(member("FSVAE"), None).size_of(list(batch_for("FSVAE"))) == (1, 1)
-    assert Draws(member("VAE", likelihood=levels), None).size_of([X]) == (1, 16)
+    assert Draws(member("VAE")).size_of([X]) == (1, 1)
+    assert Draws(member("SSVAE")).size_of([X]) == (3, 1)
+    assert Draws(member("FSVAE")).size_of(list(batch_for("FSVAE"))) == (1, 1)
+    assert Draws(member("VAE", likelihood=levels)).size_of([X]) == (1, 16)
     found = evaluated(member("VAE", likelihood=levels), [X], particles=8, max_decodes=64)
     assert found["nelbo"].n == N
 

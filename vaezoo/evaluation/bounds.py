@@ -51,7 +51,7 @@ def evaluate(
     batch_size: int = 100,
     max_decodes: int = 2000,
     progress: bool = True,
-    compile: bool = False,  # noqa: A002
+    compile: bool | None = None,  # noqa: A002
 ) -> dict[str, Estimate]:
     """NELBO, KL, rec and NIWAE-k of a model on held-out data.
 
@@ -93,9 +93,10 @@ def evaluate(
         noise, like = OwnGenerator(here.seed(seed)), next(model.parameters(), None)
         # a bar that is given the iterable would begin to iterate over it once more
         with _bar(length, progress, here) as bar:
-            draws = Draws(model, bar.set_postfix_str if compile else None)
+            chosen = bool(compile) if here.world.size > 1 else compile
+            draws = Draws(model, bar.set_postfix_str, compile=chosen, left=length)
             for batch in in_turn(here.parts(batches, like, seed, values)):
-                with _evaluating(model, noise):
+                with _evaluating(model, noise), draws.on_a_batch():
                     _add(values, agreement, draws, batch, ks, decodes)
                 bar.update()
         return here.values(values).estimates()

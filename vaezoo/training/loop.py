@@ -49,7 +49,7 @@ def fit(
     history: Mapping[str, Sequence[float]] | None = None,
     log_every: int = 100,
     progress: bool = True,
-    compile: bool = False,  # noqa: A002
+    compile: bool | None = None,  # noqa: A002
     precision: str = "float32",
     average: float | None = None,
     callback: Callback | Sequence[Callback] | None = None,
