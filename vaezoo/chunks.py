@@ -6,12 +6,13 @@ import contextlib
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from tqdm.auto import tqdm
 
 from vaezoo.bound import Bound
 from vaezoo.compiler.choice import Choice, can_choose
@@ -39,7 +40,7 @@ class Draws(dict[int, Bound]):
 
     Args:
         model: a pair.
-        announce: told when a compilation begins, and its time when it is over.
+        bar: told when a compilation begins, and its time when it is over.
         compile: compile the modules; None where that pays, which is found by timing batches.
         left: how many batches there are, where that is known.
     """
@@ -47,13 +48,13 @@ class Draws(dict[int, Bound]):
     def __init__(
         self,
         model: nn.Module,
-        announce: Callable[[str], object] | None = None,
+        bar: tqdm[None] | None = None,
         *,
         compile: bool | None = False,  # noqa: A002
         left: int | None = None,
     ) -> None:
         self.pair: Any = model  # nn.Module's own annotations hide the programs
-        self.announce, self.left = announce, left
+        self.announce, self.left = None if bar is None else bar.set_postfix_str, left
         self.choice = Choice(warm=0)
         self.compiles, self.timed = compile is True, compile is None and can_choose(model)
         self.size: tuple[int, int] | None = None

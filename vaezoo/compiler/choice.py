@@ -24,8 +24,8 @@ from torch import nn
 
 __all__ = ["Choice", "can_choose", "cost", "pays"]
 
-SAVED = 0.5  # of the time of an eager step
-OPERATIONS = 5e6  # on one number, that take as long as compiling
+SAVED = 0.4  # of the time of an eager step
+OPERATIONS = 6e6  # on one number, that take as long as compiling
 WARM, STEPS, SECONDS = 1, 20, 1.0  # steps that are not timed, and how many are, or for how long
 
 
@@ -41,7 +41,7 @@ def pays(step: float, left: float | None, spent: float, cost: float) -> bool:
     Example:
         >>> pays(0.003, 10_000, 0.1, cost=6.0), pays(0.003, 1_000, 0.1, cost=6.0)
         (True, False)
-        >>> pays(0.003, None, 13.0, cost=6.0), pays(0.003, None, 11.0, cost=6.0)
+        >>> pays(0.003, None, 16.0, cost=6.0), pays(0.003, None, 14.0, cost=6.0)
         (True, False)
     """
     return SAVED * (spent if left is None else step * left) > cost

@@ -93,8 +93,7 @@ def evaluate(
         noise, like = OwnGenerator(here.seed(seed)), next(model.parameters(), None)
         # a bar that is given the iterable would begin to iterate over it once more
         with _bar(length, progress, here) as bar:
-            chosen = bool(compile) if here.world.size > 1 else compile
-            draws = Draws(model, bar.set_postfix_str, compile=chosen, left=length)
+            draws = Draws(model, bar, compile=here.compiles(compile), left=length)
             for batch in in_turn(here.parts(batches, like, seed, values)):
                 with _evaluating(model, noise), draws.on_a_batch():
                     _add(values, agreement, draws, batch, ks, decodes)

@@ -73,16 +73,7 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
     Raises:
         ResumeError: it is of a training that was started with other arguments.
     """
-    before = state["settings"]
-    if before.get("compile") is False and training.settings.get("compile") is None:
-        before = before | {"compile": None}  # which steps were before they could choose
-    if changed := differences(before, training.settings):
-        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        raise ResumeError(
-            f"this is a run with {'; '.join(changed[:5])}{more}: to go on with it give the "
-            "arguments of its start (steps and epochs may change); for another run give another "
-            "folder"
-        )
+    _check(state["settings"], training.settings)
     step, scheduler = training.step, training.rates.scheduler
     put_back(training.bound.model, state["weights"])
     with torch.no_grad():
@@ -100,6 +91,18 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
         step.load_state_dict(state.get("timed"))
     if step.cache is not None and state["compiled"] is not None:
         step.cache.load_state_dict(state["compiled"])
+
+
+def _check(before: dict[str, Any], now: dict[str, Any]) -> None:
+    if before.get("compile") is False and now.get("compile") is None:
+        before = before | {"compile": None}  # as it was by default before it could be chosen
+    if changed := differences(before, now):
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise ResumeError(
+            f"this is a run with {'; '.join(changed[:5])}{more}: to go on with it give the "
+            "arguments of its start (steps and epochs may change); for another run give another "
+            "folder"
+        )
 
 
 def _others(training: Running) -> list[Tensor]:

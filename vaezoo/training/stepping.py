@@ -170,12 +170,9 @@ def begin(
     known, opened = is_known(bound, data), Opened(batches, here)
     optimizer = make_optimizer(optimizer, lr, trainable(bound, opened.first))
     rates = Rates(scheduler, optimizer, lr)
-    compiles = bool(compile) if here.world.size > 1 else compile  # each process has its own clock
-    step: Step
+    compiles = here.compiles(compile)
     if compiles is None and can_choose(model):
-        taken = int(recorded["step"][-1]) if recorded else 0
-        last = None if total is None else taken + total
-        step = TimedStep(bound, optimizer, max_grad_norm=max_grad_norm, taken=taken, last=last)
+        step: Step = TimedStep(bound, optimizer, max_grad_norm=max_grad_norm)
     else:
         step = here.step(bound, optimizer, max_grad_norm)
     validate: Callable[[], dict[str, float]] | None = None

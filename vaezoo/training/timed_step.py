@@ -32,10 +32,10 @@ class TimedStep(Step):
         bound: the objective.
         optimizer: over its parameters.
         max_grad_norm: scale gradients down to this norm, over all parameters, where it is larger.
-        taken: the number of the step before the first.
-        last: the number of the last step; None where nobody knows.
 
     Attributes:
+        taken: the number of the last step.
+        last: that of the last one that there will be; None where nobody knows.
         announce: called with a word when a compilation begins, and with its time when it is over.
         choices: by kind of batch; None once `compile` was called.
     """
@@ -46,11 +46,10 @@ class TimedStep(Step):
         optimizer: torch.optim.Optimizer,
         *,
         max_grad_norm: float | None = None,
-        taken: int = 0,
-        last: int | None = None,
     ) -> None:
         super().__init__(bound, optimizer, max_grad_norm=max_grad_norm)
-        self.taken, self.last = taken, last
+        self.taken = 0
+        self.last: int | None = None
         self.announce: Callable[[str], object] | None = None
         self.choices: dict[str, Choice] | None = {}
         self._refused = ""

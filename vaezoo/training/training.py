@@ -88,7 +88,8 @@ class Training:
         self._batches, self._known, self._guard = batches, known, guard
         self._total, self._progress = total, progress
         if isinstance(step, TimedStep):
-            step.announce = self._announce
+            step.taken, step.announce = recorder.step, self._announce
+            step.last = None if total is None else recorder.step + total
 
     @property
     def bound(self) -> Bound:
