@@ -112,6 +112,11 @@ class StepCache:
         self.before()
         return bound.eager(*batch)
 
+    @property
+    def serves(self) -> bool:
+        """Whether there is a compiled step, or will be at the first batch of a resumed training."""
+        return bool(self._resumed[1]) or any(step.call is not None for step in self.steps)
+
     def follow(self) -> bool:
         """Re-read the optimizer's state; False if compiled steps can no longer make its update."""
         return self.update is None or self.update.follow()

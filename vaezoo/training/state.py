@@ -91,6 +91,7 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
         step.load_state_dict(state.get("timed"))
     if step.cache is not None and state["compiled"] is not None:
         step.cache.load_state_dict(state["compiled"])
+    training.recorder.history.compiled = step.ways
 
 
 def _check(before: dict[str, Any], now: dict[str, Any]) -> None:

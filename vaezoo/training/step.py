@@ -132,8 +132,7 @@ class Step:
     @property
     def ways(self) -> str:
         """How steps run: "eager" or "compiled"."""
-        made = () if self.cache is None else self.cache.steps
-        return "compiled" if any(step.call is not None for step in made) else "eager"
+        return "compiled" if self.cache is not None and self.cache.serves else "eager"
 
     def of_all(self, names: list[str]) -> list[str]:
         """What was found by all processes that take this step."""
