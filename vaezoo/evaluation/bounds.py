@@ -66,8 +66,10 @@ def evaluate(
         max_decodes: images decoded at a time, which bounds memory. One with several outputs for
             each pixel, as of `Categorical(levels=256)`, counts for as many.
         progress: show a progress bar.
-        compile: compile what is done for a few codes (see `Bound.compile`): the same estimates
-            from the same draws. It takes some seconds, and pays for thousands of images or draws.
+        compile: compile what is done for a few codes (see `Bound.compile`), or do not: the same
+            estimates from the same draws, to rounding. By default batches are evaluated eagerly
+            until it is known how long they take, and compiled from there on where that saves more
+            time than compiling costs, as in `fit`.
 
     Returns:
         "nelbo", "kl", "rec" = E_q[log p(x|z)] (so that nelbo = kl - rec, as -bound in the history
