@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._inductor.config
 from pyro import infer
 from torch import Tensor, nn
 from zoo import fixed, member
@@ -123,7 +124,7 @@ def test_it_goes_back_where_compiled_steps_are_no_faster() -> None:
 def test_what_cannot_be_compiled_runs_eagerly(options: dict[str, Any], reason: str) -> None:
     """Without a warning, with the reason; bit by bit the eager run."""
     found, expected = trained(**options), trained(**options, compile=False)
-    assert re.fullmatch(f"eager: the bound runs eagerly: .*{reason}.*", found[0].compiled)
+    assert re.fullmatch(f"eager: RuntimeError: .*{reason}.*", found[0].compiled)
     assert all(map(torch.equal, found[1], expected[1]))
 
 
@@ -158,6 +159,13 @@ def test_an_eager_run_is_resumed_as_one(
         assert all(map(torch.equal, weights, expected))
     with pytest.raises(ResumeError, match="compile=None, got True"):
         trained(20, checkpoint=tmp_path / "chosen", compile=True)
+
+
+@pytest.mark.usefixtures("at_no_cost")
+def test_without_a_compiler_nothing_is_tried() -> None:
+    with torch._inductor.config.patch({"cpp.cxx": (None, "/nowhere/g++")}):
+        found = trained()[0]
+    assert found.compiled == "eager: no C++ compiler was found"
 
 
 def test_several_processes_never_choose() -> None:

@@ -15,6 +15,7 @@ References:
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["Choice", "can_choose", "cost", "pays"]
+__all__ = ["Choice", "can_choose", "cost", "has_compiler", "pays"]
 
 SAVED = 0.4  # of the time of an eager step
 OPERATIONS = 7e6  # on one number, that take as long as compiling
@@ -56,6 +57,13 @@ def cost() -> float:
             number = number + 1
         times.append(time.perf_counter() - started)
     return OPERATIONS / 300 * min(times)
+
+
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler where torch looks for one; it finds out late itself."""
+    import torch._inductor.config
+
+    return any(map(shutil.which, filter(None, torch._inductor.config.cpp.cxx)))
 
 
 def can_choose(model: nn.Module) -> bool:
@@ -125,11 +133,13 @@ class Choice:
                 self.refuse(step, "compiled steps took as long")
             return
         self._cost = self._cost or cost()
-        if pays(seconds, left, self._spent, self._cost):
+        if not pays(seconds, left, self._spent, self._cost):
+            self.settled = left is not None
+        elif not has_compiler():
+            self.refuse(step, "no C++ compiler was found")
+        else:
             self.compiles, self.eager = True, seconds
             self._warm, self._times = WARM, []
-        else:
-            self.settled = left is not None
 
     def refuse(self, step: int, reason: str) -> None:
         """Run eagerly from here on."""

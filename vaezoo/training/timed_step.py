@@ -118,7 +118,7 @@ class TimedStep(Step):
             self.cache.refused = self._refuse
 
     def _refuse(self, reason: str) -> None:
-        self._refused = reason
+        self._refused = reason.removeprefix("the bound runs eagerly: ")
 
     def _choice(self, choices: dict[str, Choice], batch: tuple[Tensor, ...]) -> Choice:
         """That of the batch's kind."""
