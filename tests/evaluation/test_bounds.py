@@ -255,7 +255,7 @@ def test_evaluation_compiles_where_it_pays(known: bool, monkeypatch: pytest.Monk
     expected = evaluated(model, batches, compile=False)
     assert evaluated(model, batches)["niwae-4"].values.equal(expected["niwae-4"].values)
     assert not words
-    monkeypatch.setattr(choice, "OPERATIONS", 0)
+    monkeypatch.setattr(choice, "OPERATIONS", (0, 0))
     monkeypatch.setattr(choice, "STEPS", 2)
     monkeypatch.setattr(Bound.compile, "__defaults__", ("eager",))
     found = evaluated(model, batches if known else iter(batches))
@@ -266,7 +266,7 @@ def test_evaluation_compiles_where_it_pays(known: bool, monkeypatch: pytest.Monk
 
 def test_evaluation_that_cannot_be_compiled_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a warning: a program that reads what it has drawn."""
-    monkeypatch.setattr(choice, "OPERATIONS", 0)
+    monkeypatch.setattr(choice, "OPERATIONS", (0, 0))
     monkeypatch.setattr(choice, "STEPS", 2)
     model = Pair(nn.Linear(16, 2), looks=True)
     expected = evaluated(model, [X] * 6, compile=False)

@@ -33,7 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def at_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling costs nothing, and three steps tell."""
-    monkeypatch.setattr(choice, "OPERATIONS", 0)
+    monkeypatch.setattr(choice, "OPERATIONS", (0, 0))
     monkeypatch.setattr(choice, "STEPS", 3)
     monkeypatch.setattr(Step.compile, "__defaults__", ("eager",))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vaezoo.autograd import nodes
 from vaezoo.bound import Bound
 from vaezoo.compiler.choice import Choice
 from vaezoo.training.step import Step
@@ -68,6 +69,7 @@ class TimedStep(Step):
         terms = super().__call__(*batch)
         seconds, cache = time.thread_time() - started, self.cache
         compiled = cache is not None and cache.served
+        choice.size = choice.size or len(nodes(terms["loss"]))
         choice.add(self.taken, seconds, self._left(choice), compiled=compiled)
         if self._refused:
             choice.refuse(self.taken, self._refused)
