@@ -137,20 +137,20 @@ def run(name: str, n: int) -> dict[str, Any]:
             few = data.write_shards(f"{folder}/few", Made(20 * BATCH, binary=False))
             held_out = data.Stream(few, binarisation="threshold", batch_size=BATCH)
             fit(vae, made, epochs=1, log_every=max(1, n // BATCH // 25), validation=held_out,
-                progress=False)  # fmt: skip
+                progress=False, compile=False)  # fmt: skip
             return curve.found()
         if name == "evaluate, made":
             curve = Curve(n)
             made = Made(n, binary=True, note=curve.note)
-            said = _said(evaluate(vae, made, particles=1, progress=False))
+            said = _said(evaluate(vae, made, particles=1, progress=False, compile=False))
             return curve.found() | said
         shards = data.write_shards(f"{folder}/shards", Made(n, binary=False), shard_size=n // 10)
         stream = Noted(shards, binarisation="dynamic", batch_size=BATCH)
         stream.curve = curve = Curve(PASSES * n if name == "fit, shards" else n)
         if name == "fit, shards":
-            fit(vae, stream, epochs=PASSES, progress=False)
+            fit(vae, stream, epochs=PASSES, progress=False, compile=False)
             return curve.found()
-        said = _said(evaluate(vae, stream, particles=1, progress=False))
+        said = _said(evaluate(vae, stream, particles=1, progress=False, compile=False))
         return curve.found() | said
 
 

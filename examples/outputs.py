@@ -18,12 +18,13 @@ import vaezoo
 from inputs import Splits
 from vaezoo.data import Images
 from vaezoo.evaluation import Estimate
+from vaezoo.training.history import History
 
 
 def write_metrics(
     args: argparse.Namespace,
     splits: Splits,
-    history: Mapping[str, list[float]],
+    history: History,
     found: Mapping[str, Estimate],
 ) -> None:
     """Write metrics.json: what was run, on what, and every number with its standard error."""
@@ -39,6 +40,7 @@ def write_metrics(
         },
         "steps": int(history["step"][-1]),  # fewer than asked for where training was stopped
         "seconds": history["seconds"][-1],
+        "compiled": history.compiled,
         "metrics": {name: estimate._asdict() for name, estimate in found.items()},
         "history": history,
     }

@@ -32,7 +32,6 @@ import vaezoo
 from vaezoo import data, likelihoods, models, networks, objectives, plots, posteriors, training
 
 X_SHAPE, HIDDEN = (1, 28, 28), (128, 128)
-COMPILED_FROM = 1000  # steps; compiling takes about as long as it saves in so many
 
 
 def main() -> None:
@@ -58,7 +57,6 @@ def main() -> None:
         objective,
         steps=args.steps,
         lr=training.one_cycle(args.lr, args.steps),
-        compile=args.steps >= COMPILED_FROM,
     )
     vaezoo.save(ssvae, args.output / "model.safetensors")
 

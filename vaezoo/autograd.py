@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["KnownGradients", "gradients", "leaves"]
+__all__ = ["KnownGradients", "gradients", "leaves", "nodes"]
 
 
 class KnownGradients(torch.autograd.Function):
@@ -71,17 +71,25 @@ def leaves(loss: Tensor | None) -> list[Tensor]:
         >>> leaves((a * b).sum())[0] is a
         True
     """
-    ends: list[Tensor] = []
-    stack, seen = [None if loss is None else loss.grad_fn], set()
+    return [node.variable for node in nodes(loss) if hasattr(node, "variable")]
+
+
+def nodes(loss: Tensor | None) -> list[Any]:
+    """The nodes of a loss's autograd graph: operations, and the leaves at their ends.
+
+    Example:
+        >>> a = torch.zeros(2, requires_grad=True)
+        >>> [node.name() for node in nodes((a * 2).sum())]
+        ['SumBackward0', 'MulBackward0', 'torch::autograd::AccumulateGrad']
+    """
+    stack, seen = [None if loss is None else loss.grad_fn], dict[Any, None]()
     while stack:
         node = stack.pop()
         if node is None or node in seen:
             continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            ends.append(node.variable)
+        seen[node] = None
         stack += [following for following, _ in node.next_functions]
-    return ends
+    return list(seen)
 
 
 def gradients(loss: Tensor | None, *, retain_graph: bool = False) -> list[tuple[Tensor, Tensor]]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from tqdm.auto import tqdm
 
 from vaezoo.bound import Bound
+from vaezoo.compiler.choice import Choice, can_choose
 from vaezoo.objectives import Objective
 from vaezoo.programs.pair import Pair
 from vaezoo.programs.run import run
@@ -32,11 +36,27 @@ class _SumsAndWeights(Objective):
 
 
 class Draws(dict[int, Bound]):
-    """For each number of draws, a module that makes so many; compiled if there is `announce`."""
+    """For each number of draws, a module that makes so many.
 
-    def __init__(self, model: nn.Module, announce: Callable[[str], object] | None) -> None:
+    Args:
+        model: a pair.
+        bar: told when a compilation begins, and its time when it is over.
+        compile: compile the modules; None where that pays, which is found by timing batches.
+        left: how many batches there are, where that is known.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        bar: tqdm[None] | None = None,
+        *,
+        compile: bool | None = False,  # noqa: A002
+        left: int | None = None,
+    ) -> None:
         self.pair: Any = model  # nn.Module's own annotations hide the programs
-        self.announce = announce
+        self.announce, self.left = None if bar is None else bar.set_postfix_str, left
+        self.choice = Choice(warm=0)
+        self.compiles, self.timed = compile is True, compile is None and can_choose(model)
         self.size: tuple[int, int] | None = None
 
     def size_of(self, batch: list[Tensor]) -> tuple[int, int]:
@@ -50,9 +70,34 @@ class Draws(dict[int, Bound]):
 
     def __missing__(self, particles: int) -> Bound:
         self[particles] = bound = Bound(self.pair, _SumsAndWeights(particles))
-        if self.announce is not None:
-            bound.compile(announce=self.announce, gradients=False)
+        self._compile(bound)
         return bound
+
+    def _compile(self, bound: Bound) -> None:
+        if not self.compiles:
+            bound.compiled = None
+            return
+        bound.compile(announce=self.announce, gradients=False)
+        if self.timed and bound.compiled is not None:
+            bound.compiled.refused = self._refuse
+
+    def _refuse(self, reason: str) -> None:
+        self.choice.refuse(0, reason)
+
+    @contextlib.contextmanager
+    def on_a_batch(self) -> Iterator[None]:
+        """Within it they are used on a batch, and timed if there is something to choose."""
+        started, before = time.thread_time(), self.compiles
+        yield
+        if not self.timed:
+            return
+        self.left = None if self.left is None else self.left - 1
+        served = any(b.compiled is not None and b.compiled.served for b in self.values())
+        self.choice.add(0, time.thread_time() - started, self.left, compiled=served)
+        self.compiles = self.choice.compiles
+        if self.compiles is not before:
+            for bound in self.values():
+                self._compile(bound)
 
 
 def per_image(

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from compiling import Pair
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from tqdm.auto import tqdm
 from zoo import BadCall, batch_for, fixed, images, labels, member, refused
 
-from vaezoo import accuracy, compare, data, evaluate, fit, likelihoods, models
+from vaezoo import Bound, accuracy, compare, data, evaluate, fit, likelihoods, models
 from vaezoo.chunks import Draws
+from vaezoo.compiler import choice
 from vaezoo.estimates import Estimate
 from vaezoo.programs.pair import required_arguments
 
@@ -192,10 +195,10 @@ def test_a_loader_draws_from_the_global_generator_and_evaluation_from_its_own() 
 def test_decodes_count_outputs() -> None:
     """Each label that is summed out is one more decode, and so is each level of a categorical."""
     levels = likelihoods.Categorical(3, (1, 4, 4), hidden=(8,), levels=16)
-    assert Draws(member("VAE"), None).size_of([X]) == (1, 1)
-    assert Draws(member("SSVAE"), None).size_of([X]) == (3, 1)
-    assert Draws(member("FSVAE"), None).size_of(list(batch_for("FSVAE"))) == (1, 1)
-    assert Draws(member("VAE", likelihood=levels), None).size_of([X]) == (1, 16)
+    assert Draws(member("VAE")).size_of([X]) == (1, 1)
+    assert Draws(member("SSVAE")).size_of([X]) == (3, 1)
+    assert Draws(member("FSVAE")).size_of(list(batch_for("FSVAE"))) == (1, 1)
+    assert Draws(member("VAE", likelihood=levels)).size_of([X]) == (1, 16)
     found = evaluated(member("VAE", likelihood=levels), [X], particles=8, max_decodes=64)
     assert found["nelbo"].n == N
 
@@ -241,3 +244,30 @@ BAD_CALLS: list[BadCall] = [
 
 
 test_bad_calls = refused(BAD_CALLS)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_evaluation_compiles_where_it_pays(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same values in float64 to 1e-12, of a list and of a stream; a short one stays eager."""
+    words: list[str] = []
+    monkeypatch.setattr(tqdm, "set_postfix_str", lambda self, text, **_: words.append(text))
+    model, batches = member_of(1).double(), [X.double()] * 6
+    expected = evaluated(model, batches, compile=False)
+    assert evaluated(model, batches)["niwae-4"].values.equal(expected["niwae-4"].values)
+    assert not words
+    monkeypatch.setattr(choice, "OPERATIONS", (0, 0))
+    monkeypatch.setattr(choice, "STEPS", 2)
+    monkeypatch.setattr(Bound.compile, "__defaults__", ("eager",))
+    found = evaluated(model, batches if known else iter(batches))
+    assert words[0] == "compiling"
+    for name, estimate in expected.items():
+        torch.testing.assert_close(found[name].values, estimate.values, rtol=1e-12, atol=1e-12)
+
+
+def test_evaluation_that_cannot_be_compiled_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a warning: a program that reads what it has drawn."""
+    monkeypatch.setattr(choice, "OPERATIONS", (0, 0))
+    monkeypatch.setattr(choice, "STEPS", 2)
+    model = Pair(nn.Linear(16, 2), looks=True)
+    expected = evaluated(model, [X] * 6, compile=False)
+    assert evaluated(model, [X] * 6)["niwae-4"].values.equal(expected["niwae-4"].values)

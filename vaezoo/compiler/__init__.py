@@ -8,6 +8,7 @@
 5. `compiled_step` puts the update of `adam` behind the gradients, or hands the gradients out.
 6. `inductor` rewrites the graph by `passes`, whose products may be `onednn`'s, and compiles it,
    draws kept in order by `noise`.
+7. `choice` says whether all this pays, of which training and evaluation ask it.
 
 What fails on the way is a warning, and the bound runs eagerly. Who imports whom:
 

@@ -52,6 +52,9 @@ class StepCache:
         made: how many compilations have begun.
         updated: whether the last call has taken the step, weights included.
         finite: whether loss and gradients of that step were finite; where not, it changed nothing.
+        served: whether the last call ran a compiled step.
+        resting: whether calls run eagerly, for the time being.
+        refused: told why a bound runs eagerly, in place of a warning, if there is one to tell.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class StepCache:
         self.gradients, self.updated, self.finite = gradients, False, True
         self.steps: list[CompiledStep] = []
         self.made = 0
+        self.served = self.resting = False
+        self.refused: Callable[[str], object] | None = None
         self._seen: set[Any] = set()
         self._first: tuple[Any, Batch] | None = None
         self._resumed: tuple[set[str], set[str]] = set(), set()
@@ -80,7 +85,9 @@ class StepCache:
 
     def __call__(self, bound: Traceable, batch: tuple[Any, ...]) -> dict[str, Tensor]:
         """The terms of a batch."""
-        self.updated = False
+        self.updated = self.served = False
+        if self.resting:
+            return self._eager(bound, batch)
         are_data = all(isinstance(t, Tensor) and not t.requires_grad for t in batch)
         if not are_data or torch.is_grad_enabled() is not self.gradients:
             return self._eager(bound, batch)
@@ -90,7 +97,7 @@ class StepCache:
         step = self._find(shapes)
         if step is not None and step.call is not None:
             terms = step.run(batch)
-            self.updated, self.finite = step.update is not None, step.finite
+            self._note(step)
             return terms
         key = (shapes, *modes_of(bound.modules()))
         if step is None and (key in self._seen or repr(key) in self._resumed[0]):
@@ -104,6 +111,11 @@ class StepCache:
     def _eager(self, bound: Traceable, batch: Batch) -> dict[str, Tensor]:
         self.before()
         return bound.eager(*batch)
+
+    @property
+    def serves(self) -> bool:
+        """Whether there is a compiled step, or will be at the first batch of a resumed training."""
+        return bool(self._resumed[1]) or any(step.call is not None for step in self.steps)
 
     def follow(self) -> bool:
         """Re-read the optimizer's state; False if compiled steps can no longer make its update."""
@@ -153,8 +165,13 @@ class StepCache:
             taken = f"compiled in {time.perf_counter() - started:.1f} s"
             self._say("" if terms is None else taken)
             self.steps.append(step)
-            self.updated, self.finite = step.update is not None, step.finite
+            self._note(step)
         return self._eager(bound, batch) if terms is None else terms
+
+    def _note(self, step: CompiledStep) -> None:
+        """What a call with this step has done."""
+        self.updated, self.finite = step.update is not None, step.finite
+        self.served = step.call is not None
 
     def _may_make(self, shapes: Any) -> bool:
         if repr(shapes) in self._resumed[1]:
@@ -200,6 +217,8 @@ class StepCache:
             self.announce(word)
 
     def _warn(self, text: str) -> None:
-        if not self._has_warned:
+        if self.refused is not None:
+            self.refused(text)
+        elif not self._has_warned:
             warnings.warn(f"bound.compile(): {text}", stacklevel=users_level())
         self._has_warned = True

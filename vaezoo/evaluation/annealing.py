@@ -87,7 +87,7 @@ def annealed(
         ['log_px', 'mc_error', 'ess', 'acceptance']
     """
     settings = Settings(chains, temperatures, steps, start)
-    draws, at_a_time = Draws(model, None), as_count("max_decodes", max_decodes)
+    draws, at_a_time = Draws(model), as_count("max_decodes", max_decodes)
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         for part in _few_images(draws, batch, chains, at_a_time):
@@ -137,7 +137,7 @@ def sandwiched(
         ['lower', 'upper', 'gap']
     """
     settings = Settings(chains, temperatures, steps, start)
-    draws, at_a_time = Draws(model, None), as_count("max_decodes", max_decodes)
+    draws, at_a_time = Draws(model), as_count("max_decodes", max_decodes)
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         for part in _few_images(draws, batch, chains, at_a_time):

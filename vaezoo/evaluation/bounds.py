@@ -51,7 +51,7 @@ def evaluate(
     batch_size: int = 100,
     max_decodes: int = 2000,
     progress: bool = True,
-    compile: bool = False,  # noqa: A002
+    compile: bool | None = None,  # noqa: A002
 ) -> dict[str, Estimate]:
     """NELBO, KL, rec and NIWAE-k of a model on held-out data.
 
@@ -66,8 +66,10 @@ def evaluate(
         max_decodes: images decoded at a time, which bounds memory. One with several outputs for
             each pixel, as of `Categorical(levels=256)`, counts for as many.
         progress: show a progress bar.
-        compile: compile what is done for a few codes (see `Bound.compile`): the same estimates
-            from the same draws. It takes some seconds, and pays for thousands of images or draws.
+        compile: compile what is done for a few codes (see `Bound.compile`), or do not: the same
+            estimates from the same draws, to rounding. By default batches are evaluated eagerly
+            until it is known how long they take, and compiled from there on where that saves more
+            time than compiling costs, as in `fit`.
 
     Returns:
         "nelbo", "kl", "rec" = E_q[log p(x|z)] (so that nelbo = kl - rec, as -bound in the history
@@ -93,9 +95,9 @@ def evaluate(
         noise, like = OwnGenerator(here.seed(seed)), next(model.parameters(), None)
         # a bar that is given the iterable would begin to iterate over it once more
         with _bar(length, progress, here) as bar:
-            draws = Draws(model, bar.set_postfix_str if compile else None)
+            draws = Draws(model, bar, compile=here.compiles(compile), left=length)
             for batch in in_turn(here.parts(batches, like, seed, values)):
-                with _evaluating(model, noise):
+                with _evaluating(model, noise), draws.on_a_batch():
                     _add(values, agreement, draws, batch, ks, decodes)
                 bar.update()
         return here.values(values).estimates()

@@ -76,7 +76,7 @@ def evidence(
         (['log_px', 'mc_error', 'ess', 'k_hat'], 5)
     """
     particles = as_count("particles", particles, least=FEWEST)
-    draws, at_a_time = Draws(model, None), as_count("max_decodes", max_decodes)
+    draws, at_a_time = Draws(model), as_count("max_decodes", max_decodes)
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         for _, log_w in weighed(draws, batch, particles, at_a_time):

@@ -79,7 +79,7 @@ def gaps(
         True
     """
     steps, particles = as_count("steps", steps), as_count("particles", particles, least=FEWEST)
-    draws, at_a_time = Draws(model, None), as_count("max_decodes", max_decodes)
+    draws, at_a_time = Draws(model), as_count("max_decodes", max_decodes)
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         labels, outputs = draws.size_of(batch)

@@ -4,6 +4,7 @@
     training             what `steps` returns: the way of a batch to the updated weights
     preparing            what there is to train, and the mode it is in
     step, untrained      one step: loss, gradients, update; and what a step may change besides
+    timed_step           one that is compiled where that pays
     optimizers, rates    what takes the step, and how far
     recorder             writes the `history`, of `means`
     callbacks            what is called at each record

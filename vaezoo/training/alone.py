@@ -60,6 +60,10 @@ class Alone:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
 
+    def compiles(self, given: bool | None) -> bool | None:
+        """An argument `compile`: None lets one process choose by its clock; several never do."""
+        return given if self.world.size == 1 else bool(given)
+
     def step(self, bound: Bound, optimizer: Any, max_grad_norm: float | None) -> Step:
         """A step that all take together."""
         return Step(bound, optimizer, max_grad_norm=max_grad_norm)

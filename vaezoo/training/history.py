@@ -19,6 +19,8 @@ class History(dict[str, list[float]]):
     Attributes:
         stopped: whether the stop button was pressed, and training may have ended early.
         world: rank and number of the processes that trained.
+        compiled: how steps ran: "eager"; "compiled" under `compile=True`; where it was left to
+            `fit`, "from step 40" or "eager", with a reason if it could not be otherwise.
 
     Example:
         >>> history = History({"step": [100], "loss": [9.0]})
@@ -29,6 +31,7 @@ class History(dict[str, list[float]]):
 
     stopped: bool = False
     world: World = World()
+    compiled: str = "eager"
 
     def append(self, record: Mapping[str, float]) -> None:
         """Add a record, its terms in the order they come."""

@@ -49,7 +49,7 @@ def fit(
     history: Mapping[str, Sequence[float]] | None = None,
     log_every: int = 100,
     progress: bool = True,
-    compile: bool = False,  # noqa: A002
+    compile: bool | None = None,  # noqa: A002
     precision: str = "float32",
     average: float | None = None,
     callback: Callback | Sequence[Callback] | None = None,
@@ -90,9 +90,13 @@ def fit(
         history: what earlier training returned, to go on from; it is not changed.
         log_every: steps between two records; each is a mean over the steps since the last.
         progress: show a progress bar.
-        compile: compile the steps (see `Step.compile`). Off by default: it pays where steps save
-            more than compiling takes, which is tens of seconds the first time and a few once the
-            graph is on disk. Many particles, labels that are summed out and bf16 gain the most.
+        compile: compile the steps (see `Step.compile`), or do not. By default they run eagerly
+            until it is known how long they take, and compiled from there on where that saves more
+            time than compiling costs: seconds to tens of seconds, for which training waits, and
+            more memory. A program that cannot be compiled goes on eagerly. The choice is by the
+            clock, so that two runs under one seed draw the same noise and may yet differ by
+            rounding, from the first compiled step on; under True and False they do not. A resumed
+            run keeps to its choice. Several processes, and models on a GPU, run eagerly by default.
         precision: "bf16" runs the networks in bfloat16 (see `Bound`).
         average: the model ends with exponential averages of its weights, of this decay, such as
             0.999 (see `vaezoo.training.averaging`): less noise, at the price of a pass over the

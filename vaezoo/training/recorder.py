@@ -70,7 +70,9 @@ class Recorder:
             self.last = record
         shown = ("bound", "kl", "rec", "log_qy", "validation_bound")
         line = " ".join(f"{name}={record[name]:.2f}" for name in shown if name in record)
-        self.bar.set_postfix_str(f"{note}{line} nats")
+        how = self.history.compiled
+        compiled = f", compiled {how}" if how.startswith("from") else ""
+        self.bar.set_postfix_str(f"{note}{line} nats{compiled}")
         return record
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from vaezoo.training.rates import Rates
 from vaezoo.training.recorder import Recorder
 from vaezoo.training.settings import differences, numbers_of, restore_numbers
 from vaezoo.training.step import Step
+from vaezoo.training.timed_step import TimedStep
 from vaezoo.training.weights import besides, held, put_back
 
 __all__ = ["joined", "load_state_of", "own_part", "state_of"]
@@ -46,6 +47,7 @@ def state_of(training: Running) -> dict[str, Any]:
         "records": training.recorder.state_dict(),
         "averages": None if training.averages is None else training.averages.state_dict(),
         "compiled": None if step.cache is None else step.cache.state_dict(),
+        "timed": step.state_dict() if isinstance(step, TimedStep) else None,
     }
 
 
@@ -71,13 +73,7 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
     Raises:
         ResumeError: it is of a training that was started with other arguments.
     """
-    if changed := differences(state["settings"], training.settings):
-        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        raise ResumeError(
-            f"this is a run with {'; '.join(changed[:5])}{more}: to go on with it give the "
-            "arguments of its start (steps and epochs may change); for another run give another "
-            "folder"
-        )
+    _check(state["settings"], training.settings)
     step, scheduler = training.step, training.rates.scheduler
     put_back(training.bound.model, state["weights"])
     with torch.no_grad():
@@ -91,8 +87,23 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
     training.recorder.load_state_dict(state["records"], device)
     if training.averages is not None:
         training.averages.load_state_dict(state["averages"])
+    if isinstance(step, TimedStep):
+        step.load_state_dict(state.get("timed"))
     if step.cache is not None and state["compiled"] is not None:
         step.cache.load_state_dict(state["compiled"])
+    training.recorder.history.compiled = step.ways
+
+
+def _check(before: dict[str, Any], now: dict[str, Any]) -> None:
+    if before.get("compile") is False and now.get("compile") is None:
+        before = before | {"compile": None}  # as it was by default before it could be chosen
+    if changed := differences(before, now):
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise ResumeError(
+            f"this is a run with {'; '.join(changed[:5])}{more}: to go on with it give the "
+            "arguments of its start (steps and epochs may change); for another run give another "
+            "folder"
+        )
 
 
 def _others(training: Running) -> list[Tensor]:

@@ -87,7 +87,12 @@ class Step:
 
         Where another bound, optimizer or norm is set later, the steps after it are compiled anew.
         """
-        self._asked, self._settings = (backend, announce), self._now()
+        self._asked = backend, announce
+        self._compile(*self._asked)
+        return self
+
+    def _compile(self, backend: str | Backend, announce: Callable[[str], object] | None) -> None:
+        self._settings = self._now()
         self.compiled, self._untrained = None, Untrained(self.bound)
         update = self._update_inside()
         if update is None:
@@ -97,7 +102,6 @@ class Step:
 
             keep = self._untrained.keep
             self.compiled = StepCache(backend, announce, update(self.optimizer), before=keep)
-        return self
 
     def __call__(self, *batch: Tensor) -> dict[str, Tensor]:
         """Take the step; returns the bound's terms.
@@ -125,6 +129,11 @@ class Step:
         """What keeps compiled steps, or the bound's; None where steps run eagerly."""
         return self.bound.compiled if self.compiled is None else self.compiled
 
+    @property
+    def ways(self) -> str:
+        """How steps run: "eager" or "compiled"."""
+        return "compiled" if self.cache is not None and self.cache.serves else "eager"
+
     def of_all(self, names: list[str]) -> list[str]:
         """What was found by all processes that take this step."""
         return names
@@ -142,7 +151,7 @@ class Step:
         if self.compiled is None and same_bound and self._update_inside() is None:
             self._settings = now  # the bound is compiled, and the update is anyway the optimizer's
         else:
-            self.compile(self._asked[0], announce=self._asked[1])
+            self._compile(*self._asked)
 
     def _now(self) -> tuple[Any, ...]:
         """What a compiled step with the update in it was made for."""

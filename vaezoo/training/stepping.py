@@ -14,6 +14,7 @@ from pyro import infer
 from torch import nn
 
 from vaezoo.bound import Bound, check_pair, default_objective, dtype_of
+from vaezoo.compiler.choice import can_choose
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, passes
 from vaezoo.training.alone import Alone
@@ -27,6 +28,8 @@ from vaezoo.training.processes import is_alone, world
 from vaezoo.training.rates import Rate, Rates
 from vaezoo.training.recorder import Recorder
 from vaezoo.training.settings import check_same, settings_of
+from vaezoo.training.step import Step
+from vaezoo.training.timed_step import TimedStep
 from vaezoo.training.training import Training
 from vaezoo.training.validation import Validation
 
@@ -50,7 +53,7 @@ def steps(
     history: Mapping[str, Sequence[float]] | None = None,
     log_every: int = 100,
     progress: bool = False,
-    compile: bool = False,  # noqa: A002
+    compile: bool | None = None,  # noqa: A002
     precision: str = "float32",
     average: float | None = None,
 ) -> Training:
@@ -142,7 +145,7 @@ def begin(
     history: Mapping[str, Sequence[float]] | None,
     log_every: int,
     progress: bool,
-    compile: bool,  # noqa: A002
+    compile: bool | None,  # noqa: A002
     precision: str,
     average: float | None,
 ) -> Training:
@@ -167,7 +170,11 @@ def begin(
     known, opened = is_known(bound, data), Opened(batches, here)
     optimizer = make_optimizer(optimizer, lr, trainable(bound, opened.first))
     rates = Rates(scheduler, optimizer, lr)
-    step = here.step(bound, optimizer, max_grad_norm)
+    compiles = here.compiles(compile)
+    if compiles is None and can_choose(model):
+        step: Step = TimedStep(bound, optimizer, max_grad_norm=max_grad_norm)
+    else:
+        step = here.step(bound, optimizer, max_grad_norm)
     validate: Callable[[], dict[str, float]] | None = None
     if validation is not None:
         validate = Validation(bound, validation, batch_size, here)
@@ -183,7 +190,7 @@ def begin(
         max_grad_norm=max_grad_norm,
         validation=validation,
         log_every=log_every,
-        compile=compile,
+        compile=compiles,
         precision=precision,
         dtype=str(torch.get_default_dtype()),
     )

@@ -22,6 +22,7 @@ from vaezoo.training.rates import Rates
 from vaezoo.training.recorder import Recorder
 from vaezoo.training.state import load_state_of, state_of
 from vaezoo.training.step import Step
+from vaezoo.training.timed_step import TimedStep
 
 __all__ = ["Taken", "Training"]
 
@@ -86,6 +87,9 @@ class Training:
         self.averages: Averages | None = None
         self._batches, self._known, self._guard = batches, known, guard
         self._total, self._progress = total, progress
+        if isinstance(step, TimedStep):
+            step.taken, step.announce = recorder.step, self._announce
+            step.last = None if total is None else recorder.step + total
 
     @property
     def bound(self) -> Bound:
@@ -103,7 +107,10 @@ class Training:
 
     def compile(self) -> None:
         """Compile the steps from now on, and say so on the progress bar."""
-        self.step.compile(announce=lambda text: self.recorder.bar.set_postfix_str(text))
+        self.step.compile(announce=self._announce)
+
+    def _announce(self, text: str) -> None:
+        self.recorder.bar.set_postfix_str(text)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the steps to come depend on, in tensors, numbers, texts, lists and dictionaries.
@@ -164,6 +171,7 @@ class Training:
             terms = self._updated(batch, check=check and (first or not self._known), first=first)
             if self.step.broken:
                 raise self._guard.error(self.recorder.step + 1, terms, self.history, batch)
+            self.history.compiled = self.step.ways
             if self.averages is not None:
                 self.averages.update()
             self.rates.step()

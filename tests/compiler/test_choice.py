@@ -1,0 +1,84 @@
+"""When compiling pays: a rule of numbers, and a choice that is given them."""
+
+from __future__ import annotations
+
+import pytest
+from zoo import member
+
+from vaezoo.compiler import choice
+from vaezoo.compiler.choice import Choice, can_choose, pays
+
+
+@pytest.mark.parametrize(
+    ("step", "left", "spent", "cost", "expected"),
+    [
+        (0.01, 100, 1.0, 6.0, False),
+        (0.01, 1_000, 1.0, 6.0, False),
+        (0.01, 10_000, 1.0, 6.0, True),
+        (0.001, 10_000, 1.0, 6.0, False),
+        (1.0, 21, 1.0, 6.0, True),
+        (1.0, 19, 1.0, 6.0, False),
+        (1.0, 0, 1e9, 0.0, False),
+        (0.01, None, 19.0, 6.0, False),
+        (0.01, None, 21.0, 6.0, True),
+    ],
+)
+def test_the_rule(
+    step: float, left: float | None, spent: float, cost: float, expected: bool
+) -> None:
+    """30 % of what is left, or of what was spent where nobody knows, against the cost."""
+    assert pays(step, left, spent, cost) is expected
+
+
+def chosen(eager: float, compiled: float, left: int | None, n: int) -> Choice:
+    """After n steps of so many seconds, the first of which takes 128 times as long."""
+    found = Choice()
+    for i in range(1, n + 1):
+        fast = found.compiles
+        found.add(i, 128 * eager if i == 1 else compiled if fast else eager, left, compiled=fast)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("eager", "compiled", "left", "n", "expected"),
+    [
+        (2**-10, 2**-11, 10**6, 20, (False, False, "eager")),
+        (2**-10, 2**-11, 10**6, 21, (True, False, "eager")),
+        (2**-10, 2**-11, 10**6, 22, (True, False, "from step 22")),
+        (2**-10, 2**-11, 10**6, 42, (True, True, "from step 22")),
+        (
+            2**-10,
+            2**-9,
+            10**6,
+            42,
+            (False, True, "from step 22 to 42: compiled steps took as long"),
+        ),
+        (2**-10, 2**-11, 10**3, 21, (False, True, "eager")),
+        (2**-10, 2**-11, None, 5_000, (False, False, "eager")),
+        (2**-10, 2**-11, None, 30_000, (True, True, "from step 20355")),
+        (2.0, 1.0, 100, 2, (True, False, "eager")),
+    ],
+)
+def test_a_choice(
+    eager: float,
+    compiled: float,
+    left: int | None,
+    n: int,
+    expected: tuple[bool, bool, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first step is not timed, then 20 are, or a second; compiled ones the same way."""
+    monkeypatch.setattr(choice, "cost", lambda size: 6.0)
+    found = chosen(eager, compiled, left, n)
+    assert (found.compiles, found.settled, str(found)) == expected
+
+
+def test_the_cost_is_seconds() -> None:
+    """More than a second, and less than ten minutes, on any machine; more for a large graph."""
+    assert 1 < choice.cost(0) < 600
+    assert choice.cost(1000) > 2 * choice.cost(0)
+
+
+def test_only_a_cpu_was_measured() -> None:
+    assert can_choose(member("VAE"))
+    assert not can_choose(member("VAE").to("meta"))

@@ -1,0 +1,164 @@
+"""Whether compiling pays: chosen while eager steps are timed.
+
+Compiled, a step takes about half the time; compiling takes as long as some thousand steps. So steps
+run eagerly until it is known how long they take, and compiled from there on if that saves more than
+it costs in those that are left. Where nobody knows how many are left, compiling begins when it
+would have paid for the steps so far: whatever is to come, all of it then takes less than twice what
+the better of both would have taken ("ski rental").
+
+Times are the processor's for this thread, and the cost of compiling is in units of small operations
+that are timed here: a machine that is slow, or busy with something else, is so for all three.
+
+References:
+    Karlin, Manasse, Rudolph, Sleator. Competitive Snoopy Caching. 1988. Algorithmica 3.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["Choice", "can_choose", "cost", "has_compiler", "pays"]
+
+SAVED = 0.3  # of the time of an eager step; measured: 0.25 to 0.6
+# on one number, that take as long as compiling: at least, and more for each node of the loss
+OPERATIONS = 3.5e6, 3e4
+WARM, STEPS, SECONDS = 1, 20, 1.0  # steps that are not timed, and how many are, or for how long
+
+
+def pays(step: float, left: float | None, spent: float, cost: float) -> bool:
+    """Whether compiling saves more than it costs.
+
+    Args:
+        step: seconds of an eager step.
+        left: how many steps there are to come; None where nobody knows.
+        spent: seconds of all eager steps so far.
+        cost: seconds that compiling takes.
+
+    Example:
+        >>> pays(0.003, 10_000, 0.1, cost=6.0), pays(0.003, 1_000, 0.1, cost=6.0)
+        (True, False)
+        >>> pays(0.003, None, 21.0, cost=6.0), pays(0.003, None, 19.0, cost=6.0)
+        (True, False)
+    """
+    return SAVED * (spent if left is None else step * left) > cost
+
+
+def cost(size: int) -> float:
+    """Seconds that compiling takes on this machine, about.
+
+    Args:
+        size: nodes of the loss's autograd graph; 0 where there are no gradients.
+    """
+    number, times = torch.zeros(1, device="cpu"), []
+    for _ in range(10):
+        started = time.perf_counter()
+        for _ in range(300):
+            number = number + 1
+        times.append(time.perf_counter() - started)
+    least, for_a_node = OPERATIONS
+    return (least + for_a_node * size) / 300 * min(times)
+
+
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler where torch looks for one; it finds out late itself."""
+    import torch._inductor.config
+
+    return any(map(shutil.which, filter(None, torch._inductor.config.cpp.cxx)))
+
+
+def can_choose(model: nn.Module) -> bool:
+    """Whether a model is on a CPU, where it was measured what compiling saves."""
+    return all(p.device.type == "cpu" for p in model.parameters())
+
+
+class Choice:
+    """Whether steps of one kind run compiled.
+
+    Args:
+        warm: steps that are not timed, eager ones first and then compiled ones.
+
+    Attributes:
+        compiles: whether the next step is to be a compiled one.
+        settled: whether that is so for good.
+        reason: why steps run eagerly though compiling would have paid.
+        eager: seconds of an eager step, once it is to be beaten.
+        steps: how many there were.
+        size: nodes of the loss's autograd graph.
+        span: the first compiled step, and the one after which they were given up; 0 for none.
+
+    Example:
+        >>> choice = Choice()
+        >>> for step in range(22):
+        ...     choice.add(step, 1.0, left=10**9)
+        >>> choice.compiles, choice.settled
+        (True, False)
+    """
+
+    def __init__(self, warm: int = WARM) -> None:
+        self.compiles = self.settled = False
+        self.reason, self.span = "", (0, 0)
+        self.eager, self.steps, self.size = 0.0, 0, 0
+        self._warm, self._times, self._spent, self._cost = warm, list[float](), 0.0, 0.0
+
+    def __str__(self) -> str:
+        """How steps run, in a few words."""
+        first, last = self.span
+        why = f": {self.reason}" if self.reason else ""
+        return (f"from step {first}" + (f" to {last}" if last else "") if first else "eager") + why
+
+    def add(self, step: int, seconds: float, left: float | None, *, compiled: bool = False) -> None:
+        """Note what a step took, and choose where enough is known.
+
+        Args:
+            step: its number.
+            seconds: that it took.
+            left: how many steps of the kind there are to come; None where nobody knows.
+            compiled: whether it was a compiled one.
+        """
+        self.steps += 1
+        if compiled and not self.span[0]:
+            self.span = step, 0
+        if self.settled or compiled is not self.compiles:
+            return
+        self._spent += seconds
+        if self._warm:
+            self._warm -= 1
+            return
+        self._times = [*self._times[-STEPS + 1 :], seconds]
+        if len(self._times) == STEPS or sum(self._times) >= SECONDS:
+            self._choose(step, statistics.median(self._times), left)
+
+    def _choose(self, step: int, seconds: float, left: float | None) -> None:
+        if self.compiles:
+            self.settled = True
+            if seconds >= self.eager:
+                self.refuse(step, "compiled steps took as long")
+            return
+        self._cost = self._cost or cost(self.size)
+        if not pays(seconds, left, self._spent, self._cost):
+            self.settled = left is not None
+        elif not has_compiler():
+            self.refuse(step, "no C++ compiler was found")
+        else:
+            self.compiles, self.eager = True, seconds
+            self._warm, self._times = WARM, []
+
+    def refuse(self, step: int, reason: str) -> None:
+        """Run eagerly from here on."""
+        self.compiles, self.settled, self.reason = False, True, reason
+        if self.span[0]:
+            self.span = self.span[0], step
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was chosen; times are not, as they belong to a machine."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        vars(self).update(state)
