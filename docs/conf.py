@@ -46,6 +46,7 @@ SECTIONS = re.compile(
 OUTSIDE = {
     "../CONTRIBUTING.md": "site/contributing.md",
     "../benchmarks/results/speed.md": "site/speed_tables.md",
+    "../benchmarks/results/compiling.md": "site/speed_tables.md",
 }
 FOLDER = Path(__file__).parent
 ROOMS = (
