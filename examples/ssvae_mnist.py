@@ -16,7 +16,7 @@ depends on which labels were drawn: docs/quality.md has several draws of them.
 
 It leaves style_by_content.png, reconstructions.png, training.png, metrics.json and
 model.safetensors, which vaezoo.load(path, member(z_dim)) reads back. The second command takes less
-than three minutes on two cores, the first four times as long.
+than three minutes on two cores; the first takes four times as many steps.
 """
 
 from __future__ import annotations

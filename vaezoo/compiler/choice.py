@@ -25,7 +25,7 @@ from torch import nn
 
 __all__ = ["Choice", "can_choose", "cost", "has_compiler", "pays"]
 
-SAVED = 0.3  # of the time of an eager step; measured: 0.25 to 0.6
+SAVED = 0.3  # of the time of an eager step, with caution
 # on one number, that take as long as compiling: at least, and more for each node of the loss
 OPERATIONS = 3.5e6, 3e4
 WARM, STEPS, SECONDS = 1, 20, 1.0  # steps that are not timed, and how many are, or for how long
