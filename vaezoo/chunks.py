@@ -32,7 +32,7 @@ class _SumsAndWeights(Objective):
         kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)
         each = {"rec": terms.expect(terms.rec), "kl": kl}
         sums = {name: t.expand(terms.particles, -1).sum(0) for name, t in each.items()}
-        return {**sums, "log_w": terms.log_w + terms.log_py}
+        return {**sums, "log_w": terms.log_wy}
 
 
 class Draws(dict[int, Bound]):

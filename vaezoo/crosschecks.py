@@ -139,7 +139,7 @@ def _same_noise(model: LatentVariableModel, batch: list[Tensor], hand: ByHand) -
     closed = hand.member(*batch, noise=hand.noise(terms))
     rec = terms.expect(terms.rec)[0]
     kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)[0] + hand.log_py
-    log_w = (terms.log_w + terms.log_py).logsumexp((0, 1)) - hand.log_py
+    log_w = terms.log_wy.logsumexp((0, 1)) - hand.log_py
     pairs = {
         "rec, same noise": (rec, -closed.rec),  # in closed_form rec is -log p(x|z)
         "KL, same noise": (kl, closed.kl),
@@ -190,7 +190,7 @@ def _bound(objective: infer.elbo.ELBO, model: LatentVariableModel, batch: list[T
 def _evidence(model: LatentVariableModel, batch: list[Tensor], particles: int) -> float:
     """log 1/m Σ_i Σ_y p(y) w(y, z_i), a mean over the batch."""
     terms = run(model.model, model.guide, *batch, particles=particles)
-    total = (terms.log_w + terms.log_py).logsumexp((0, 1)) - math.log(particles)
+    total = terms.log_wy.logsumexp((0, 1)) - math.log(particles)
     return total.mean().item()
 
 

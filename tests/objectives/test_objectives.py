@@ -309,8 +309,8 @@ def test_renyi_near_one(alpha: float, spread: float) -> None:
     """float32 against 50 digits, to 1e-6 of the largest weight; the gradients sum to 1."""
     log_w = -700 + spread * torch.randn(1, 6, 5)
     log_w.requires_grad_()
-    terms: Any = SimpleNamespace(log_w=log_w, particles=6, labels_come_first=True)
-    terms.log_py = terms.log_qy = torch.zeros(())
+    terms: Any = SimpleNamespace(log_wy=log_w, particles=6, labels_come_first=True)
+    terms.log_qy = torch.zeros(())
     terms.expect = lambda values: values.squeeze(0)
     found = -Renyi(alpha, particles=6).loss_of(terms)
     (gradient,) = torch.autograd.grad(found.sum(), log_w)

@@ -111,7 +111,7 @@ def _bound_and_weights(q: Refined, particles: int) -> tuple[Tensor, Tensor]:
     bounds, weights = [], []
     for _ in range(particles):
         terms = q.terms()
-        log_w = (terms.log_w + terms.log_py).double()
+        log_w = terms.log_wy.double()
         bounds.append(terms.expect(log_w - terms.log_qy)[0])
         weights.append(log_w.logsumexp((0, 1)))
     return torch.stack(bounds).mean(0), torch.stack(weights)

@@ -119,7 +119,7 @@ def sum_out_labels(terms: Terms, log_w: Tensor) -> Tensor:
     Args:
         terms: of one run of a pair.
         log_w: a bound on log p(x, y) for each label and image, shape (L, 1, N), from the weights
-            log_w + log_py of the terms, combined over the particles: p(y) may be that of y given a
+            log_wy of the terms, combined over the particles: p(y) may be that of y given a
             latent, which is another for each of them.
 
     Raises:

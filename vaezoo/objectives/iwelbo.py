@@ -71,14 +71,14 @@ class IWELBO(Objective):
 
     def bound(self, terms: Terms) -> Tensor:
         """The importance-weighted bound of each image; errors as of `sum_out_labels`."""
-        total = torch.logsumexp(terms.log_w + terms.log_py, 1, keepdim=True)
+        total = torch.logsumexp(terms.log_wy, 1, keepdim=True)
         return sum_out_labels(terms, total - math.log(terms.particles))
 
     def loss_of(self, terms: Terms) -> Tensor:
         """Minus the bound, with the gradient of the estimator."""
         loss = -self.bound(terms)
         if self.estimator == "dreg" and terms.particles > 1:
-            terms.scale_gradients((terms.log_w + terms.log_py).detach().softmax(1))
+            terms.scale_gradients(terms.log_wy.detach().softmax(1))
         return loss
 
     def __repr__(self) -> str:

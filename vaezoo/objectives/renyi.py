@@ -45,13 +45,13 @@ class Renyi(Objective):
 
     def bound(self, terms: Terms) -> Tensor:
         """The ELBO of each image, its KL sampled."""
-        return sum_out_labels(terms, (terms.log_w + terms.log_py).mean(1, keepdim=True))
+        return sum_out_labels(terms, terms.log_wy.mean(1, keepdim=True))
 
     def loss_of(self, terms: Terms) -> Tensor:
         """Minus the Rényi bound of each image."""
         if self.alpha == 1:
             return -self.bound(terms)
-        return -sum_out_labels(terms, _power_mean(terms.log_w + terms.log_py, 1 - self.alpha))
+        return -sum_out_labels(terms, _power_mean(terms.log_wy, 1 - self.alpha))
 
     def __repr__(self) -> str:
         chunk = f", chunk={self.chunk}" if self.chunk else ""

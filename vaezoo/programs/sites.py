@@ -12,6 +12,7 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 from pyro import poutine
+from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "is_label",
     "log_prob",
     "sample_sites",
+    "unmasked",
 ]
 
 Site = dict[str, Any]
@@ -66,6 +68,15 @@ def log_prob(site: Site) -> Tensor:
     density = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
     masked: Tensor = dist.util.scale_and_mask(density, mask=site["mask"])
     return masked
+
+
+def unmasked(site: Site) -> tuple[Any, Any]:
+    """A site's distribution without the masks around it, and all of its masks in one."""
+    distribution, mask = site["fn"], site["mask"]
+    while isinstance(distribution, MaskedDistribution):
+        mask = distribution._mask if mask is None else mask & distribution._mask
+        distribution = distribution.base_dist
+    return distribution, mask
 
 
 def check_sites(model: dict[str, Site], guide: dict[str, Site], particles: int) -> None:

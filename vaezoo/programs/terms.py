@@ -8,6 +8,7 @@ where it does not vary.
     log_w        rec + Σ latent sites log p - log q, at the samples: the log importance weight
                  (a `pyro.factor` of the guide is a part of log q, one of the model a part of rec)
     log_py       log p(y), of labels that are summed out or given
+    log_wy       log_w + log_py: the log importance weight of images and labels together
     log_qy       log q(y|x), of labels that are summed out
     log_q_given  log q(y|x), of labels on which both programs were conditioned
 
@@ -43,6 +44,7 @@ from vaezoo.programs.sites import (
     is_factor,
     is_label,
     log_prob,
+    unmasked,
 )
 
 __all__ = ["Terms"]
@@ -131,6 +133,11 @@ class Terms:
         """log p(y) of the labels, summed out or given."""
         return self._sum(log_prob(s) for s in self._model.values() if is_label(s))
 
+    @property
+    def log_wy(self) -> Tensor:
+        """log_w + log p(y), whose mean is p(x, y) without the logarithm."""
+        return self.log_w + self.log_py
+
     @functools.cached_property
     def log_qy(self) -> Tensor:
         """log q(y|x) of the labels that are summed out."""
@@ -189,7 +196,7 @@ class Terms:
 
     def _kl(self, name: str) -> Tensor:
         if name in self._model and self.closed_form_holds(name):
-            (q, on_q), (p, on_p) = _unmasked(self._guide[name]), _unmasked(self._model[name])
+            (q, on_q), (p, on_p) = unmasked(self._guide[name]), unmasked(self._model[name])
             with contextlib.suppress(NotImplementedError):
                 return self._where_both(name, kl_divergence(q, p), on_q, on_p)
         return self._log_ratio(name)
@@ -210,11 +217,11 @@ class Terms:
 
     def masks(self, name: str) -> tuple[Any, Any]:
         """What masks a latent in the guide, and in the model; None where nothing does."""
-        return _unmasked(self._guide[name])[1], _unmasked(self._model[name])[1]
+        return unmasked(self._guide[name])[1], unmasked(self._model[name])[1]
 
     def closed_form_holds(self, name: str) -> bool:
         """Whether the closed form of a latent's KL integrates over all that its terms depend on."""
-        q, p = _unmasked(self._guide[name])[0], _unmasked(self._model[name])[0]
+        q, p = unmasked(self._guide[name])[0], unmasked(self._model[name])[0]
         # Pyro's KL of a Delta leaves out its log_density, where autoguides put their Jacobian
         if _holds(q, dist.Delta) or _holds(q, MaskedDistribution) or _holds(p, MaskedDistribution):
             return False
@@ -231,15 +238,6 @@ class Terms:
             total = total + term
         total = total.reshape((1,) * (3 - total.dim()) + total.shape)
         return total.flatten(0, -3) if total.dim() > 3 else total
-
-
-def _unmasked(site: Site) -> tuple[Any, Any]:
-    """A site's distribution without the masks around it, and all of its masks in one."""
-    distribution, mask = site["fn"], site["mask"]
-    while isinstance(distribution, MaskedDistribution):
-        mask = distribution._mask if mask is None else mask & distribution._mask
-        distribution = distribution.base_dist
-    return distribution, mask
 
 
 def _holds(distribution: Any, kind: type) -> bool:
