@@ -39,7 +39,7 @@ def information(terms: Terms, name: str) -> Tensor:
         >>> from vaezoo.models import VAE
         >>> from vaezoo.programs import run
         >>> vae, x = VAE(z_dim=3, hidden=(8, 8)), torch.zeros(7, 1, 28, 28)
-        >>> information(run(vae.model, vae.guide, x), "z").tolist()
+        >>> information(run(vae.model, vae.guide, x), "z").round(decimals=6).tolist()
         [0.0, 0.0, 0.0]
     """
     q = terms.distribution(name)
