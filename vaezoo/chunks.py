@@ -79,7 +79,7 @@ class Draws(dict[int, Bound]):
             return
         bound.compile(announce=self.announce, gradients=False)
         if self.timed and bound.compiled is not None:
-            bound.compiled.refused = self._refuse
+            bound.compiled.refused, bound.compiled.beside = self._refuse, True
 
     def _refuse(self, reason: str) -> None:
         self.choice.refuse(0, reason)

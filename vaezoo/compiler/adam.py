@@ -23,7 +23,7 @@ from torch.fx.graph import CodeGen
 
 from vaezoo.compiler.tracing import TracedStep
 
-__all__ = ["UPDATES", "AdamUpdate", "update_for"]
+__all__ = ["UPDATES", "AdamUpdate", "Trained", "extended", "update_for"]
 
 _NEUTRAL_OPTIONS = {"weight_decay": 0, "amsgrad": False, "maximize": False, "differentiable": False}
 
@@ -82,10 +82,15 @@ class AdamUpdate:
         dtypes = {p.dtype for p in optimizer.param_groups[0]["params"]}
         return len(dtypes) == 1 and _is_adam_alone(optimizer)
 
-    def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
-        """The last arguments of `extend`'s graph, behind those of the traced step."""
+    def inputs(self, leaves: list[Tensor], rows: Tensor) -> list[Tensor]:
+        """The last arguments of an `extended` graph, behind those of the traced step.
+
+        Args:
+            leaves: that it updates.
+            rows: their numbers among the optimizer's parameters.
+        """
         averages = (self.states[p][name] for p in leaves for name in ("exp_avg", "exp_avg_sq"))
-        return [self.rates(), self.steps, *averages]
+        return [self.rates(), self.steps, rows, *averages]
 
     def rates(self) -> Tensor:
         """Learning rate, β1, β2 and ε, as the optimizer has them now."""
@@ -95,30 +100,20 @@ class AdamUpdate:
             self._key, self._rates = key, torch.tensor(key, dtype=torch.float64)
         return self._rates
 
-    def extend(self, traced: TracedStep, inputs: list[Tensor]) -> tuple[GraphModule, list[Tensor]]:
-        """The graph of a step with the update behind it, and the leaves that it updates.
-
-        Its last output is whether loss and gradients were finite. Where they were not, it changes
-        nothing.
-        """
-        from torch.fx.experimental.proxy_tensor import make_fx
-
+    def trained(self, traced: TracedStep, inputs: list[Tensor]) -> Trained:
+        """Which of a step's leaves this updates, and where they are."""
         numbers = {p: i for i, p in enumerate(self.states)}
-        leaves = [p for p in traced.leaves if p in numbers]
+        leaves = [i for i, p in enumerate(traced.leaves) if p in numbers]
         if not leaves:
             raise ValueError("the optimizer trains nothing that the loss depends on")
         places = {id(t): i for i, t in enumerate(inputs)}
-        trained = _Trained(
-            gradients=[len(traced.names) + i for i, p in enumerate(traced.leaves) if p in numbers],
-            weights=[places[id(p)] for p in leaves],
-            rows=[numbers[p] for p in leaves],
+        return Trained(
+            terms=len(traced.names),
+            written=traced.written,
+            gradients=[len(traced.names) + i for i in leaves],
+            weights=[places[id(traced.leaves[i])] for i in leaves],
+            rows=[numbers[traced.leaves[i]] for i in leaves],
         )
-        # traced on fake tensors, which leaves the true ones as they are
-        made = make_fx(lambda *a: _whole_step(traced, trained, *a), tracing_mode="fake")
-        graph: GraphModule = made([t.detach() for t in inputs], self.inputs(leaves))
-        graph.graph.set_codegen(CodeGen())  # flat arguments, no tree of them
-        graph.recompile()
-        return graph, leaves
 
 
 # by the device of the parameters: elsewhere torch's fused Adam is one kernel too
@@ -138,37 +133,65 @@ def update_for(optimizer: torch.optim.Optimizer) -> type[AdamUpdate] | None:
     return update if update is not None and update.fits(optimizer) else None
 
 
-class _Trained(NamedTuple):
+class Trained(NamedTuple):
     """Where the trained leaves of a step are, in the same order in each list.
 
     Attributes:
-        gradients: among the outputs of its graph.
+        terms: how many outputs of its graph come before the gradients.
+        written: which of the inputs it writes into.
+        gradients: among the outputs.
         weights: among the inputs.
         rows: among the optimizer's parameters.
     """
 
+    terms: int
+    written: list[int]
     gradients: list[int]
     weights: list[int]
     rows: list[int]
 
 
+def extended(graph: GraphModule, trained: Trained, inputs: list[Tensor]) -> GraphModule:
+    """The graph of a step with the update behind it.
+
+    Its last output is whether loss and gradients were finite. Where they were not, it changes
+    nothing.
+
+    Args:
+        graph: of the step.
+        trained: what is updated.
+        inputs: like the step's, with those of the update behind them.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    last = len(inputs) - 3 - 2 * len(trained.rows)
+
+    def step(inputs: list[Tensor]) -> list[Tensor]:
+        return _whole_step(graph, trained, inputs[:last], inputs[last:])
+
+    # traced on fake tensors, which leaves the true ones as they are
+    made: GraphModule = make_fx(step, tracing_mode="fake")([t.detach() for t in inputs])
+    made.graph.set_codegen(CodeGen())  # flat arguments, no tree of them
+    made.recompile()
+    return made
+
+
 def _whole_step(
-    traced: TracedStep, trained: _Trained, inputs: list[Tensor], more: list[Tensor]
+    graph: GraphModule, trained: Trained, inputs: list[Tensor], more: list[Tensor]
 ) -> list[Tensor]:
     """The terms, and whether loss and gradients are finite; where they are, all is updated."""
-    before = [(inputs[i], inputs[i].clone()) for i in traced.written]
-    outputs: list[Tensor] = list(traced.graph(*inputs))
-    terms, gradients = outputs[: len(traced.names)], outputs[len(traced.names) :]
+    before = [(inputs[i], inputs[i].clone()) for i in trained.written]
+    outputs: list[Tensor] = list(graph(*inputs))
+    terms, gradients = outputs[: trained.terms], outputs[trained.terms :]
     finite = _are_finite(terms[0], gradients)
     for t, value in before:
         t.copy_(torch.where(finite, t, value))
-    rates, steps, *averages = more
+    rates, steps, rows, *averages = more
     weights = [inputs[i] for i in trained.weights]
-    sizes = _sizes(rates, steps[trained.rows], weights[0].dtype)
+    sizes = _sizes(rates, steps[rows], weights[0].dtype)
     each = zip(weights, trained.gradients, averages[::2], averages[1::2], sizes, strict=True)
     for p, gradient, m, v, size in each:
         _adam(p, outputs[gradient], m, v, size, finite)
-    rows = torch.tensor(trained.rows)
     steps.copy_(steps.index_add(0, rows, finite.to(steps).expand(len(rows))))
     return [*terms, finite]
 

@@ -35,13 +35,12 @@ Batch = tuple[Tensor, ...]
 
 
 class StepCache:
-    """The compiled steps of one bound, by the shapes of batches and by what they were traced from.
+    """The compiled steps of one bound, by shapes of batches and what they were traced from.
 
     The first batch of a kind runs eagerly, with its checks; the second is traced.
 
     Args:
-        backend: the name of one in `torch.compiler.list_backends(())`, or a function from a graph
-            and example inputs to a callable.
+        backend: the name of one in `torch.compiler.list_backends(())`, or a function.
         announce: called with a word when a compilation begins, and with its time when it is over.
         update: of the weights, as a part of the compiled steps; none by default.
         gradients: whether it is calls with gradients that are compiled, or those under `no_grad`.
@@ -52,6 +51,7 @@ class StepCache:
         made: how many compilations have begun.
         updated: whether the last call has taken the step, weights included.
         finite: whether loss and gradients of that step were finite; where not, it changed nothing.
+        beside: whether steps are compiled in another process, while this one goes on eagerly.
         served: whether the last call ran a compiled step.
         resting: whether calls run eagerly, for the time being.
         refused: told why a bound runs eagerly, in place of a warning, if there is one to tell.
@@ -70,15 +70,12 @@ class StepCache:
         self.gradients, self.updated, self.finite = gradients, False, True
         self.steps: list[CompiledStep] = []
         self.made = 0
-        self.served = self.resting = False
+        self.served = self.resting = self.beside = False
         self.refused: Callable[[str], object] | None = None
         self._seen: set[Any] = set()
         self._first: tuple[Any, Batch] | None = None
         self._resumed: tuple[set[str], set[str]] = set(), set()
         self._brief, self._has_warned = 0, False
-
-    def __deepcopy__(self, memo: Any) -> StepCache:
-        return StepCache(self.backend, gradients=self.gradients)
 
     def __reduce__(self) -> Any:
         return functools.partial(StepCache, self.backend, gradients=self.gradients), ()
@@ -89,12 +86,12 @@ class StepCache:
         if self.resting:
             return self._eager(bound, batch)
         are_data = all(isinstance(t, Tensor) and not t.requires_grad for t in batch)
-        if not are_data or torch.is_grad_enabled() is not self.gradients:
+        if not are_data or torch.is_grad_enabled() is not self.gradients or _casts(batch):
             return self._eager(bound, batch)
-        if batch and torch.is_autocast_enabled(batch[0].device.type):
-            return self._eager(bound, batch)  # a graph would cast in regions that disable it too
         shapes = batch_key(batch)
         step = self._find(shapes)
+        if step is not None and step.awaited is not None:
+            return self._awaited(step, bound, batch)
         if step is not None and step.call is not None:
             terms = step.run(batch)
             self._note(step)
@@ -154,24 +151,45 @@ class StepCache:
 
     def _begin(self, bound: Traceable, batch: Batch, key: Any) -> dict[str, Tensor]:
         """The terms of the first batch that is to have a compiled step."""
-        terms: dict[str, Tensor] | None = None
         self.steps = [s for s in self.steps if s.guards.hold()]
-        if self._may_make(batch_key(batch)):
-            self.made += 1
-            self._say("compiling")
-            started = time.perf_counter()
-            step, terms = self._make(bound, batch, [altered(batch), *self._others(batch, key)])
-            give_back()  # steps before it and the traced one need more memory than those to come
-            taken = f"compiled in {time.perf_counter() - started:.1f} s"
+        again = repr(batch_key(batch)) in self._resumed[1]
+        if not self._may_make(batch_key(batch)):
+            return self._eager(bound, batch)
+        self.made += 1
+        self._say("compiling")
+        started, others = time.perf_counter(), [altered(batch), *self._others(batch, key)]
+        self.steps.append(self._make(bound, batch, others, beside=self.beside and not again))
+        self.steps[-1].started = started
+        return self._first_run(self.steps[-1], bound, batch)
+
+    def _awaited(self, step: CompiledStep, bound: Traceable, batch: Batch) -> dict[str, Tensor]:
+        """The terms of a batch whose compiled step is on its way, or there now."""
+        try:
+            if not step.arrive(batch):
+                return self._eager(bound, batch)
+        except Exception as error:
+            self._give_up(error)
+        return self._first_run(step, bound, batch)
+
+    def _first_run(self, step: CompiledStep, bound: Traceable, batch: Batch) -> dict[str, Tensor]:
+        """The terms of a batch by a new step, or where there is none."""
+        terms = None
+        try:
+            terms = None if step.call is None else step.begin(batch)
+        except Exception as error:  # whatever goes wrong in what a compiler made
+            self._give_up(error)
+            step.call = None
+        give_back()  # steps before it and the traced one need more memory than those to come
+        self._note(step)
+        if step.awaited is None:
+            taken = f"compiled in {time.perf_counter() - step.started:.1f} s"
             self._say("" if terms is None else taken)
-            self.steps.append(step)
-            self._note(step)
         return self._eager(bound, batch) if terms is None else terms
 
     def _note(self, step: CompiledStep) -> None:
         """What a call with this step has done."""
-        self.updated, self.finite = step.update is not None, step.finite
-        self.served = step.call is not None
+        self.served, self.finite = step.call is not None, step.finite
+        self.updated = self.served and step.update is not None
 
     def _may_make(self, shapes: Any) -> bool:
         if repr(shapes) in self._resumed[1]:
@@ -198,19 +216,22 @@ class StepCache:
         self._first = None
 
     def _make(
-        self, bound: Traceable, batch: Batch, others: list[Batch]
-    ) -> tuple[CompiledStep, dict[str, Tensor] | None]:
-        """A compiled step with the terms of its first run, or one that stands for eager runs."""
+        self, bound: Traceable, batch: Batch, others: list[Batch], *, beside: bool
+    ) -> CompiledStep:
+        """A compiled step, or one that is on its way or stands for eager runs."""
         without = [self, bound.compiled]
         try:
             traced, names = tried(bound, batch, others, without=without)
             step = CompiledStep(Guards(bound, traced, names, without), batch_key(batch), traced)
-            step.compile(batch, self.backend, self.update)
-            return step, step.begin(batch)
+            step.compile(batch, self.backend, self.update, beside=beside)
         except Exception as error:  # whatever goes wrong in a program or a compiler
-            reason = str(error).strip().partition("\n")[0]
-            self._warn(f"the bound runs eagerly: {type(error).__name__}: {reason}")
-            return CompiledStep(Guards(bound, without=without)), None
+            self._give_up(error)
+            return CompiledStep(Guards(bound, without=without))
+        return step
+
+    def _give_up(self, error: Exception) -> None:
+        reason = str(error).strip().partition("\n")[0]
+        self._warn(f"the bound runs eagerly: {type(error).__name__}: {reason}")
 
     def _say(self, word: str) -> None:
         if self.announce is not None:
@@ -222,3 +243,8 @@ class StepCache:
         elif not self._has_warned:
             warnings.warn(f"bound.compile(): {text}", stacklevel=users_level())
         self._has_warned = True
+
+
+def _casts(batch: Batch) -> bool:
+    """Whether autocast is on: a graph would cast in regions that disable it too."""
+    return bool(batch) and torch.is_autocast_enabled(batch[0].device.type)

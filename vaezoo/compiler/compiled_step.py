@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,8 +10,11 @@ import torch
 from torch import Tensor
 
 from vaezoo.autograd import KnownGradients
-from vaezoo.compiler.adam import AdamUpdate
+from vaezoo.compiler import kept
+from vaezoo.compiler.adam import AdamUpdate, Trained
+from vaezoo.compiler.beside import Beside
 from vaezoo.compiler.guards import Guards
+from vaezoo.compiler.orders import Order
 from vaezoo.compiler.tracing import Backend, TracedStep
 
 __all__ = ["CompiledStep"]
@@ -29,36 +33,71 @@ class CompiledStep:
     Attributes:
         call: what a compiler made of it; None where steps run eagerly.
         calls: how many batches it has served.
+        started: when its making began, by `time.perf_counter`.
         finite: whether loss and gradients of the last run were finite, if it updates the weights.
         update: makes the optimizer's update inside the step; None where the optimizer makes it.
+        awaited: the process that compiles it, if another one does.
     """
 
     def __init__(self, guards: Guards, key: Any = None, traced: TracedStep | None = None) -> None:
         self.guards, self.key, self.traced, self.calls = guards, key, traced, 1
-        self.finite = True
+        self.started, self.finite = 0.0, True
         self.call: Callable[..., Sequence[Tensor]] | None = None
         self.update: AdamUpdate | None = None
-        self.updated: list[Tensor] = []
+        self.awaited: Beside | None = None
+        self._leaves, self._rows = list[Tensor](), torch.empty(0)
         self._shared: list[int] | None = None
 
-    def compile(self, batch: Batch, backend: str | Backend, update: AdamUpdate | None) -> None:
-        """Hand the traced step, with the update behind it, to a compiler."""
-        from vaezoo.compiler.inductor import compile_graph
+    def compile(
+        self,
+        batch: Batch,
+        backend: str | Backend,
+        update: AdamUpdate | None,
+        *,
+        beside: bool = False,
+    ) -> None:
+        """Hand the traced step, with the update behind it, to a compiler, unless it is on disk.
 
+        Args:
+            batch: an example.
+            backend: which compiler.
+            update: of the optimizer; None where the optimizer makes it.
+            beside: whether another process may compile it: then there is no `call` until `arrive`.
+        """
         assert self.traced is not None
-        graph, inputs = self.traced.graph, self.traced.inputs(batch)
+        inputs, trained = self.traced.inputs(batch), None
         if update is not None:
-            self.update, (graph, self.updated) = update, update.extend(self.traced, inputs)
-            inputs += update.inputs(self.updated)
-        with torch.no_grad():
-            self.call = compile_graph(graph, inputs, backend)
+            trained = update.trained(self.traced, inputs)
+            self._update(update, trained)
+            inputs += self._more()
+        order = Order(self.traced.graph, trained, backend)
+        key = order.key(inputs)
+        self.call = None if key is None else kept.load(key)
+        if self.call is None and beside and key is not None:
+            with contextlib.suppress(Exception):  # whatever cannot be handed over
+                self.awaited = Beside(order, inputs, key)
+        if self.call is None and self.awaited is None:
+            self.call = order.compile(inputs, key)
+
+    def arrive(self, batch: Batch) -> bool:
+        """Whether it is compiled: if another process could not, it is done here.
+
+        Args:
+            batch: an example.
+        """
+        if self.awaited is None or not self.awaited.has_ended:
+            return False
+        assert self.traced is not None
+        awaited, self.awaited = self.awaited, None
+        awaited.close()
+        inputs = [*self.traced.inputs(batch), *self._more()]
+        self.call = kept.load(awaited.key) or awaited.order.compile(inputs, awaited.key)
+        return True
 
     def begin(self, batch: Batch) -> dict[str, Tensor]:
         """The first run; if it fails, all is as it was before."""
         assert self.traced is not None
-        tensors = [*self.traced.held]
-        if self.update is not None:
-            tensors += self.update.inputs(self.updated)
+        tensors = [*self.traced.held, *self._more()]
         values = [t.detach().clone() for t in tensors]
         generators = torch.get_rng_state(), torch.cuda.get_rng_state_all()
         try:
@@ -79,12 +118,23 @@ class CompiledStep:
             if self.update is None:
                 outputs = self._in_own_memory(inputs, [*self.call(*inputs)])
             else:
-                *outputs, finite = self.call(*inputs, *self.update.inputs(self.updated))
+                *outputs, finite = self.call(*inputs, *self._more())
                 self.finite = bool(finite)
         terms = dict(zip(self.traced.names, outputs, strict=False))
         if gradients := outputs[len(terms) :]:
             terms["loss"] = KnownGradients.apply(terms["loss"], gradients, *self.traced.leaves)
         return terms
+
+    def _update(self, update: AdamUpdate, trained: Trained) -> None:
+        """Have the update made inside the step."""
+        assert self.traced is not None
+        places = (i - trained.terms for i in trained.gradients)
+        self._leaves = [self.traced.leaves[i] for i in places]
+        self.update, self._rows = update, torch.tensor(trained.rows, device="cpu")
+
+    def _more(self) -> list[Tensor]:
+        """The arguments that the update needs, behind those of the step."""
+        return [] if self.update is None else self.update.inputs(self._leaves, self._rows)
 
     def _in_own_memory(self, inputs: list[Tensor], outputs: list[Tensor]) -> list[Tensor]:
         """The outputs, of which none shares memory: an optimizer may change gradients in place."""

@@ -16,11 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._functorch import config as functorch
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.fx import GraphModule
 from torch.utils._pytree import tree_leaves
 
 from vaezoo.compiler import onednn, passes
+from vaezoo.compiler.capture import Capture
 from vaezoo.compiler.noise import NoiseInOrder
 from vaezoo.compiler.one_file import several_kernels_in_a_file
 from vaezoo.compiler.tracing import Backend
@@ -56,7 +58,7 @@ def _device_of(graph: fx.Graph) -> str:
 
 
 def compile_graph(
-    graph: GraphModule, inputs: list[Tensor], backend: str | Backend
+    graph: GraphModule, inputs: list[Tensor], backend: str | Backend, key: str | None = None
 ) -> Callable[..., Sequence[Tensor]]:
     """A graph, compiled by a backend; under the same seed it draws the same noise as eagerly.
 
@@ -64,6 +66,7 @@ def compile_graph(
         graph: of flat arguments.
         inputs: examples of them.
         backend: the name of one in `torch.compiler.list_backends(())`, or a function.
+        key: to keep it on disk by, where Inductor compiles it and it can be kept (see `kept`).
     """
     import torch._dynamo
     import torch._inductor.config
@@ -78,8 +81,20 @@ def compile_graph(
         with torch._inductor.config.patch(_settings(torch._inductor.config)), _shapes():
             if backend != "inductor":
                 return compile_(graph, inputs)
-            with several_kernels_in_a_file(), instructions_of_the_cpu():
-                return compile_(graph, inputs, ignore_shape_env=True)
+            return _by_inductor(compile_, graph, inputs, key)
+
+
+def _by_inductor(
+    compile_: Any, graph: GraphModule, inputs: list[Tensor], key: str | None
+) -> Callable[..., Sequence[Tensor]]:
+    capture: Any = Capture(len(inputs))
+    with contextlib.ExitStack() as settings:
+        settings.enter_context(several_kernels_in_a_file())
+        settings.enter_context(instructions_of_the_cpu())
+        if key is not None:  # a cache of what comes before the last stage would pass over it
+            settings.enter_context(functorch.patch(enable_autograd_cache=False))
+        call = compile_(graph, inputs, inner_compile=capture, ignore_shape_env=True)
+    return (None if key is None else capture.keep(key)) or call
 
 
 def _part_multiples(graph: GraphModule) -> None:

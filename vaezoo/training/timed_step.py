@@ -117,7 +117,7 @@ class TimedStep(Step):
     def _compile(self, backend: str | Backend, announce: Callable[[str], object] | None) -> None:
         super()._compile(backend, announce)
         if self.choices is not None and self.cache is not None:
-            self.cache.refused = self._refuse
+            self.cache.refused, self.cache.beside = self._refuse, True
 
     def _refuse(self, reason: str) -> None:
         self._refused = reason.removeprefix("the bound runs eagerly: ")

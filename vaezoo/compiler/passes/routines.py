@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._inductor import lowering
 
 from vaezoo.compiler import onednn
 
@@ -73,3 +74,10 @@ def _transposed(graph: fx.Graph, node: fx.Node, x: Any, w: Any) -> fx.Node:
     node.replace_all_uses_with(result)
     graph.erase_node(node)
     return product
+
+
+@lowering.register_lowering(torch.ops.vaezoo.product.default, type_promotion_kind=None)
+def _called_directly(x: Any, w: Any) -> Any:
+    """Call oneDNN from Inductor's program without Python in between, which takes 6 µs a product."""
+    call = lowering.fallback_handler(onednn.LINEAR, add_to_fallback_set=False)
+    return call(x, lowering.permute(w, [1, 0]), *onednn.UNFUSED)

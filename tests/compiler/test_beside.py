@@ -1,0 +1,107 @@
+"""Steps compiled in another process, while training goes on eagerly."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from zoo import fixed, member
+
+from vaezoo import Bound, Step
+from vaezoo.compiler import beside
+from vaezoo.compiler.cache import StepCache
+
+X = fixed(9)
+SECONDS = 240  # on a machine that is busy with other things
+
+
+@pytest.fixture(autouse=True)
+def _nothing_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+
+
+def begun() -> tuple[Step, StepCache]:
+    """After two steps, of which the second asked another process for a graph."""
+    bound = Bound(member("VAE").float())
+    step = Step(bound, torch.optim.Adam(bound.parameters(), lr=1e-3)).compile()
+    assert step.compiled is not None
+    step.compiled.beside = True
+    for _ in range(2):
+        step(X)
+    return step, step.compiled
+
+
+def waited(step: Step, cache: StepCache) -> bool:
+    """Whether a compiled step came, in the end."""
+    started = time.perf_counter()
+    while cache.steps[0].awaited is not None and time.perf_counter() - started < SECONDS:
+        time.sleep(0.05)
+        step(X)
+    return cache.served
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_training_goes_on_meanwhile() -> None:
+    """Eager steps until the graph is there; then it serves, and does what eager steps would."""
+    step, cache = begun()
+    assert not cache.served
+    assert waited(step, cache)
+    before = {n: t.clone() for n, t in step.bound.state_dict().items()}
+    torch.manual_seed(5)
+    compiled = step(X)["loss"].item()
+    assert cache.served
+    step.bound.load_state_dict(before)
+    torch.manual_seed(5)
+    assert step.bound.eager(X)["loss"].item() == pytest.approx(compiled, rel=1e-5)
+
+
+def fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside, "PROGRAM", "raise SystemExit(3)")
+
+
+def cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("trouble", [fails, cannot_start])
+def test_what_another_process_cannot_compile_is_compiled_here(
+    trouble: Callable[[Path, pytest.MonkeyPatch], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has failed, or cannot even be started."""
+    here: list[Tensor] = []
+
+    def compile_graph(graph: object, inputs: list[Tensor], *_: object) -> Callable[..., object]:
+        here.append(inputs[0])
+        return graph  # type: ignore[return-value]
+
+    monkeypatch.setattr("vaezoo.compiler.inductor.compile_graph", compile_graph)
+    trouble(tmp_path, monkeypatch)
+    step, cache = begun()
+    assert cache.served or waited(step, cache)
+    assert len(here) == 1
+
+
+def test_the_process_ends_with_the_training() -> None:
+    step, cache = begun()
+    awaited = cache.steps[0].awaited
+    assert awaited is not None
+    process = awaited.process
+    assert is_running(process)
+    del step, cache, awaited
+    gc.collect()
+    assert not is_running(process)

@@ -1,0 +1,114 @@
+"""Compilation in another process, beside the training that waits for it and meanwhile goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaezoo.compiler import kept
+from vaezoo.compiler.orders import Order
+
+__all__ = ["Beside", "main"]
+
+PROGRAM = "import sys; from vaezoo.compiler.beside import main; main(sys.argv[1])"
+
+
+class Beside:
+    """A process that compiles a graph and keeps it on disk, where it is found by its key.
+
+    It ends with this object, if not before.
+
+    Args:
+        order: the graph.
+        inputs: examples of its arguments, of which only the layout is handed over.
+        key: of the graph.
+    """
+
+    def __init__(self, order: Order, inputs: list[Tensor], key: str) -> None:
+        self.order, self.key = order, key
+        layouts = [(t.shape, t.stride(), t.dtype, t.requires_grad) for t in inputs]
+        file = Path(tempfile.mkdtemp(prefix="vaezoo-"), "order")
+        try:
+            torch.save((order, layouts, key, _settings()), file)
+            self._process = _begun(file)
+        except Exception:
+            shutil.rmtree(file.parent)
+            raise
+        self._end = weakref.finalize(self, _end, self._process, file)
+
+    @property
+    def process(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is at an end: there is a graph, if it could be made and kept."""
+        return self._process.poll() is not None
+
+    def close(self) -> None:
+        """Stop the process if it is still at work."""
+        self._end()
+
+
+def _begun(file: Path) -> subprocess.Popen[bytes]:
+    """A process of this Python, which finds what this one finds."""
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(file)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _end(process: subprocess.Popen[bytes], file: Path) -> None:
+    process.kill()
+    process.wait()
+    shutil.rmtree(file.parent)
+
+
+def _settings() -> list[Any]:
+    """What holds in this process for what is compiled in it, to be `_set` in another."""
+    return [
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_float32_matmul_precision(),
+        torch.backends.mkldnn.enabled,
+        kept.changed(sys.modules.get("torch._inductor.config")),
+    ]
+
+
+def _set(settings: list[Any]) -> None:
+    threads, dtype, deterministic, precision, mkldnn, changed = settings
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.mkldnn.set_flags(mkldnn)
+    if changed:
+        from torch._inductor import config  # slow to import
+
+        for name, value in changed.items():
+            setattr(config, name, value)
+
+
+def main(file: str) -> None:
+    """Compile the order in a file, and keep what comes of it."""
+    order, layouts, key, settings = torch.load(file, weights_only=False)
+    _set(settings)
+    inputs = [
+        torch.empty_strided(shape, stride, dtype=dtype).zero_().requires_grad_(requires_grad)
+        for shape, stride, dtype, requires_grad in layouts
+    ]
+    order.compile(inputs, key)

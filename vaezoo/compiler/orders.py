@@ -1,0 +1,51 @@
+"""What is to be compiled: the graph of a step, with the update behind it if there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from vaezoo.compiler import kept
+from vaezoo.compiler.adam import Trained, extended
+from vaezoo.compiler.tracing import Backend
+
+__all__ = ["Order"]
+
+
+class Order(NamedTuple):
+    """A graph to be compiled, here or in another process.
+
+    Attributes:
+        graph: of a step, of flat arguments.
+        trained: what is updated behind it; None where nothing is.
+        backend: the name of one in `torch.compiler.list_backends(())`, or a function from a graph
+            and example inputs to a callable.
+    """
+
+    graph: GraphModule
+    trained: Trained | None
+    backend: str | Backend
+
+    def key(self, inputs: list[Tensor]) -> str | None:
+        """What the compiled graph is known by on disk; None where it is not kept there."""
+        by_inductor = self.backend == "inductor"
+        return kept.key_of(self.graph, inputs, self.trained) if by_inductor else None
+
+    def compile(self, inputs: list[Tensor], key: str | None) -> Callable[..., Sequence[Tensor]]:
+        """Have the backend compile it.
+
+        Args:
+            inputs: examples of its arguments.
+            key: to keep it on disk by.
+        """
+        from vaezoo.compiler.inductor import compile_graph  # slow to import
+
+        graph = self.graph
+        with torch.no_grad():
+            if self.trained is not None:
+                graph = extended(graph, self.trained, inputs)
+            return compile_graph(graph, inputs, self.backend, key)
