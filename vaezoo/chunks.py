@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from tqdm.auto import tqdm
 
 from vaezoo.bound import Bound
-from vaezoo.compiler.choice import Choice, can_choose
+from vaezoo.compiler.choice import Choice, can_choose, described
 from vaezoo.objectives import Objective
 from vaezoo.programs.pair import Pair
 from vaezoo.programs.run import run
@@ -55,7 +55,7 @@ class Draws(dict[int, Bound]):
     ) -> None:
         self.pair: Any = model  # nn.Module's own annotations hide the programs
         self.announce, self.left = None if bar is None else bar.set_postfix_str, left
-        self.choice = Choice(warm=0)
+        self.choice = Choice(warm=0, about=described(model))
         self.compiles, self.timed = compile is True, compile is None and can_choose(model)
         self.size: tuple[int, int] | None = None
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import torch
 from zoo import member
 
 from vaezoo.compiler import choice
@@ -28,6 +31,8 @@ def test_the_rule(
 ) -> None:
     """30 % of what is left, or of what was spent where nobody knows, against the cost."""
     assert pays(step, left, spent, cost) is expected
+    if left is not None:
+        assert pays(step, left + 500, spent, cost, wait=500 * step) is expected
 
 
 def chosen(eager: float, compiled: float, left: int | None, n: int) -> Choice:
@@ -54,8 +59,10 @@ def chosen(eager: float, compiled: float, left: int | None, n: int) -> Choice:
             (False, True, "from step 22 to 42: compiled steps took as long"),
         ),
         (2**-10, 2**-11, 10**3, 21, (False, True, "eager")),
+        (2**-10, 2**-11, 16_000, 21, (False, True, "eager")),
+        (2**-10, 2**-11, 17_000, 21, (True, False, "eager")),
         (2**-10, 2**-11, None, 5_000, (False, False, "eager")),
-        (2**-10, 2**-11, None, 30_000, (True, True, "from step 20355")),
+        (2**-10, 2**-11, None, 30_000, (True, True, "from step 10115")),
         (2.0, 1.0, 100, 2, (True, False, "eager")),
     ],
 )
@@ -69,8 +76,31 @@ def test_a_choice(
 ) -> None:
     """The first step is not timed, then 20 are, or a second; compiled ones the same way."""
     monkeypatch.setattr(choice, "cost", lambda size: 6.0)
+    monkeypatch.setattr(choice, "share", lambda: 0.5)
     found = chosen(eager, compiled, left, n)
     assert (found.compiles, found.settled, str(found)) == expected
+
+
+@pytest.mark.parametrize(("threads", "share"), [(0, 0.5), (-1, 0.1), (1, 0.5)])
+def test_a_processor_to_spare(threads: int, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compiled elsewhere costs little where there is one: threads more than there are."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8 + threads)
+    assert choice.share() == share
+
+
+def test_what_is_on_disk_is_taken_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later choice of the same knows that it is there: 2,000 steps of a millisecond pay for it."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(choice, "cost", lambda size: 6.0)
+    one, other = member("VAE"), member("VAE", hidden=(9,))
+    for model, expected in ((one, False), (one, True), (other, False)):
+        found = Choice(about=choice.described(model, 5))
+        for i in range(22):
+            found.add(i, 2**-10, 2_000)
+        assert found.compiles is expected
+        if model is one:
+            found.add(22, 2**-11, 2_000, compiled=True)
 
 
 def test_the_cost_is_seconds() -> None:

@@ -1,10 +1,11 @@
 """Whether compiling pays: chosen while eager steps are timed.
 
 Compiled, a step takes about half the time; compiling takes as long as some thousand steps. So steps
-run eagerly until it is known how long they take, and compiled from there on if that saves more than
-it costs in those that are left. Where nobody knows how many are left, compiling begins when it
-would have paid for the steps so far: whatever is to come, all of it then takes less than twice what
-the better of both would have taken ("ski rental").
+run eagerly until it is known how long they take, and then another process compiles if that saves
+more, in the steps that are left when it is done, than it takes from those beside it. A graph that
+is on disk costs little but tracing. Where nobody knows how many steps are left, compiling begins
+when it would have paid for those so far: whatever is to come, all of it then takes less than twice
+what the better of both would have taken ("ski rental").
 
 Times are the processor's for this thread, and the cost of compiling is in units of small operations
 that are timed here: a machine that is slow, or busy with something else, is so for all three.
@@ -15,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import time
@@ -23,30 +25,38 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["Choice", "can_choose", "cost", "has_compiler", "pays"]
+from vaezoo.compiler import kept
+
+__all__ = ["Choice", "can_choose", "cost", "described", "has_compiler", "pays", "share"]
 
 SAVED = 0.3  # of the time of an eager step, with caution
+# of the time of a compilation, what it costs the steps beside it, with a processor to spare or
+# without, and what it costs to load a graph from disk
+SPARE, SHARED, KEPT = 0.1, 0.5, 0.06
 # on one number, that take as long as compiling: at least, and more for each node of the loss
 OPERATIONS = 3.5e6, 3e4
 WARM, STEPS, SECONDS = 1, 20, 1.0  # steps that are not timed, and how many are, or for how long
 
 
-def pays(step: float, left: float | None, spent: float, cost: float) -> bool:
+def pays(step: float, left: float | None, spent: float, cost: float, wait: float = 0.0) -> bool:
     """Whether compiling saves more than it costs.
 
     Args:
         step: seconds of an eager step.
         left: how many steps there are to come; None where nobody knows.
         spent: seconds of all eager steps so far.
-        cost: seconds that compiling takes.
+        cost: seconds that compiling costs.
+        wait: seconds until compiled steps are there.
 
     Example:
         >>> pays(0.003, 10_000, 0.1, cost=6.0), pays(0.003, 1_000, 0.1, cost=6.0)
         (True, False)
+        >>> pays(0.003, 10_000, 0.1, cost=6.0, wait=20.0)
+        False
         >>> pays(0.003, None, 21.0, cost=6.0), pays(0.003, None, 19.0, cost=6.0)
         (True, False)
     """
-    return SAVED * (spent if left is None else step * left) > cost
+    return SAVED * (spent if left is None else step * left - wait) > cost
 
 
 def cost(size: int) -> float:
@@ -65,6 +75,12 @@ def cost(size: int) -> float:
     return (least + for_a_node * size) / 300 * min(times)
 
 
+def share() -> float:
+    """What a compilation costs the steps beside it, as a share of its time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return SPARE if (cores or 1) > torch.get_num_threads() else SHARED
+
+
 def has_compiler() -> bool:
     """Whether there is a C++ compiler where torch looks for one; it finds out late itself."""
     import torch._inductor.config
@@ -77,11 +93,18 @@ def can_choose(model: nn.Module) -> bool:
     return all(p.device.type == "cpu" for p in model.parameters())
 
 
+def described(module: nn.Module, *more: object) -> str:
+    """A text that is the same for modules of the same sizes, as far as they can be seen."""
+    sizes = [(name, tuple(t.shape), t.dtype) for name, t in module.state_dict().items()]
+    return repr((module, sizes, more))
+
+
 class Choice:
     """Whether steps of one kind run compiled.
 
     Args:
         warm: steps that are not timed, eager ones first and then compiled ones.
+        about: what they are steps of, by which it is noted on disk that graphs of it are there.
 
     Attributes:
         compiles: whether the next step is to be a compiled one.
@@ -100,11 +123,12 @@ class Choice:
         (True, False)
     """
 
-    def __init__(self, warm: int = WARM) -> None:
+    def __init__(self, warm: int = WARM, about: str = "") -> None:
         self.compiles = self.settled = False
         self.reason, self.span = "", (0, 0)
         self.eager, self.steps, self.size = 0.0, 0, 0
         self._warm, self._times, self._spent, self._cost = warm, list[float](), 0.0, 0.0
+        self._about, self._kept = about, bool(about) and kept.is_noted(about)
 
     def __str__(self) -> str:
         """How steps run, in a few words."""
@@ -124,6 +148,8 @@ class Choice:
         self.steps += 1
         if compiled and not self.span[0]:
             self.span = step, 0
+            if self._about:
+                kept.note(self._about)
         if self.settled or compiled is not self.compiles:
             return
         self._spent += seconds
@@ -141,7 +167,8 @@ class Choice:
                 self.refuse(step, "compiled steps took as long")
             return
         self._cost = self._cost or cost(self.size)
-        if not pays(seconds, left, self._spent, self._cost):
+        costs, wait = (KEPT, 0.0) if self._kept else (share(), 1.0)
+        if not pays(seconds, left, self._spent, costs * self._cost, wait * self._cost):
             self.settled = left is not None
         elif not has_compiler():
             self.refuse(step, "no C++ compiler was found")

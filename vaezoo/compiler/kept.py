@@ -8,6 +8,7 @@ that the graph was made from. What is missing, or does not load, is compiled ane
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import hashlib
@@ -29,7 +30,7 @@ from torch.fx import GraphModule
 
 from vaezoo.compiler import onednn
 
-__all__ = ["changed", "keep", "key_of", "load"]
+__all__ = ["changed", "is_noted", "keep", "key_of", "load", "note"]
 
 OFF = {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", "TORCHINDUCTOR_FX_GRAPH_CACHE": "0"}
 Call = Callable[..., Sequence[Tensor]]
@@ -86,6 +87,28 @@ def keep(key: str, program: str, kernels: dict[str, Any]) -> None:
     with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as written:
         json.dump({"program": program, "kernels": places}, written)
     os.replace(written.name, file)  # another process finds all of it or nothing
+
+
+def note(what: str) -> None:
+    """Note that graphs of something are there."""
+    with contextlib.suppress(OSError):
+        _note(what).parent.mkdir(parents=True, exist_ok=True)
+        _note(what).touch()
+
+
+def is_noted(what: str) -> bool:
+    """Whether graphs of something are there, in all likelihood: to be sure takes tracing.
+
+    Args:
+        what: its text.
+    """
+    inductor = sys.modules.get("torch._inductor.config")
+    return _is_wanted(inductor) and _note(what).exists()
+
+
+def _note(what: str) -> Path:
+    here = (what, _settings(sys.modules.get("torch._inductor.config")), _machine())
+    return _folder() / "vaezoo" / f"{hashlib.sha256(repr(here).encode()).hexdigest()}.note"
 
 
 def _folder() -> Path:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaezoo.autograd import nodes
 from vaezoo.bound import Bound
-from vaezoo.compiler.choice import Choice
+from vaezoo.compiler.choice import Choice, described
 from vaezoo.training.step import Step
 
 if TYPE_CHECKING:
@@ -127,7 +127,10 @@ class TimedStep(Step):
         kind = " ".join(str(tuple(t.shape)) for t in batch)
         if kind not in choices and len(choices) >= KINDS:
             kind = "others"
-        return choices.setdefault(kind, Choice())
+        if kind not in choices:
+            more = self.bound.objective, type(self.optimizer), kind
+            choices[kind] = Choice(about=described(self.bound, *more))
+        return choices[kind]
 
     def _left(self, choice: Choice) -> float | None:
         """How many steps of a kind are left, if all kinds come as often as before."""
