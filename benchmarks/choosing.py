@@ -1,0 +1,136 @@
+"""What `fit(compile=None)` chooses, beside both ways: `python -m benchmarks.choosing [--rounds 3]`.
+
+Seconds of `fit` at batches of 100, run by run in a process of its own, for a number of steps:
+eager (`compile=False`), compiled (`True`), and as it finds best itself (`None`), where no graph is
+on disk ("cold") and where a run before has left it there ("warm"). Torch's header is compiled
+before. The table has the medians, and that of None over the better of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+RUNS = {
+    "VAE": (100, 1_000, 10_000),
+    "GMVAE": (1_000,),
+    "IWAE-50": (100, 1_000),
+    "SSVAE": (100, 1_000),
+}
+WAYS: dict[str, bool | None] = {"eager": False, "compiled": True, "chosen": None}
+Found = dict[str, list[dict[str, Any]]]
+
+
+def main() -> None:
+    """Measure, or be one of the runs that are."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--quick", action="store_true", help="a VAE's shortest runs")
+    parser.add_argument("--run", nargs=3, help="a task, its steps and a way, here")
+    arguments = parser.parse_args()
+    if arguments.run:
+        task, steps, way = arguments.run
+        print(json.dumps(trained(task, int(steps), WAYS[way], arguments.threads)))
+        return
+    runs = {"VAE": (100,)} if arguments.quick else RUNS
+    found: Found = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        _run("VAE", 2, "compiled", Path(folder), "header", arguments.threads)
+        for n, (task, numbers) in itertools.product(range(arguments.rounds), runs.items()):
+            for steps in numbers:
+                _measure(found, task, steps, Path(folder), f"{n} {task}", arguments.threads)
+    if not arguments.quick:
+        write(found, arguments)
+
+
+def _measure(found: Found, task: str, steps: int, folder: Path, name: str, threads: int) -> None:
+    """All ways of a run, graphs of one not found by another; then those that find them."""
+    turns = [(way, "cold", f"{name} {steps} {way}") for way in WAYS]
+    turns += [(way, "warm", f"{name} {steps} compiled") for way in ("compiled", "chosen")]
+    for way, state, graphs in turns:
+        each = _run(task, steps, way, folder, graphs, threads)
+        found[f"{task}, {steps}, {way}, {state}"].append(each)
+        print(task, steps, way, state, each, flush=True)
+
+
+def _run(
+    task: str, steps: int, way: str, folder: Path, graphs: str, threads: int
+) -> dict[str, Any]:
+    environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": str(threads)}
+    environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / graphs)
+    command = [sys.executable, "-m", "benchmarks.choosing", "--run", task, str(steps), way]
+    done = subprocess.run(
+        [*command, "--threads", str(threads)],
+        env=environment,
+        cwd=RESULTS.parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return seconds
+
+
+def trained(task: str, steps: int, compile: bool | None, threads: int) -> dict[str, Any]:  # noqa: A002
+    """Seconds of a training, and what was compiled of it."""
+    import torch
+
+    from benchmarks.peers import batches, tasks
+    from vaezoo import fit
+
+    torch.set_num_threads(threads)
+    model, loaded = tasks.member(task), batches.shaped(task, 100)
+    objective = tasks.TASKS[task].objective()
+    started = time.perf_counter()
+    history = fit(model, loaded, objective, steps=steps, compile=compile, progress=False)
+    return {"seconds": round(time.perf_counter() - started, 2), "steps": history.compiled}
+
+
+def write(found: Found, arguments: argparse.Namespace) -> None:
+    """JSON and table."""
+    from benchmarks import markdown
+    from benchmarks.speed import machine
+
+    record = {"about": machine.describe(arguments), "rounds": arguments.rounds, "runs": found}
+    (RESULTS / "choosing.json").write_text(json.dumps(record, indent=1) + "\n")
+    middle = {kind: statistics.median(e["seconds"] for e in each) for kind, each in found.items()}
+    rows = []
+    for kind in middle:
+        task, steps, way, state = kind.split(", ")
+        if way == "chosen":
+            eager = middle[f"{task}, {steps}, eager, cold"]
+            compiled = middle[f"{task}, {steps}, compiled, {state}"]
+            ratio = f"{middle[kind] / min(eager, compiled):.2f}"
+            seconds = [f"{each:.1f}" for each in (eager, compiled, middle[kind])]
+            rows.append((task, steps, state, *seconds, ratio, found[kind][0]["steps"]))
+    titles = (
+        "task",
+        "steps",
+        "graphs",
+        "eager, s",
+        "compiled, s",
+        "chosen, s",
+        "ratio",
+        "compiled",
+    )
+    table = markdown.table(titles, rows)
+    (RESULTS / "choosing.md").write_text(table + "\n")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
