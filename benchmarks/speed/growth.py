@@ -1,7 +1,8 @@
 """How seconds and memory of a training step grow: with particles, batch and latent size.
 
 Every point is a process of its own that may take so much memory and no more. A curve ends where
-that is not enough, or where a step takes more than `SECONDS`.
+that is not enough, or where a step takes more than `SECONDS`. Compiled steps are those of a process
+that finds the graph on disk, as under `fit`, where another process compiles.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ def _curve(run: Callable[..., Any], axis: str, start: int, peer: str, points: in
     curve: Curve = []
     for i in range(points):
         value = start * FACTOR**i
-        point = run(what="growth", axis=axis, value=value, peer=peer, gib=GIB)
+        asked = {"what": "growth", "axis": axis, "value": value, "peer": peer, "gib": GIB}
+        if peer != BY_HAND:
+            run(**asked)  # compiles
+        point = run(**asked)
         curve.append({"value": value, **point})
         if point.get("ended") or point["seconds"] > SECONDS:
             break

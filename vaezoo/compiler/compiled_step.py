@@ -16,6 +16,7 @@ from vaezoo.compiler.beside import Beside
 from vaezoo.compiler.guards import Guards
 from vaezoo.compiler.orders import Order
 from vaezoo.compiler.tracing import Backend, TracedStep
+from vaezoo.cpu import give_back
 
 __all__ = ["CompiledStep"]
 
@@ -100,6 +101,7 @@ class CompiledStep:
         tensors = [*self.traced.held, *self._more()]
         values = [t.detach().clone() for t in tensors]
         generators = torch.get_rng_state(), torch.cuda.get_rng_state_all()
+        give_back()  # what came before it needed more memory
         try:
             return self.run(batch)
         except Exception:

@@ -25,6 +25,7 @@ from vaezoo.autograd import gradients
 from vaezoo.compiler.places import hook_tables
 from vaezoo.compiler.state import State, is_in_a_library, names_in
 from vaezoo.compiler.tracing import Traceable, TracedStep
+from vaezoo.cpu import give_back
 from vaezoo.programs.writes import Writes
 from vaezoo.scopes import own_generator
 
@@ -62,6 +63,7 @@ def tried(
     with _effects_refused(bound):
         state = State({"bound": bound, "params": pyro.get_param_store()}, without=without)
         try:
+            give_back()  # each run of a step would need more memory if that of the last were kept
             traced = TracedStep(bound, batch)
             _check(state)
             names = [_try(traced, bound, other, state) for other in others]
@@ -108,6 +110,7 @@ def _check(state: State) -> None:
 
 
 def _outcome(step: Callable[[], tuple[Iterable[Tensor], Iterable[Tensor]]]) -> _Outcome:
+    give_back()
     with own_generator(SEED), pyro.validation_enabled(False), Writes() as writes:
         terms, each = ([t.detach().clone() for t in tensors] for tensors in step())
         generators = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
