@@ -122,8 +122,8 @@ class Bound(nn.Module):
         """Compile training steps from now on, one graph for each shape of batch; returns self.
 
         The first batch of a shape runs eagerly, with all checks, and the second is compiled:
-        tens of seconds, or a few where the same graph was compiled before (Inductor keeps it in its
-        directory on disk). Four shapes are kept; others run eagerly, and so do calls under
+        tens of seconds, or less than one where the same graph was compiled before (it is kept in
+        Inductor's directory on disk). Four shapes are kept; others run eagerly, and so do calls under
         `no_grad`. Swaps of parts, changes of the objective, of dtype, of mode or of what is frozen
         make a new graph; schedules do not. The same seed gives the same noise as eagerly, unless a
         program draws samples it never uses.

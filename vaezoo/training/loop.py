@@ -91,9 +91,9 @@ def fit(
         log_every: steps between two records; each is a mean over the steps since the last.
         progress: show a progress bar.
         compile: compile the steps (see `Step.compile`), or do not. By default they run eagerly
-            until it is known how long they take, and compiled from there on where that saves more
-            time than compiling costs: seconds to tens of seconds, for which training waits, and
-            more memory. A program that cannot be compiled goes on eagerly. The choice is by the
+            until it is known how long they take. Where it saves more time than it costs, another
+            process compiles them, seconds to tens of seconds beside the training, with memory of
+            its own. A program that cannot be compiled goes on eagerly. The choice is by the
             clock, so that two runs under one seed draw the same noise and may yet differ by
             rounding, from the first compiled step on; under True and False they do not. A resumed
             run keeps to its choice. Several processes, and models on a GPU, run eagerly by default.
