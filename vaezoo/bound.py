@@ -123,10 +123,10 @@ class Bound(nn.Module):
 
         The first batch of a shape runs eagerly, with all checks, and the second is compiled:
         tens of seconds, or less than one where the same graph was compiled before (it is kept in
-        Inductor's directory on disk). Four shapes are kept; others run eagerly, and so do calls under
-        `no_grad`. Swaps of parts, changes of the objective, of dtype, of mode or of what is frozen
-        make a new graph; schedules do not. The same seed gives the same noise as eagerly, unless a
-        program draws samples it never uses.
+        Inductor's directory on disk). Four shapes are kept; others run eagerly, and so do calls
+        under `no_grad`. Swaps of parts, changes of the objective, of dtype, of mode or of what is
+        frozen make a new graph; schedules do not. The same seed gives the same noise as eagerly,
+        unless a program draws samples it never uses.
 
         A program that a graph would not repeat runs eagerly after one warning: one that reads the
         values of tensors in Python (`.item()`, `.numpy()`), draws random numbers that are not

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.quality import documents, results, tables
+from benchmarks.quality import documents, figures, results, tables
 from benchmarks.quality.__main__ import RECIPES
 from benchmarks.quality.results import Found, found, runs_of
 
@@ -106,6 +107,18 @@ def test_tables_name_recipes_and_recipes_stand_in_tables() -> None:
     named |= {f"{name}-fashion" for name in tables.MEMBERS}
     assert named == {*RECIPES}
     assert {*tables.SUMMARY} < {*RECIPES}
+
+
+def test_the_figure_of_labels_has_what_was_measured() -> None:
+    """Errors of the files, by number of labels, at their places."""
+    files = [json.loads(f.read_text()) for f in results.RESULTS.glob("moved-100-*.json")]
+    each = [100 - 100 * run["metrics"]["accuracy"]["mean"] for run in files]
+    measured = figures.errors()
+    moved = measured[tables.LABELS["moved-100"][1]][100]
+    assert moved.mean == pytest.approx(statistics.mean(each))
+    (axes,) = figures.against_labels(measured).axes
+    drawn = [(x, y) for line in axes.lines for x, y in zip(*line.get_data(), strict=True)]
+    assert (100, pytest.approx(moved.mean)) in drawn
 
 
 def test_tables_come_between_their_marks() -> None:
