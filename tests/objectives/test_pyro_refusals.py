@@ -13,9 +13,10 @@ import torch
 from pyro import infer
 from pyro.contrib.gp.kernels import RBF
 from torch import Tensor, nn
-from zoo import CLASSES, images, labels, member
+from zoo import CLASSES, Z_DIM, images, labels, member
 
 from vaezoo import IWELBO, Bound, fit
+from vaezoo.objectives import Renyi
 from vaezoo.programs.run import run
 
 
@@ -160,3 +161,42 @@ def test_stock_gradients_are_handed_on() -> None:
     assert loss.item() == pytest.approx(ours.item(), abs=1e-9)
     for parameter, gradient in zip(vae.parameters(), wanted, strict=True):
         assert torch.allclose(parameter.grad, 1 + 2 * gradient, atol=1e-9)
+
+
+STOCK = {
+    "RenyiELBO": (
+        lambda: infer.RenyiELBO(0.5, 4, vectorize_particles=True, max_plate_nesting=1),
+        lambda: Renyi(0.5, particles=4),
+    ),
+    "RenyiELBO, in turns": (lambda: infer.RenyiELBO(0.0, 1), lambda: IWELBO(1)),
+    "TraceGraph_ELBO": (infer.TraceGraph_ELBO, infer.Trace_ELBO),
+}
+
+
+@pytest.mark.parametrize("name", STOCK)
+def test_stock_gradients_reach_what_a_program_uses(name: str) -> None:
+    """`pyro.param` and a network from outside, with the gradients that an equal objective has."""
+    vae, x = member("VAE").double(), images(dtype=torch.float64)
+    outside, start = nn.Linear(16, Z_DIM).double(), torch.full((Z_DIM,), 0.5, dtype=torch.float64)
+    outside.weight.grad = torch.ones_like(outside.weight)
+
+    def guide(x: Tensor) -> None:
+        scale = pyro.param("scale", start, constraint=dist.constraints.positive)
+        with vae.images(x):
+            pyro.sample("z", dist.Normal(outside(x.flatten(1)), scale).to_event(1))
+
+    vae.guide = guide
+    found = []
+    for make in STOCK[name]:
+        torch.manual_seed(1)
+        loss = Bound(vae, make())(x)["loss"]
+        at = [
+            *outside.parameters(),
+            pyro.param("scale").unconstrained(),
+            *vae.likelihood.parameters(),
+        ]
+        found.append(torch.autograd.grad(loss, at))
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+    assert all(g.abs().sum() > 0 for g in found[0])
+    assert outside.weight.grad.eq(1).all()
+    assert outside.bias.grad is None

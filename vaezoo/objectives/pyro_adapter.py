@@ -2,7 +2,7 @@
 
 `Trace_ELBO`, `TraceMeanField_ELBO` and `TraceEnum_ELBO` have `differentiable_loss`. `RenyiELBO`
 and `TraceGraph_ELBO` only have `loss_and_grads`, which runs its own backward pass: the gradients
-it leaves are collected, and handed on when the loss is differentiated.
+it computes are collected, and handed on when the loss is differentiated.
 
 Two of them give wrong numbers without an error on some pairs. While Pyro's validation is on, they
 are refused by this rule:
@@ -21,9 +21,11 @@ from typing import Any
 import torch
 from pyro import infer, poutine
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from vaezoo.autograd import KnownGradients
+from vaezoo.autograd import KnownGradients, gradients
 from vaezoo.components import outside_param_store
+from vaezoo.programs.pair import Member
 from vaezoo.programs.sites import drawn_before, is_label, sample_sites
 from vaezoo.scopes import checks_data, in_mode, own_generator
 
@@ -55,13 +57,13 @@ def adapted_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Te
     if hasattr(objective, "differentiable_loss"):
         loss: Tensor = objective.differentiable_loss(*programs, *batch)
         return loss / len(x)
-    value, gradients = _collected(objective, pair, *batch)
-    if not gradients and any(p.requires_grad for p in pair.parameters()):
+    value, known = _collected(objective, pair, *batch)
+    if not known and any(p.requires_grad for p in pair.parameters()):
         raise ValueError(
             f"{type(objective).__name__} trains parameters that Pyro knows, and this pair names "
             "none: call pyro.module in its model, or use an objective of vaezoo's"
         )
-    total = KnownGradients.apply(x.new_tensor(value), list(gradients.values()), *gradients)
+    total = KnownGradients.apply(x.new_tensor(value), list(known.values()), *known)
     return total / len(x)
 
 
@@ -69,6 +71,10 @@ def _collected(
     objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any
 ) -> tuple[float, dict[Tensor, Tensor]]:
     """The loss, and its gradients by parameter; what the parameters hold is left as it was."""
+    if not isinstance(pair, Member) or pair.replaced_programs:
+        with _Backward() as backward:
+            value = objective.loss_and_grads(pair.model, pair.guide, *batch)
+        return value, backward.gradients
     parameters = [p for p in pair.parameters() if p.requires_grad]
     kept = [p.grad for p in parameters]
     for p in parameters:
@@ -79,6 +85,29 @@ def _collected(
     finally:
         for p, grad in zip(parameters, kept, strict=True):
             p.grad = grad
+
+
+class _Backward(TorchFunctionMode):
+    """Within it `backward` keeps gradients here, by leaf, and leaves `grad` of the leaves alone.
+
+    Programs of one's own use `pyro.param` and networks from outside the pair, which only the graph
+    of the loss knows. It costs some microseconds for each operation, which the parts of a member,
+    whose parameters are known, are spared.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gradients: dict[Tensor, Tensor] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not Tensor.backward:
+            return func(*args, **(kwargs or {}))
+        retain = bool((kwargs or {}).get("retain_graph"))
+        for leaf, g in gradients(args[0], retain_graph=retain):
+            self.gradients[leaf] = self.gradients[leaf] + g if leaf in self.gradients else g
+        return None
 
 
 def reports_the_bound(objective: infer.elbo.ELBO) -> bool:
