@@ -157,4 +157,5 @@ def test_one_part_twice_in_a_model(tmp_path: Any) -> None:
     fit(model, [x], ELBO(), steps=2, progress=False)
     twin: Any = load(save(model, tmp_path / "twice.safetensors"))
     assert torch.equal(twin.encode(x), model.encode(x))
+    assert twin.upper_posterior is twin.posterior
     assert copy.deepcopy(model).upper_posterior is not q

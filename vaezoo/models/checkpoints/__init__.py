@@ -10,6 +10,7 @@ built by you and handed to `load`.
     describing     a model as its description
     loading        `load`: a file checked, and its weights put into a model
     building       a model from its description, within an `allowance` of memory
+    ties           what a model holds in several places, tied again
     sharing        `push`, and files of the Hugging Face Hub
     differences    where another model differs from the one in the file
     errors         `CheckpointError`
@@ -23,6 +24,7 @@ vaezoo    1
 model     JSON: {"class", "arguments"} of a part, recursively; {"type"} of a class of torch.nn;
           {"partial", "arguments", "keywords"} of a functools.partial of one; numbers and lists
 frozen    JSON: names of parameters with `requires_grad=False`; older files have no such list
+ties      JSON: lists of names of modules, parameters or buffers that are one; older files have none
 ========  ==========================================================================================
 """
 

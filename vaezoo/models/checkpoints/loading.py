@@ -20,6 +20,7 @@ from vaezoo.models.checkpoints.differences import difference
 from vaezoo.models.checkpoints.errors import CheckpointError, blamed_on
 from vaezoo.models.checkpoints.saving import FORMAT, location
 from vaezoo.models.checkpoints.sharing import SCHEME, fetched_from_hub
+from vaezoo.models.checkpoints.ties import check_ties, tie
 from vaezoo.scopes import own_generator
 
 __all__ = ["load"]
@@ -39,7 +40,8 @@ _MOVED = {  # classes by the names that version 0.1.0 wrote
 def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:
     """Read a checkpoint: a new model built from the description, or weights into `model`.
 
-    Parameters that were frozen when the model was saved are frozen again.
+    Parameters that were frozen when the model was saved are frozen again, and what it held in
+    several places, such as one network of two parts, is held in them again.
 
     Args:
         path: a file written by `save`, `~` being your home; or "hf://owner/name[/file]", one that
@@ -72,6 +74,7 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
             _check_description(header, filled := model)
         frozen = _frozen(header, filled)
         _check_weights(weights, filled)
+        check_ties(filled, _ties(header), file.get_tensor)
         with _all_or_none(filled) if model is not None else contextlib.nullcontext():
             filled.load_state_dict({name: file.get_tensor(name) for name in weights})
     for parameter in frozen:
@@ -123,7 +126,14 @@ def _built(header: dict[str, str], weights: dict[str, Any]) -> nn.Module:
         what = f"describes a model that cannot be built: {type(error).__name__} {error}"
         raise CheckpointError(what.splitlines()[0][:300]) from error
     dtypes = (w.get_dtype() for w in weights.values())
-    return model.to(next((_FLOATS[d] for d in dtypes if d in _FLOATS), None))
+    model = model.to(next((_FLOATS[d] for d in dtypes if d in _FLOATS), None))
+    tie(model, _ties(header))
+    return model
+
+
+def _ties(header: dict[str, str]) -> Any:
+    """Which places hold the same object: none, where an older file does not say."""
+    return _parsed(header, "ties") if "ties" in header else []
 
 
 def _check_description(header: dict[str, str], model: nn.Module) -> None:

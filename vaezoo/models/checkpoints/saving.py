@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vaezoo.data.files import write_whole
 from vaezoo.models.checkpoints.describing import describe, unstorable
+from vaezoo.models.checkpoints.ties import ties
 
 __all__ = ["FORMAT", "location", "save"]
 
@@ -56,7 +57,7 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
         )
     frozen = [n for n, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad]
     header = {"vaezoo": FORMAT, "model": json.dumps(description, indent=1)}
-    header["frozen"] = json.dumps(frozen)
+    header |= {"frozen": json.dumps(frozen), "ties": json.dumps(ties(model))}
     weights = dict(_weights(model))
     content = safetensors.torch.save(weights, metadata=header)
     path.parent.mkdir(parents=True, exist_ok=True)
