@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from vaezoo.data import Images, Moved, digits, semi_supervised
+from vaezoo.data import Images, Moved, digits, semi_supervised, sprites
 
 STILL = {"degrees": 0, "shear": 0, "scale": 0, "shift": 0}
 
@@ -97,6 +97,36 @@ def test_they_remain_images():
     assert (len(x), len(x_labelled), len(y)) == (50, 20, 20)
     assert x_labelled.unique().tolist() == [0.0, 1.0]
     assert moved[3][0].shape == (1, 28, 28)
+
+
+class Negative(Images):
+    """A set of one's own that changes its pictures."""
+
+    def grey_levels(self, index, generator):
+        return 255 - super().grey_levels(index, generator)
+
+
+def test_images_that_change_already_are_moved_on(monkeypatch):
+    """Moved twice, or of a class of one's own; in part, and one at a time too."""
+    fixed(monkeypatch, 0.0, 0.0, 0.0, 1.0, -0.5)
+    twice = Moved(Moved(picture(), **STILL | {"shift": 2}), **STILL | {"shift": 2})
+    for images in (twice, twice[:1], twice.to("cpu")):
+        assert lit(images) == [(6, 0)]
+    negative = Negative(picture().pixels, binarisation="none")
+    assert Moved(negative, **STILL).tensors()[0].equal(negative.tensors()[0])
+
+
+def test_factors_stay_aligned():
+    """Of sprites and coloured digits, as before the move; other images have none."""
+    images = sprites("test", n=50)
+    rows = torch.tensor([3, 1, 40])
+    for moved in (Moved(images), Moved(Moved(images))):
+        assert moved[rows].factors.keys() == images.factors.keys()
+        for name, factor in images.factors.items():
+            assert moved[rows].factors[name].equal(factor[rows])
+        assert moved[rows].labels.equal(images.labels[rows])
+        assert moved[rows].pixels.equal(images.pixels[rows])
+    assert not hasattr(Moved(picture()), "factors")
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,20 @@ class Images(Dataset[tuple[Tensor, ...]]):
         chosen = [order[labels[order] == y][:each] for y in classes]
         return self[torch.cat(chosen).sort().values]
 
+    def grey_levels(self, index: slice | Tensor, generator: Generator | None) -> Tensor:
+        """The pixels of some images, uint8 (n, C, H, W); a subclass may draw how it changes them.
+
+        They are chosen by a slice or by indices (n,) from 0; None draws from torch's generator.
+
+        Example:
+            >>> images = Images(torch.ones(9, 1, 2, 2, dtype=torch.uint8), binarisation="none")
+            >>> images.grey_levels(slice(1), None).flatten().tolist()
+            [1, 1, 1, 1]
+        """
+        if isinstance(index, Tensor):  # several times as fast as by brackets
+            return self.pixels.index_select(0, index)
+        return self.pixels[index]
+
     def _map(self, function: Callable[[Tensor], Tensor]) -> Images:
         images = copy(self)
         images.pixels = function(self.pixels)
@@ -225,14 +239,8 @@ class Images(Dataset[tuple[Tensor, ...]]):
         return images
 
     def _tensors(self, index: slice | Tensor, generator: Generator | None) -> tuple[Tensor, ...]:
-        x = scaled(self._pixels_of(index, generator), self.binarisation, generator)
+        x = scaled(self.grey_levels(index, generator), self.binarisation, generator)
         return (x,) if self.labels is None else (x, self.labels[index])
-
-    def _pixels_of(self, index: slice | Tensor, generator: Generator | None) -> Tensor:
-        """Grey levels of some images; a subclass may draw how it changes them."""
-        if isinstance(index, Tensor):  # several times as fast as by brackets
-            return self.pixels.index_select(0, index)
-        return self.pixels[index]
 
 
 def _classes(labels: Any, pixels: Tensor) -> Tensor:

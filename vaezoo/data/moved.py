@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import torch
@@ -24,7 +26,7 @@ class Moved(Images):
         data.semi_supervised(images, data.Moved(images.labelled(100)))
 
     Args:
-        images: any that are not ``static``, whose draw would be blurred.
+        images: any that are not ``static``, whose draw would be blurred; moved ones are moved on.
         degrees: of the turn.
         shear: of a column for each row from the middle, in pixels a pixel.
         scale: share by which the picture becomes larger or smaller, below 1.
@@ -68,11 +70,19 @@ class Moved(Images):
         super().__init__(
             images.pixels, images.labels, binarisation=images.binarisation, name=images.name
         )
+        self.images = images
         self.degrees, self.shear = _amount("degrees", degrees), _amount("shear", shear)
         self.scale, self.shift = _amount("scale", scale, below=1.0), _amount("shift", shift)
 
-    def _pixels_of(self, index: slice | Tensor, generator: Generator | None) -> Tensor:
-        pixels = super()._pixels_of(index, generator)
+    @property
+    def factors(self) -> dict[str, Tensor]:
+        """Those of images that have them, such as sprites: as they were before the move."""
+        factors: dict[str, Tensor] = self.images.factors  # type: ignore[attr-defined]
+        return factors
+
+    def grey_levels(self, index: slice | Tensor, generator: Generator | None) -> Tensor:
+        """The pixels of some images, moved, uint8 (n, C, H, W)."""
+        pixels = self.images.grey_levels(index, generator)
         n, _, height, width = pixels.shape
         device = generator.device if generator else "cpu"
         to_either_side = torch.rand(5, n, generator=generator, device=device) * 2 - 1
@@ -86,6 +96,12 @@ class Moved(Images):
         grid = functional.affine_grid(matrices, list(pixels.shape), align_corners=False)
         grey = functional.grid_sample(pixels.to(grid.dtype), grid, align_corners=False)
         return grey.round_().clamp_(0, 255).byte()
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Moved:
+        moved = copy(self)
+        moved.images = images = self.images._map(function)
+        moved.pixels, moved.labels = images.pixels, images.labels
+        return moved
 
 
 def _amount(name: str, value: Any, *, below: float = math.inf) -> float:
