@@ -303,3 +303,17 @@ BAD_VARIANCES: list[BadCall] = [
 
 
 test_bad_variances = refused(BAD_VARIANCES)
+
+
+def test_a_fixed_scale_is_as_exact_as_the_dtype(tmp_path: Path) -> None:
+    """However a model came by its dtype, log p(x|z) is that of a variance of 1/10, to 1e-12."""
+    x, z, y = torch.rand(2, 3, 2, 2).double(), torch.randn(2, 2).double(), torch.arange(2)
+    fsvae = models.FSVAE((3, 2, 2), 2, hidden=(4,)).double()
+    loaded: Any = load(save(fsvae, tmp_path / "a.safetensors"))
+    for part in (fsvae.likelihood, fsvae.float().double().likelihood, loaded.likelihood):
+        squares = (x - part(z, y).mean).square().sum((1, 2, 3))
+        exact = -squares / (2 * 0.1) - 6 * math.log(2 * math.pi * 0.1)
+        assert part(z, y).log_prob(x).tolist() == pytest.approx(exact.tolist(), abs=1e-12)
+    own = likelihoods.Normal(2, (3,), hidden=(4,))
+    own.scale.fill_(0.1)
+    assert own.double().scale.item() == torch.tensor(0.1).double().item()

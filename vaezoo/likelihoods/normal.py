@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyro.distributions as dist
 import torch
@@ -61,6 +61,16 @@ class Normal(Likelihood):
             self.log_scale = nn.Parameter(torch.full(shape, start))
         else:
             self.register_buffer("scale", torch.tensor(math.exp(start)), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Normal:
+        """After a change of dtype: the scale as exact as the new one is."""
+        before = self._buffers.get("scale")
+        super()._apply(fn, recurse)
+        if before is not None and before.dtype != self.scale.dtype:
+            exact = self.scale.new_tensor(math.exp(0.5 * math.log(self.variance)))
+            if exact.to(before).equal(before):  # it is not one of your own
+                self.scale = exact
+        return self
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return p(x|z[, y])."""
