@@ -283,3 +283,21 @@ test_bad_questions = refused(
         (lambda: of("VAE").score(x[:0]), ValueError, r"expected images \(N, 1, 4, 4\), got \(0,"),
     ]
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INFERS)
+def test_images_that_no_network_takes_are_refused(name: str) -> None:
+    """By a member that asks its classifier first, as by any other."""
+    model, y = member(name), labels()
+    asked = (model.encode, model.classify, model.reconstruct, lambda x: model.traverse(x, 0))
+    for ask in (
+        *asked,
+        lambda x: model.interpolate(x, x),
+        model.score,
+        lambda x: model.encode(x, y),
+    ):
+        for bad in (x.byte(), x.byte().numpy(), x.double()):
+            with pytest.raises(ValueError, match=r"expected images of dtype torch.float.*by 255"):
+                ask(bad)
+        with pytest.raises(ValueError, match="images hold NaN or infinite values"):
+            ask(images() * math.nan)

@@ -211,6 +211,16 @@ def test_reliability_by_hand() -> None:
     assert heights == pytest.approx([where.count(b) / 5 for b in range(5)])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_probabilities_in_short_floats(dtype: torch.dtype) -> None:
+    """They sum to 1 as exactly as they can."""
+    p = torch.randn(500, 10).softmax(-1).to(dtype)
+    assert (p.double().sum(1) - 1).abs().max() > {torch.bfloat16: 1e-3, torch.float16: 1e-4}[dtype]
+    y = p.argmax(1)
+    shares = plots.reliability(y, p).axes[0].containers[1].lines[0].get_ydata()
+    assert np.array_equal(shares, np.ones(len(shares)))
+
+
 def test_responsibilities_are_means_of_classes() -> None:
     r = torch.tensor([[0.1, 0.9, 0.0], [0.5, 0.3, 0.2], [0.1, 0.6, 0.3]])
     axes = plots.responsibilities(r, [1, 7, 7]).axes[0]
@@ -324,6 +334,7 @@ test_bad_numbers = refused(
         (lambda: plots.traversals(member("VAE"), images(), kl=[1.0]), ValueError, "each of 3 units, got 1"),
         (lambda: plots.traversals(member("VAE"), images(), kl=[0.0] * 3), ValueError, r"no unit has 0.01 nats: name some, units="),
         (lambda: plots.traversals(member("VAE"), images(), units=(3,)), ValueError, r"units must be some of 0\.\.2, got \[3\]"),
+        (lambda: plots.traversals(member("VAE"), images(), units=3), ValueError, r"units must be some of 0\.\.2, got \[3\]"),
         (lambda: plots.traversals(member("VAE"), images(), units=()), ValueError, "units must be some"),
         (lambda: plots.traversals(member("VAE"), images(), rows=0), ValueError, "rows must be at least 1"),
         (lambda: plots.traversals(member("FSVAE"), images()), ValueError, "FSVAE is given labels: pass y"),
@@ -339,8 +350,11 @@ test_bad_numbers = refused(
         (lambda: plots.components(member("GMVAE"), R), ValueError, "has 5 components, and r 3 columns"),
         (lambda: plots.components(member("GMVAE"), R + 1), ValueError, r"r must be rows \(N, k\) that sum to 1"),
         (lambda: plots.responsibilities(R[0]), ValueError, r"rows \(N, k\) that sum to 1, .* of shape \(3,\)"),
+        (lambda: plots.responsibilities([[1.5, -0.5]]), ValueError, "from -0.5 to 1.5: take model"),
         (lambda: plots.responsibilities(R, Y), ValueError, r"y \(6,\), got \(3,\)"),
         (lambda: plots.bound_against_k({}), TypeError, r"bounds must be \{k: bound\}.* got \{\}"),
+        (lambda: plots.bound_against_k({"VAE": {}}), ValueError, r"'VAE' must have a bound at one k at least, got \{\}"),
+        (lambda: plots.bound_against_k({"VAE": {1: 9.0}, "IWAE": {}}), ValueError, "'IWAE' must have"),
         (lambda: plots.bound_against_k([1.0]), TypeError, "bounds must be"),
         (lambda: plots.bound_against_k({0: 9.0}), ValueError, "k must be at least 1, got 0"),
         (lambda: plots.bound_against_k({"niwae-1": 9.0}), TypeError, "k must be a whole number, got 'niwae-1'"),
@@ -354,6 +368,8 @@ test_bad_numbers = refused(
         (lambda: plots.confusion(Y, [0, 1, -1]), ValueError, "predicted must be classes 0 to 999, .* from -1 to 1"),
         (lambda: plots.confusion(Y, Y, names="ab"), ValueError, r"0\.\.1, got 0\.\.2"),
         (lambda: plots.reliability(Y, torch.eye(3) * 2), ValueError, r"sum to 1, got .*softmax\(-1\)"),
+        (lambda: plots.reliability(Y, torch.eye(3) * math.nan), ValueError, "sum to 1, got .* from nan to nan"),
+        (lambda: plots.reliability(Y, torch.eye(3)[:, :0]), ValueError, r"sum to 1, got .* \(3, 0\)"),
         (lambda: plots.reliability(Y, torch.eye(3)[:2]), ValueError, r"y \(2,\), got \(3,\)"),
         (lambda: plots.reliability([3, 1, 2], torch.eye(3)), ValueError, r"0\.\.2, got 1\.\.3"),
         (lambda: plots.reliability(Y, torch.eye(3), bins=0), ValueError, "bins must be at least 1"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.collections import PathCollection
@@ -336,6 +338,53 @@ def test_rows_are_classes_and_columns_share_a_code(make):
         assert cell(figure, y, k).allclose(expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("make", [np.array, np.float64, torch.Tensor, list])
+def test_codes_of_any_kind(make):
+    model, z = fsvae(), [[1, -1, 2], [0, 1, 0]]
+    expected = plots.style_by_content(model, z=torch.tensor(z, dtype=torch.float32))
+    assert array(plots.style_by_content(model, z=make(z))).equal(array(expected))
+
+
+class Column:
+    """A column of a table: no list, and without a truth value."""
+
+    def __init__(self, values):
+        self.values = np.array(values)
+
+    def __len__(self):
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values.astype(dtype)
+
+    def __bool__(self):
+        raise ValueError("ambiguous")
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor, Column])
+def test_curves_of_any_kind(make):
+    history = {"step": [1, 2], "bound": [-9.3, -8.1], "validation_bound": [-9.5, math.nan]}
+    lines = plots.training_curves({k: make(v) for k, v in history.items()}).axes[0].lines
+    for line, name in zip(lines, ("bound", "validation_bound"), strict=True):
+        assert np.array_equal(line.get_xdata(), [1, 2])
+        assert line.get_ydata() == pytest.approx(history[name], rel=1e-6, nan_ok=True)
+
+
+def test_grids_of_arrays():
+    images = torch.rand(4, *GREY)
+    assert array(plots.image_grid(images.numpy())).equal(array(plots.image_grid(images)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_members_in_short_floats_are_drawn(dtype):
+    """As those in float32 are, to the precision of the dtype."""
+    model = vae(2)
+    expected = array(plots.manifold(model, n=3))
+    assert array(plots.manifold(copy.deepcopy(model).to(dtype), n=3)) == pytest.approx(
+        expected, abs=0.02
+    )
+
+
 def test_codes_come_from_the_seed():
     model = fsvae()
     one, again, other = (array(plots.style_by_content(model, columns=2, seed=s)) for s in (1, 1, 2))
@@ -465,7 +514,8 @@ test_bad_input_is_refused = refused(
             "4 images do not fit in 1 row",
         ),
         (lambda: plots.image_grid(X, rows=0), ValueError, "do not fit in 0 rows"),
-        (lambda: plots.image_grid(X, columns=-1), ValueError, "and -1 columns: make them more"),
+        (lambda: plots.image_grid(X, columns=-1), ValueError, "columns must be at least 0, got -1"),
+        (lambda: plots.image_grid(X, rows=1.5), ValueError, "rows must be a whole number, got 1.5"),
         (lambda: plots.image_grid(X, row_labels="abc"), ValueError, "row_labels must be 2.*got 3"),
         (lambda: plots.image_grid(X, column_labels="a"), ValueError, "column_labels must be 2"),
         (lambda: plots.samples(vae(), 0), ValueError, "n must be at least 1, got 0"),
@@ -509,7 +559,29 @@ test_bad_input_is_refused = refused(
         (lambda: plots.training_curves({}), ValueError, "as training.fit returns it, got nothing"),
         (lambda: plots.training_curves({"step": [], "bound": []}), ValueError, "got 0 of step"),
         (lambda: plots.training_curves({"step": [1], "loss": [1]}), ValueError, "1 of loss"),
-        (lambda: plots.training_curves({"step": [1, 2], "bound": [1]}), ValueError, "dimension"),
+        (
+            lambda: plots.training_curves({"step": [1, 2], "bound": [1]}),
+            ValueError,
+            "2 of step, 1 of b",
+        ),
+        (lambda: plots.training_curves([1]), TypeError, "returns it, got a list"),
+        (
+            lambda: plots.training_curves({"step": 1, "bound": 2}),
+            ValueError,
+            r"\['step'\] .* got 1",
+        ),
+        (
+            lambda: plots.training_curves({"step": ["a"], "bound": [1]}),
+            ValueError,
+            "list of numbers",
+        ),
+        (
+            lambda: plots.style_by_content(fsvae(), z=[]),
+            ValueError,
+            r"codes \(columns, 3\), got .*\(0,",
+        ),
+        (lambda: plots.style_by_content(fsvae(), z=[[math.nan] * 3]), ValueError, "z hold NaNs"),
+        (lambda: plots.samples(fsvae(), y=math.nan), ValueError, "integer classes"),
         (lambda: plots.style_by_content(vae()), ValueError, "VAE has no labels .* plots.samples"),
         (
             lambda: plots.style_by_content(fsvae(), columns=0),

@@ -32,10 +32,9 @@ from torch import Tensor, nn
 
 from vaezoo import arguments
 from vaezoo.components import Component
-from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
-from vaezoo.models.batches import tensor_like
+from vaezoo.models.batches import as_images
 from vaezoo.models.drawing import mean_of
 from vaezoo.models.parts import Part
 from vaezoo.networks import PairMLP
@@ -153,7 +152,7 @@ class ADGM(LatentVariableModel):
     @torch.no_grad()
     def label_posterior(self, x: Tensor) -> dist.Categorical:
         """What `classify` has the probabilities of; its `logits` are log-probabilities."""
-        x = as_tensor(x, tensor_like(self))
+        x = as_images(self, x)
         with one_thread(), in_mode(self, False):
             a = mean_of(self.auxiliary_posterior(x))
             q: dist.Categorical = self.classifier((x, a))

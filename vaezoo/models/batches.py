@@ -10,11 +10,12 @@ from torch import Tensor
 from vaezoo.data.batches import as_tensor
 from vaezoo.data.labels import as_labels
 from vaezoo.programs.pair import required_arguments
+from vaezoo.scopes import checks_data
 
 if TYPE_CHECKING:
     from vaezoo.models.base import LatentVariableModel
 
-__all__ = ["as_batch", "as_label_tensor", "check_batch", "tensor_like"]
+__all__ = ["as_batch", "as_images", "as_label_tensor", "check_batch", "tensor_like"]
 
 
 def check_batch(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None:
@@ -28,6 +29,16 @@ def check_batch(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None
         sizes = ", ".join(map(str, model.x_shape))
         one = ": one image is x[None]" if x.shape == model.x_shape else ""
         raise ValueError(f"expected images (N, {sizes}), got {tuple(x.shape)}{one}")
+    _check_numbers(model, x)
+    model.likelihood.check(x)
+    if y is None:
+        return
+    if not model.classes:
+        raise ValueError(f"{type(model).__name__} has no labels, and the batch holds some")
+    as_labels(y, len(x), model.classes)
+
+
+def _check_numbers(model: LatentVariableModel, x: Tensor) -> None:
     if x.dtype != (dtype := tensor_like(model).dtype):
         raise ValueError(
             f"expected images of dtype {dtype} like the model's parameters, got {x.dtype}: "
@@ -35,12 +46,14 @@ def check_batch(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None
         )
     if not torch.isfinite(x).all():
         raise ValueError("images hold NaN or infinite values; remove or mend them first")
-    model.likelihood.check(x)
-    if y is None:
-        return
-    if not model.classes:
-        raise ValueError(f"{type(model).__name__} has no labels, and the batch holds some")
-    as_labels(y, len(x), model.classes)
+
+
+def as_images(model: LatentVariableModel, x: Any) -> Tensor:
+    """Images as a tensor that the networks of a member take, for calls outside its programs."""
+    x = as_tensor(x, tensor_like(model))
+    if checks_data():
+        _check_numbers(model, x)
+    return x
 
 
 def as_batch(model: LatentVariableModel, x: Any, y: Any) -> tuple[Tensor, Tensor | None]:

@@ -151,6 +151,8 @@ def _as_codes(model: LatentVariableModel, name: str, value: Any) -> Tensor:
     if codes.dim() != 2 or codes.shape[1] != size or not len(codes):
         one = f": one code is {name}[None]" if codes.shape == (size,) else ""
         raise ValueError(f"expected codes {name} (n, {size}), got {tuple(codes.shape)}{one}")
+    if codes.isnan().any():
+        raise ValueError(f"codes {name} hold NaNs; remove or mend them first")
     return codes
 
 

@@ -40,10 +40,9 @@ from torch import Tensor
 
 from vaezoo import arguments
 from vaezoo.components import Component
-from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
-from vaezoo.models.batches import as_batch, tensor_like
+from vaezoo.models.batches import as_batch, as_images
 from vaezoo.models.drawing import mean_of
 from vaezoo.models.naming import name_of
 from vaezoo.models.parts import Part
@@ -192,7 +191,7 @@ class M1M2(LatentVariableModel):
     def label_posterior(self, x: Tensor) -> dist.Categorical:
         """What `classify` has the probabilities of; its `logits` are log-probabilities."""
         with one_thread(), in_mode(self, False):
-            z1 = mean_of(self.posterior(as_tensor(x, tensor_like(self))))
+            z1 = mean_of(self.posterior(as_images(self, x)))
             q: dist.Categorical = self.classifier(z1)
         return q
 

@@ -31,10 +31,9 @@ import torch
 from torch import Tensor
 
 from vaezoo import arguments
-from vaezoo.data.batches import as_tensor
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
-from vaezoo.models.batches import tensor_like
+from vaezoo.models.batches import as_images
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
 from vaezoo.scopes import in_mode, one_thread
@@ -115,5 +114,5 @@ class SSVAE(LatentVariableModel):
     def label_posterior(self, x: Tensor) -> dist.Categorical:
         """q(y|x), whose `logits` are log-probabilities, finite where a probability rounds to 0."""
         with one_thread(), in_mode(self, False):
-            q: dist.Categorical = self.classifier(as_tensor(x, tensor_like(self)))
+            q: dist.Categorical = self.classifier(as_images(self, x))
         return q

@@ -111,6 +111,8 @@ def _curves(bounds: Any) -> dict[str, dict[int, tuple[float, float]]]:
         raise TypeError(f"bounds must be {{k: bound}}, or such by name, got {bounds!r}")
     several = all(isinstance(points, Mapping) for points in bounds.values())
     curves = bounds if several else {"": bounds}
+    if empty := [name for name, points in curves.items() if not points]:
+        raise ValueError(f"{empty[0]!r} must have a bound at one k at least, got {{}}")
     return {
         str(name): {
             as_count("k", k): _mean_and_error(f"the bound at k = {k}", v) for k, v in points.items()

@@ -17,7 +17,7 @@ from vaezoo.plots.colours import BLUE, GREY
 from vaezoo.plots.figures import axes_or_new, figure_of
 from vaezoo.plots.grids import describe
 
-__all__ = ["confusion", "reliability"]
+__all__ = ["confusion", "probability_rows", "reliability"]
 
 MANY = 20  # classes whose counts are written into the cells
 LARGEST = 1000  # classes
@@ -105,7 +105,9 @@ def reliability(
         >>> reliability([0, 1, 1], p).axes[0].containers[1].lines[0].get_ydata().tolist()
         [1.0, 0.5]
     """
-    p, bins = _probabilities(probabilities), as_count("bins", bins)
+    cure = "logits become such by .softmax(-1)"
+    p = probability_rows("probabilities", "(N, classes)", probabilities, cure)
+    bins = as_count("bins", bins)
     y = as_labels(labels, len(p), p.shape[1]).cpu()
     n, said, share, error = _binned(y, p, bins)
     with axes_or_new(ax, (4.6, 4.2)) as axes:
@@ -132,14 +134,28 @@ def _binned(y: Tensor, p: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor, Te
     return n, said, share, (share * (1 - share) / n[used]).sqrt()
 
 
-def _probabilities(p: Any) -> Tensor:
-    rows = as_tensor(p).detach().double().cpu()
-    if rows.dim() != 2 or not len(rows) or (rows.sum(1) - 1).abs().max() > 1e-3 or rows.min() < 0:
-        raise ValueError(
-            f"probabilities must be rows (N, classes) that sum to 1, got {describe(rows)}: logits "
-            "become such by .softmax(-1)"
-        )
-    return rows
+def probability_rows(name: str, shape: str, p: Any, cure: str) -> Tensor:
+    """Rows of probabilities, in float64 on the CPU.
+
+    Args:
+        name, shape: what an error calls them.
+        p: in a tensor, an array or lists.
+        cure: how to make them, for an error.
+
+    Raises:
+        ValueError: they are no rows, or one of them does not sum to 1 as exactly as its dtype can.
+
+    Example:
+        >>> probability_rows("p", "(N, 2)", [[0.25, 0.75]], "divide by the sum").tolist()
+        [[0.25, 0.75]]
+    """
+    given = as_tensor(p).detach().cpu()
+    rows, eps = given.double(), torch.finfo(given.dtype).eps if given.is_floating_point() else 0
+    if rows.dim() == 2 and rows.numel():
+        near = (rows.sum(1) - 1).abs() < max(1e-3, eps)  # not that of a NaN
+        if near.all() and rows.min() >= 0:
+            return rows
+    raise ValueError(f"{name} must be rows {shape} that sum to 1, got {describe(rows)}: {cure}")
 
 
 def _classes(name: str, y: Any, n: int) -> Tensor:

@@ -10,14 +10,14 @@ from matplotlib import figure
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from vaezoo.data.batches import as_tensor
 from vaezoo.data.counts import as_count
 from vaezoo.diagnostics import component_samples
 from vaezoo.distributions.responsibilities import as_mixture
 from vaezoo.models.base import LatentVariableModel
+from vaezoo.plots.classes import probability_rows
 from vaezoo.plots.drawing import drawn_from, needs_labels
 from vaezoo.plots.figures import axes_or_new, figure_of
-from vaezoo.plots.grids import describe, image_grid
+from vaezoo.plots.grids import image_grid
 from vaezoo.plots.latents import classes_of
 
 __all__ = ["components", "responsibilities"]
@@ -128,9 +128,4 @@ def _labels(model: LatentVariableModel, y: int | None, rows: int, n: int) -> Ten
 
 
 def _rows(r: Any) -> Tensor:
-    rows = as_tensor(r).detach().double().cpu()
-    if rows.dim() != 2 or not len(rows) or not ((rows.sum(1) - 1).abs() < 1e-3).all():
-        raise ValueError(
-            f"r must be rows (N, k) that sum to 1, as model.cluster(x), got {describe(rows)}"
-        )
-    return rows
+    return probability_rows("r", "(N, k)", r, "take model.cluster(x)")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 from matplotlib import figure
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from vaezoo.plots.colours import BLUE, ORANGE
 from vaezoo.plots.figures import figure_of, panels_or_new
@@ -32,23 +35,22 @@ def training_curves(
     rest, the rest is shown again in an inset of its own scale.
 
     Args:
-        history: lists of equal length, `step` and `bound` at least; nats per image. rec is
-            E_q[log p(x|z)], bound = rec - kl, and log_qy is over labelled images.
+        history: lists, arrays or columns of a table of equal length, `step` and `bound` at least;
+            nats per image. rec is E_q[log p(x|z)], bound = rec - kl, and log_qy is over labelled
+            images.
         ax: axes of a figure of yours, made by `subplots`, in whose place the panels are drawn.
 
     Raises:
-        ValueError: the history is empty, has no steps or bound, or its lists differ in length.
+        TypeError: history is no mapping.
+        ValueError: it is empty, has no steps or bound, or its lists hold no numbers or differ in
+            length.
 
     Example:
         >>> history = {"step": [1, 2], "bound": [-9.0, -8.0], "validation_bound": [-9.5, -8.2]}
         >>> training_curves(history).axes[0].lines[1].get_ydata().tolist()
         [-9.5, -8.2]
     """
-    if not history.get("step") or "bound" not in history:
-        raise ValueError(
-            "history must hold step and bound, one record at least, as training.fit returns it, "
-            f"got {', '.join(f'{len(v)} of {k}' for k, v in history.items()) or 'nothing'}"
-        )
+    history = _lists(history)
     names = [name for name in MEANINGS if name in history]
     with panels_or_new(ax, (0.6 + 3.6 * len(names), 3.4), (1, len(names))) as panels:
         for axes, name in zip(panels[0], names, strict=True):
@@ -59,6 +61,35 @@ def training_curves(
         elif len(lines) > 1:
             panels[0, -1].legend(lines, labels)
     return figure_of(panels[0, 0])
+
+
+def _lists(history: Any) -> dict[str, list[float]]:
+    """What is drawn of a history, in plain lists."""
+    expected = (
+        "history must hold step and bound, in lists of equal length with one record at least, as "
+        "training.fit returns it"
+    )
+    if not hasattr(history, "keys"):
+        raise TypeError(f"{expected}, got a {type(history).__name__}")
+    drawn = {"step", *MEANINGS, *(f"validation_{name}" for name in MEANINGS)}
+    lists = {name: _numbers(name, history[name]) for name in history if name in drawn}
+    lengths = {len(values) for values in lists.values()}
+    if not lists.keys() >= {"step", "bound"} or len(lengths) > 1 or 0 in lengths:
+        sizes = (f"{len(history[name])} of {name}" for name in history)
+        raise ValueError(f"{expected}, got {', '.join(sizes) or 'nothing'}")
+    return lists
+
+
+def _numbers(name: str, values: Any) -> list[float]:
+    values = values.detach().double().cpu() if isinstance(values, Tensor) else values
+    try:
+        row = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"history[{name!r}] must be a list of numbers, got {values!r}") from error
+    if row.ndim != 1:
+        raise ValueError(f"history[{name!r}] must be a list of numbers, got {values!r}")
+    numbers: list[float] = row.tolist()
+    return numbers
 
 
 def _panel(axes: Axes, history: Mapping[str, Sequence[float]], name: str) -> None:

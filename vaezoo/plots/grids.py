@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from matplotlib import figure
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from vaezoo.data.batches import from_array
+from vaezoo.data.counts import as_count
 from vaezoo.plots.figures import DPI, Figure, axes_or_new, figure_of, styled
 
 __all__ = ["check_images", "describe", "image_grid"]
@@ -20,7 +23,7 @@ LARGEST = 1400  # dots; a grid that would be wider or higher is scaled down
 
 
 def image_grid(
-    images: Tensor,
+    images: Tensor | np.ndarray,
     *,
     rows: int | None = None,
     columns: int | None = None,
@@ -34,7 +37,8 @@ def image_grid(
     """Images side by side, row by row from the top left.
 
     Args:
-        images: (N, C, H, W) floats in [0, 1], clipped to it; C is 1 for grey or 3 for colour.
+        images: (N, C, H, W) floats in [0, 1], clipped to it, in a tensor or an array; C is 1 for
+            grey or 3 for colour.
         rows, columns: of the grid. By default it is full, and as square as a full one can be;
             where that would be more than four times as wide as high, about square. Cells left over
             are blank.
@@ -44,7 +48,7 @@ def image_grid(
         ax: axes to draw on, of a figure of yours; there pixels need not be whole dots.
 
     Raises:
-        TypeError: images are not a floating-point tensor, or ax is no axes.
+        TypeError: images are no tensor or array of floats, or ax is no axes.
         ValueError: images have another shape, hold NaNs or do not fit in the grid, or labels are
             not as many as rows or columns.
 
@@ -53,7 +57,7 @@ def image_grid(
         >>> figure.axes[0].images[0].get_array().shape           # 2 x 4 images, a pixel apart
         (57, 115)
     """
-    check_images(images)
+    images = _as_tensor(images)
     rows, columns = _layout(len(images), rows, columns)
     mosaic = _mosaic(images.detach().float().cpu().clamp(0, 1), rows, columns)
     ticks = (
@@ -66,6 +70,12 @@ def image_grid(
     with axes_or_new(ax, (1, 1)) as axes:
         _draw(axes, mosaic, ticks, texts)
     return figure_of(axes)
+
+
+def _as_tensor(images: Tensor | np.ndarray) -> Tensor:
+    pictures = from_array(images) if isinstance(images, np.ndarray) else images
+    check_images(pictures)
+    return pictures
 
 
 def _whole(dots: int, mosaic: Tensor, ticks: tuple[Ticks, Ticks], texts: dict[str, str]) -> Figure:
@@ -88,6 +98,10 @@ def _draw(axes: Axes, mosaic: Tensor, ticks: tuple[Ticks, Ticks], texts: dict[st
 
 
 def _layout(n: int, rows: int | None, columns: int | None) -> tuple[int, int]:
+    rows, columns = (
+        None if k is None else as_count(name, k, least=0)
+        for name, k in (("rows", rows), ("columns", columns))
+    )
     if columns is None:
         columns = _columns(n) if rows is None else math.ceil(n / max(rows, 1))
     if rows is None:

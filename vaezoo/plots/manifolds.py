@@ -69,9 +69,14 @@ def _codes(model: LatentVariableModel, first: int, second: int, n: int) -> Tenso
     """Codes (n, n, z_dim), the first unit growing to the right and the second upwards."""
     centre, width = prior_moments(model, model.code)
     # (1 / (n + 1), …, n / (n + 1)) of a Normal
-    shares = torch.arange(1, n + 1, dtype=centre.dtype, device=centre.device) / (n + 1)
-    steps = torch.special.ndtri(shares)
+    shares = torch.arange(1, n + 1, dtype=_precise(centre), device=centre.device) / (n + 1)
+    steps = torch.special.ndtri(shares).to(centre.dtype)
     z = centre.expand(n, n, -1).clone()
     z[..., first] = centre[first] + width[first] * steps
     z[..., second] = (centre[second] + width[second] * steps.flip(0))[:, None]
     return z
+
+
+def _precise(t: Tensor) -> torch.dtype:
+    """float32 in place of the shorter floats, for which there is no `ndtri`."""
+    return torch.promote_types(t.dtype, torch.float32)

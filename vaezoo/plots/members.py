@@ -102,7 +102,7 @@ def style_by_content(
     *,
     columns: int = 20,
     seed: int = 0,
-    z: Tensor | None = None,
+    z: Any = None,
     ax: Axes | None = None,
 ) -> figure.Figure:
     """E[x|y, z] with a row for each class y and a column for each code z.
@@ -113,7 +113,7 @@ def style_by_content(
         model: a member of the zoo with labels.
         columns: how many codes are drawn from p(z); all rows share them.
         seed: of these codes; PyTorch's global generator is left alone.
-        z: your own codes (columns, z_dim) in their place.
+        z: your own codes (columns, z_dim) in their place, in a tensor, an array or lists.
         ax: axes to draw on, of a figure of yours.
 
     Raises:
@@ -130,8 +130,8 @@ def style_by_content(
         raise ValueError(f"{name} has no labels to vary: use SSVAE or FSVAE, or plots.samples")
     columns = as_count("columns", columns)
     with drawn_from(model, seed):
-        z = model.prior().sample((columns,)) if z is None else z.to(tensor_like(model).device)
-        if z.dim() != 2 or z.shape[1] != model.z_dim:
+        z = model.prior().sample((columns,)) if z is None else _codes(model, z)
+        if z.dim() != 2 or z.shape[1] != model.z_dim or not len(z):
             raise ValueError(f"z must be codes (columns, {model.z_dim}), got {describe(z)}")
         y = torch.arange(model.classes).repeat_interleave(len(z))
         images = model.sample(y=y, z=z.repeat(model.classes, 1))
@@ -140,9 +140,14 @@ def style_by_content(
     return image_grid(images, rows=len(classes), row_labels=classes, ax=ax, **said)
 
 
+def _codes(model: LatentVariableModel, z: Any) -> Tensor:
+    like = tensor_like(model)
+    return z.to(like.device) if isinstance(z, Tensor) else as_tensor(z, like).to(like.dtype)
+
+
 def _labels(y: Any, n: int, classes: int) -> Tensor:
     """Labels (n,) from n labels or a class for all."""
-    single = isinstance(y, int) or getattr(y, "ndim", 1) == 0
+    single = isinstance(y, int | float) or getattr(y, "ndim", 1) == 0
     if not single and len(y) != n:
         raise ValueError(f"y must be a class or n={n} labels, got {len(y)} of them. Set n=len(y)")
     return as_labels(y, n, classes, one_for_all=True)

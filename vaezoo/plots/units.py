@@ -69,9 +69,10 @@ def units_to_show(size: int, kl: Any, units: Any) -> list[tuple[int, float | Non
     if row is not None and len(row) != size:
         raise ValueError(f"kl must have a number for each of {size} units, got {len(row)}")
     if units is not None:
-        numbers = [arguments.size("units", k, least=0) for k in units]
+        named = units if hasattr(units, "__iter__") else [units]
+        numbers = [arguments.size("units", k, least=0) for k in named]
         if not numbers or max(numbers) >= size:
-            raise ValueError(f"units must be some of 0..{size - 1}, got {list(units)!r}")
+            raise ValueError(f"units must be some of 0..{size - 1}, got {list(named)!r}")
     elif row is not None:
         numbers = [
             k for k in row.argsort(descending=True, stable=True).tolist() if row[k] >= ACTIVE
