@@ -24,7 +24,7 @@ from vaezoo.contract import (
     check_posterior,
     check_prior,
 )
-from vaezoo.contract.proposal import Proposal
+from vaezoo.contract.proposal import LocalProposal, Proposal
 from vaezoo.likelihoods import Likelihood
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
@@ -419,9 +419,67 @@ def test_float64_parts_and_inputs_of_either_precision() -> None:
     check_likelihood(likelihoods.Poisson(2, (3,), hidden=(4,)).double(), torch.rand(2, 2))
 
 
-def test_the_proposal_is_a_density() -> None:
+class Islands(priors.MixtureOfGaussians):
+    """Components as far apart as `spread` says, right or not."""
+
+    def __init__(self, z_dim: int, spread: float, *, what: str = "") -> None:
+        super().__init__(z_dim, k=4)
+        self.spread, self.what = spread, what
+        nn.init.normal_(self.loc, std=spread)
+
+    def forward(self) -> Any:
+        d = super().forward()
+        return Wrong(d.mixture_distribution, d.component_distribution, self.what)
+
+    def __repr__(self) -> str:
+        return "Islands()"
+
+
+class Wrong(dist.MixtureSameFamily):
+    """A mixture that is too high by a tenth, or that draws a component too often."""
+
+    def __init__(self, weights: Any, parts: Any, what: str) -> None:
+        self.what = what
+        super().__init__(weights, parts, validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        weights, parts = self.mixture_distribution, self.component_distribution
+        return Wrong(weights.expand(batch_shape), parts.expand((*batch_shape, 4)), self.what)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        found: Tensor = super().log_prob(value)
+        return found + 0.1 if self.what == "unnormalised" else found
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        weights = self.mixture_distribution.probs
+        if self.what == "drawn":
+            weights = weights * weights.new_tensor([1.3, 1, 1, 1])
+        i = torch.distributions.Categorical(weights).sample(sample_shape)
+        each = self.component_distribution.sample(sample_shape)
+        return each.gather(-2, i[..., None, None].expand(*i.shape, 1, each.shape[-1])).squeeze(-2)
+
+
+@pytest.mark.parametrize(("size", "spread"), [(1, 300.0), (2, 30.0), (3, 30.0), (5, 300.0)])
+def test_components_that_lie_far_apart(size: int, spread: float) -> None:
+    """Right ones are accepted, and wrong ones refused by the clause that they break."""
+    torch.manual_seed(size)
+    check_prior(Islands(size, spread))
+    with pytest.raises(ContractError, match=r"normalises: expected an integral of 1.* got 1\.[01]"):
+        check_prior(Islands(size, spread, what="unnormalised"))
+    with pytest.raises(ContractError, match="samples: expected a p-value"):
+        check_prior(Islands(size, spread, what="drawn"))
+
+
+def test_an_integral_that_is_not_known_is_not_called_wrong() -> None:
+    with pytest.raises(ContractError, match=r"known to a tenth, got 0\.0.*fewer dim"):
+        check_prior(Islands(40, 30.0))
+
+
+@pytest.mark.parametrize("kind", [Proposal, LocalProposal])
+def test_the_proposal_is_a_density(kind: Any) -> None:
     """Its integral over the plane to 1e-3, and its draws against it: n = 20,000, |z| < 4."""
-    q = Proposal(torch.randn(500, 2).double() @ torch.tensor([[1.0, 0.5], [0.0, 2.0]]).double())
+    draws = torch.randn(500, 2).double() @ torch.tensor([[1.0, 0.5], [0.0, 2.0]]).double()
+    q = kind(draws, kernels=20)
     t = torch.linspace(-8, 8, 401).double().sinh()
     points = torch.cartesian_prod(t, t)
     area = torch.cartesian_prod(*2 * [(1 + t.square()).sqrt() * 16 / 400]).prod(-1)

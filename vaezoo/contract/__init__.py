@@ -27,9 +27,10 @@ every setting are as before. The clauses:
     pathwise     the gradient of a posterior's draws is that of the density they have
 
 The last three judge the first input only. Integrals over each scalar of an `Independent`, and over
-one or two dimensions, are by quadrature to 1e-3, others by 20,000 importance samples; draws are
-20,000, tested against the density with a p-value. Together they reject a correct part
-for fewer than one seed in 10,000, and the seed is fixed. Let sizes be small: two or three latent
+one or two dimensions, are by quadrature to 1e-3, others, and those of clusters in a plane that fall
+between the points of a grid, by 20,000 importance samples; draws are 20,000, tested against the
+density with a p-value. Together they reject a correct part for fewer than one seed in 10,000, and
+the seed is fixed. Let sizes be small: two or three latent
 dimensions show what ten do, and sooner.
 """
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from vaezoo.contract.case import FAILURE_RATE, Case, refuse
-from vaezoo.contract.integrals import quadrature, scalars, support
+from vaezoo.contract.integrals import below, masses, scalars, support
 from vaezoo.contract.proposal import DRAWS, importance_weights, log_density
 
 __all__ = ["samples"]
@@ -38,8 +38,7 @@ def samples(case: Case) -> None:
         p_values = _fits_of_scalars(single)
     elif math.prod(case.event) == 1:
         draws = d.sample(torch.Size([DRAWS])).flatten()
-        points, weights = quadrature(None, draws)
-        mass = log_density(d, points[:, None]).exp() * weights
+        points, mass = masses(lambda z: log_density(d, z[:, None]), None, draws)
         p_values = [_fit_of_line(draws, points, mass)]
     else:
         p_values = _fits_of_moments(d)
@@ -53,8 +52,10 @@ def samples(case: Case) -> None:
 def _fits_of_scalars(d: Any) -> list[float]:
     draws = d.sample(torch.Size([DRAWS]))
     discrete = d.support.is_discrete
-    points, weights = (support(d), None) if discrete else quadrature(d.support, draws)
-    mass = d.log_prob(points).exp() * (1 if weights is None else weights)
+    if discrete:
+        mass = d.log_prob(points := support(d)).exp()
+    else:
+        points, mass = masses(d.log_prob, d.support, draws)
     columns = [t.reshape(len(t), -1) for t in (draws, points, mass)]
     size = columns[0].shape[1]
     chosen = torch.linspace(0, size - 1, min(SCALARS, size)).long().tolist()
@@ -64,11 +65,10 @@ def _fits_of_scalars(d: Any) -> list[float]:
 
 def _fit_of_line(draws: Tensor, points: Tensor, mass: Tensor) -> float:
     """p-value of the uniformity of the distribution function at draws."""
-    steps = 0.5 * (mass[1:] + mass[:-1])
-    below = torch.cat([torch.zeros_like(steps[:1]), steps.cumsum(0)])
+    under = below(mass)
     i = torch.searchsorted(points.contiguous(), draws.contiguous()).clamp(1, len(points) - 1)
     part = (draws - points[i - 1]) / (points[i] - points[i - 1]).clamp(min=1e-300)
-    level = below[i - 1] + part.clamp(0, 1) * (below[i] - below[i - 1])
+    level = under[i - 1] + part.clamp(0, 1) * (under[i] - under[i - 1])
     counts = torch.histc(level, BINS, min=0, max=1)
     return _pearson(torch.full_like(counts, 1 / BINS), counts) if counts.sum() == DRAWS else 0.0
 
