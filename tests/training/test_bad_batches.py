@@ -14,6 +14,7 @@ from vaezoo import (
     Bound,
     NonFiniteLoss,
     SemiSupervised,
+    data,
     fit,
     likelihoods,
 )
@@ -59,6 +60,20 @@ CALLS: list[BadCall] = [
 
 
 test_bad_batches = refused(CALLS)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("seed", [0, 2])
+def test_grey_images_are_refused_in_whichever_batch_they_come(seed: int, labelled: bool) -> None:
+    """Under a Bernoulli, where most are black, and the first batch may be."""
+    pixels = torch.zeros(60, *X_SHAPE, dtype=torch.uint8)
+    pixels[55:] = 128
+    found: Any = data.Images(pixels, torch.arange(60) % 3, binarisation="none")
+    if labelled:
+        found = data.semi_supervised(found, found[:30].labelled(3), batch_size=2)
+    torch.manual_seed(seed)
+    with pytest.raises(ValueError, match=r"pixels that are 0 or 1, got 0\.502"):
+        quick(member("SSVAE" if labelled else "VAE"), found, steps=30, batch_size=2)
 
 
 def test_batch_of_one_trains_and_draws() -> None:

@@ -24,7 +24,10 @@ __all__ = ["is_known", "trainable", "training_mode"]
 
 
 def is_known(bound: Bound, data: Data) -> bool:
-    """Whether data are pixels, of which one batch says all; their labels are checked here."""
+    """Whether data are pixels, of which one batch says all; their labels are checked here.
+
+    Grey ones (``none``) may be black and white in one batch and not in the next.
+    """
     if not isinstance(data, Images | SemiSupervisedBatches):
         return False
     images = data.labelled if isinstance(data, SemiSupervisedBatches) else data
@@ -32,7 +35,8 @@ def is_known(bound: Bound, data: Data) -> bool:
     semi_supervised = isinstance(bound.objective, SemiSupervised)
     if images.labels is not None and (semi_supervised or required_arguments(model.model) > 1):
         check_classes(images.labels, getattr(model, "classes", 0) or 2**62)
-    return True
+    every = [data] if isinstance(data, Images) else [data.unlabelled, data.labelled]
+    return all(each.binarisation != "none" for each in every)
 
 
 def trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
