@@ -395,6 +395,21 @@ def test_states_of_all_kinds_come_back() -> None:
     assert type(again[1]) is tuple
 
 
+def test_places_whose_names_read_alike(tmp_path: Path) -> None:
+    """A key with a dot, one within another, and the name that the file keeps for itself."""
+    one, two, three, four = torch.arange(4.0).unbind()
+    states: list[Any] = [
+        {"a.b": one, "a": {"b": two, "b'": three}, "a.b'": four},
+        {"a": [one, {"0": two}], "a.0": three, "a.1.0": four},
+        {"__metadata__": one, "": two, ".": three},
+        one,
+    ]
+    for state in states:
+        assert unpacked(*packed(state)) == state
+        (tmp_path / "state").write_bytes(b"".join(map(bytes, pieces(*packed(state)))))
+        assert read(tmp_path / "state") == state
+
+
 @pytest.mark.parametrize("kind", ["a stream", "numpy"])
 def test_more_passes_are_those_that_would_have_come(kind: str, tmp_path: Path) -> None:
     """Two passes, and a third by another call, over data that say where they are themselves."""

@@ -27,6 +27,7 @@ __all__ = ["FORMAT", "packed", "pieces", "read", "unpacked"]
 
 FORMAT = "1"
 _KEY = "vaezoo training"
+_METADATA = "__metadata__"  # which safetensors keeps for itself
 _TAGS = {"tensor", "tuple", "pairs", "counter"}
 _LONGEST_HEADER = 2**28  # bytes
 _DTYPES = {
@@ -63,7 +64,8 @@ def _packed(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Tensor) and value.dtype in _DTYPES and not value.is_sparse:
-        tensors[name := where.removeprefix(".")] = value.detach().to("cpu", copy=True).contiguous()
+        name = _free_name(where.removeprefix("."), tensors)
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
         return {"tensor": name}
     if type(value) is list:
         return each(value)
@@ -77,6 +79,13 @@ def _packed(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
         return {k: _packed(v, f"{where}.{k}", tensors) for k, v in value.items()}
     what = f"{where.removeprefix('.')} is a {type(value).__name__}"
     raise TypeError(f"{what}, which no checkpoint can hold")
+
+
+def _free_name(name: str, tensors: Mapping[str, Tensor]) -> str:
+    """A name of its own for each place: a key "a.b" and b within a read alike."""
+    while name in tensors or name == _METADATA:
+        name += "'"
+    return name
 
 
 def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -104,7 +113,7 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 def pieces(tree: Any, tensors: Mapping[str, Tensor]) -> list[Any]:
     """The buffers that make up a safetensors file, one behind the other, none of them copied."""
-    header: dict[str, Any] = {"__metadata__": {_KEY: FORMAT, "state": json.dumps(tree)}}
+    header: dict[str, Any] = {_METADATA: {_KEY: FORMAT, "state": json.dumps(tree)}}
     sizes = sorted(tensors.items(), key=lambda item: -item[1].element_size())  # keeps all aligned
     buffers, end = [], 0
     for name, t in sizes:
