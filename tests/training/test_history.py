@@ -8,6 +8,7 @@ import math
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -66,6 +67,33 @@ def test_it_goes_on_from_a_file() -> None:
 def test_what_is_no_history_is_refused(history: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train(member("VAE"), history=history)
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        ({"step": 1, "seconds": 2.0}, r"history\['step'\] must be a list of numbers, got 1"),
+        ({"step": ["a"], "seconds": [2.0]}, r"history\['step'\] must be .*, got 'a' in it"),
+        ({"step": [1], "seconds": [None]}, r"history\['seconds'\] must be .*, got None in it"),
+        ({"step": [math.nan], "seconds": [1.0]}, r"history\['step'\] must be .*, got nan in it"),
+        ({"step": [1], "seconds": [1.0], "loss": ["a"]}, r"history\['loss'\] must be .* 'a' in it"),
+        ({"step": torch.ones(1, 2), "seconds": [1.0]}, r"history\['step'\] must be a list"),
+    ],
+)
+def test_columns_that_are_no_numbers_are_refused(history: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        train(member("VAE"), history=history)
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+def test_columns_of_arrays_and_without_a_record(make: Any) -> None:
+    """Are gone on with as lists are, and as none is."""
+    columns = {"step": make([3]), "seconds": make([0.5]), "loss": [None]}
+    found = train(member("VAE"), history=columns)
+    assert found["step"] == [3, 5, 7, 8]
+    assert {type(v) for values in found.values() for v in values} == {int, float}
+    for empty in ({"step": [], "seconds": []}, {"step": [], "seconds": [], "loss": []}):
+        assert train(member("VAE"), history=empty)["step"] == train(member("VAE"))["step"]
 
 
 class Sometimes(ELBO):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vaezoo.training.processes import World
 
@@ -57,7 +58,7 @@ returns it, got 1 of loss
         """
         if not isinstance(before, Mapping | None):
             raise TypeError(f"history must be a dict of lists, got a {type(before).__name__}")
-        lists = {name: list(values) for name, values in (before or {}).items()}
+        lists = {name: _numbers(name, values) for name, values in (before or {}).items()}
         lengths = {name: len(values) for name, values in lists.items()}
         known = not lists or {"step", "seconds"} <= lists.keys()
         if not known or len(set(lengths.values())) > 1:
@@ -65,4 +66,18 @@ returns it, got 1 of loss
                 "history must hold step and seconds, and lists of equal length, as fit returns "
                 f"it, got {', '.join(f'{n} of {name}' for name, n in lengths.items())}"
             )
-        return cls(lists)
+        return cls(lists) if any(lists.values()) else cls()
+
+
+def _numbers(name: str, values: Any) -> list[float]:
+    """The numbers of a column: of a list, an array or a tensor."""
+    try:
+        numbers = [v.item() if hasattr(v, "item") else v for v in values]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"history[{name!r}] must be a list of numbers, got {values!r}") from error
+    needed = name in ("step", "seconds")  # the others are missing where they were not reported
+    for number in numbers:
+        known = isinstance(number, int | float) and not (needed and not math.isfinite(number))
+        if not known and (needed or number is not None):
+            raise TypeError(f"history[{name!r}] must be a list of numbers, got {number!r} in it")
+    return [math.nan if number is None else number for number in numbers]
