@@ -422,3 +422,16 @@ def test_more_passes_are_those_that_would_have_come(kind: str, tmp_path: Path) -
 
     left(tmp_path / "run", 2)
     assert same(left(tmp_path / "run", 3), left(None, 3))
+
+
+@pytest.mark.parametrize("ends", [{"steps": 3}, {"steps": None, "epochs": 1}])
+def test_a_run_that_is_beyond_its_end_takes_no_step(ends: Any, tmp_path: Path) -> None:
+    """Six steps are done, and three or one pass of two are asked for: their history comes back."""
+
+    def no_more(record: dict[str, float]) -> None:
+        raise AssertionError(f"step {record['step']}")
+
+    longer = {"steps": 6} if ends["steps"] else {"steps": None, "epochs": 3}
+    whole = small(tmp_path, **longer)
+    assert small(tmp_path, **ends, callback=no_more) == whole
+    assert whole["step"] == [2, 4, 6]

@@ -122,7 +122,7 @@ class Passes(Iterator[Any]):
         self._between: Callable[[], Any] = lambda: None
 
     def __next__(self) -> Any:
-        while self._taken != self._steps and self._epoch != self._epochs:
+        while not self._over():
             if self._current is None:
                 self._current = self._begin(None)
             for batch in self._current.batches:
@@ -130,6 +130,12 @@ class Passes(Iterator[Any]):
                 return batch
             self._end_pass()
         raise StopIteration
+
+    def _over(self) -> bool:
+        """Whether there were enough; more, where a run goes on that is to be shorter by now."""
+        steps, epochs = self._steps, self._epochs
+        enough = steps is not None and self._taken >= steps
+        return enough or (epochs is not None and self._epoch >= epochs)
 
     def _end_pass(self) -> None:
         if self._in_pass == 0:
