@@ -95,3 +95,21 @@ def test_what_cannot_say_where_it_is(given: Any, kind: str) -> None:
     next(batches)
     with pytest.raises(TypeError, match=kind):
         batches.state_dict()
+
+
+def test_an_iterator_that_begins_anew_gives_every_batch() -> None:
+    """Its own iterable, as many readers are: two passes of three batches, each of which comes."""
+
+    class Reader(Iterator[int]):
+        def __iter__(self) -> Iterator[int]:
+            self.i = 0
+            return self
+
+        def __next__(self) -> int:
+            if self.i == 3:
+                raise StopIteration
+            self.i += 1
+            return self.i
+
+    batches, _ = passes(Reader(), 1, None, 2)
+    assert [next(batches, None) for _ in range(7)] == [1, 2, 3, 1, 2, 3, None]

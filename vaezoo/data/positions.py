@@ -15,6 +15,8 @@ from vaezoo.data.stream import Stream
 
 __all__ = ["Located", "Passes", "cast", "located"]
 
+_END = object()
+
 
 class Located(NamedTuple):
     """One pass over data that knows where it is.
@@ -125,7 +127,8 @@ class Passes(Iterator[Any]):
         while not self._over():
             if self._current is None:
                 self._current = self._begin(None)
-            for batch in self._current.batches:
+            # not by `for`, which begins an iterator anew that is its own iterable
+            if (batch := next(self._current.batches, _END)) is not _END:
                 self._taken, self._in_pass = self._taken + 1, self._in_pass + 1
                 return batch
             self._end_pass()
