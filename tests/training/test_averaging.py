@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyro
 import pytest
 import torch
-from torch import Tensor
-from zoo import images, member
+from compiling import Pair
+from torch import Tensor, nn
+from zoo import fixed, images, member
 
 from vaezoo import data, evaluate, fit, models
 from vaezoo.training import KeepBest, steps
+from vaezoo.training.averaging import Averages
 
 BATCH, OTHER, STEPS, DECAY = images(8), images(5), 7, 0.6
 
@@ -79,6 +83,65 @@ def test_what_judges_the_model_sees_the_average() -> None:
     judged = fit(model, [BATCH], steps=1, lr=0.0, progress=False, validation=[OTHER])
     at_best = history["validation_loss"][best.best.step - 1]
     assert judged["validation_loss"] == [pytest.approx(at_best, rel=1e-6)]
+
+
+def program() -> tuple[Any, Callable[[], Tensor]]:
+    """A pair with a `pyro.param` and a network outside it, and what gives all that is trained."""
+    pyro.clear_param_store()
+    torch.manual_seed(0)
+    outside = nn.Linear(16, 2)
+    pair = Pair(outside)
+    pair.model(fixed(8))
+    torch.manual_seed(1)
+
+    def trained() -> Tensor:
+        scale = pyro.param("scale").unconstrained().detach()
+        return torch.cat([weights(pair), weights(outside), scale.view(1)])
+
+    return pair, trained
+
+
+def test_what_a_program_trains_is_averaged_and_kept_too(tmp_path: Path) -> None:
+    """To 1e-5 by hand; those of a record come back whole, also from a run that went on behind it."""
+    pair, trained = program()
+    path = [trained(), *(trained() for _ in steps(pair, [fixed(8)], steps=STEPS, lr=0.1))]
+    averaged = by_hand(path)
+    assert (averaged - path[-1])[-1].abs() > 1e-3
+    seen: list[Tensor] = []
+
+    def run(n: int) -> tuple[KeepBest, Callable[[], Tensor]]:
+        pair, trained = program()
+        best = KeepBest(pair, term="step")  # the first
+        fit(pair, [fixed(8)], steps=n, lr=0.1, log_every=1, progress=False, average=DECAY,
+            callback=[best, lambda record: seen.append(trained())],
+            checkpoint=tmp_path, every=1)  # fmt: skip
+        return best, trained
+
+    for n in (4, STEPS):
+        best, trained = run(n)
+    torch.testing.assert_close(trained().double(), averaged, rtol=1e-5, atol=1e-5)
+    best.restore()
+    assert trained().equal(seen[0])
+
+
+def test_the_best_comes_back_without_a_program_that_is_gone() -> None:
+    """What its parameters were is nobody's any more; the model's own are put back."""
+    pair, _ = program()
+    best, seen = KeepBest(pair, term="step"), list[Tensor]()
+    options: Any = {"steps": 2, "log_every": 1, "progress": False}
+    fit(pair, [fixed(8)], callback=[best, lambda record: seen.append(weights(pair))], **options)
+    pair.call[0] = nn.Linear(16, 2).requires_grad_(False)
+    fit(pair, [fixed(8)], **options)
+    assert weights(best.restore()).equal(seen[0])
+
+
+def test_averages_of_older_checkpoints() -> None:
+    """They have none of a program's parameters: their averages begin where the run goes on."""
+    weights = [torch.tensor([1.0]), torch.tensor([2.0, 3.0])]
+    averages = Averages([torch.zeros(1), *weights[1:]], DECAY)
+    weights[1] += 1
+    averages.load_state_dict({"steps": 9, "averages": weights[:1]})
+    assert [a.tolist() for a in averages.state_dict()["averages"]] == [[1.0], [3.0, 4.0]]
 
 
 def test_weights_come_back_where_a_callback_fails() -> None:

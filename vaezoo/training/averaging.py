@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = ["Averages"]
 
@@ -22,7 +22,7 @@ class Averages:
     Buffers, such as those of a batch norm, stay the model's.
 
     Args:
-        model: its parameters that take gradients now are averaged.
+        weights: all that is trained, parameters of a program included.
         decay: above 0 and below 1; 0.999 averages over about a thousand steps.
 
     Raises:
@@ -32,23 +32,21 @@ class Averages:
         Polyak, Juditsky. Acceleration of Stochastic Approximation by Averaging. 1992.
 
     Example:
-        >>> model = nn.Linear(1, 1, bias=False)
-        >>> _ = nn.init.constant_(model.weight, 0.0)
-        >>> averages = Averages(model, 0.9)
-        >>> _ = nn.init.constant_(model.weight, 11.0)
-        >>> averages.update()
+        >>> weight = torch.tensor(0.0)
+        >>> averages = Averages([weight], 0.9)
+        >>> averages.update() if weight.fill_(11.0) else None
         >>> with averages.in_place():
-        ...     round(model.weight.item(), 4)
+        ...     round(weight.item(), 4)
         9.0
-        >>> model.weight.item()
+        >>> weight.item()
         11.0
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, weights: Iterable[Tensor], decay: float) -> None:
         if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 < decay < 1:
             raise ValueError(f"average must be a decay above 0 and below 1, got {decay!r}")
         self.decay, self.steps = decay, 0
-        self._weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        self._weights = list(weights)
         self._averages = [p.detach().clone() for p in self._weights]
 
     @torch.no_grad()
@@ -88,8 +86,9 @@ class Averages:
         return {"steps": self.steps, "averages": self._averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.steps = state["steps"]
+        """Go on from there, with weights that are in place already."""
+        self.steps, known = state["steps"], state["averages"]
+        # older checkpoints have none of a program's parameters, which come last
+        values = [*known, *self._weights[len(known) :]]
         with torch.no_grad():
-            for average, value in zip(self._averages, state["averages"], strict=True):
-                average.copy_(value)
+            torch._foreach_copy_(self._averages, values)

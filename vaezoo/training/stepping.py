@@ -32,6 +32,7 @@ from vaezoo.training.step import Step
 from vaezoo.training.timed_step import TimedStep
 from vaezoo.training.training import Training
 from vaezoo.training.validation import Validation
+from vaezoo.training.weights import trained
 
 __all__ = ["begin", "steps"]
 
@@ -168,7 +169,9 @@ def begin(
         data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
     )
     known, opened = is_known(bound, data), Opened(batches, here)
-    optimizer = make_optimizer(optimizer, lr, trainable(bound, opened.first))
+    weights = trainable(bound, opened.first)
+    trained(model, weights)
+    optimizer = make_optimizer(optimizer, lr, weights)
     rates = Rates(scheduler, optimizer, lr)
     compiles = here.compiles(compile)
     if compiles is None and can_choose(model):
@@ -178,7 +181,7 @@ def begin(
     validate: Callable[[], dict[str, float]] | None = None
     if validation is not None:
         validate = Validation(bound, validation, batch_size, here)
-    averages = None if average is None else Averages(model, average)
+    averages = None if average is None else Averages(weights.values(), average)
     if averages is not None and validate is not None:
         validate = averages.seen_by(validate)
     recorder = Recorder(log_every=log_every, validate=validate, history=recorded)

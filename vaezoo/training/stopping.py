@@ -105,7 +105,7 @@ class EarlyStopping:
 
 
 class KeepBest:
-    """Keeps weights and buffers as they were at the best record.
+    """Keeps weights and buffers as they were at the best record, and what else `fit` trains.
 
     Args:
         model: what is trained.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["besides", "copied", "held", "put_back"]
+__all__ = ["besides", "copied", "held", "put_back", "trained"]
+
+_trained: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
 
 
 def besides(model: nn.Module, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
@@ -24,8 +27,24 @@ def besides(model: nn.Module, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
     return {f"parameter {i} {tuple(t.shape)} of a program": t for i, t in enumerate(others)}
 
 
+def trained(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Note what the training of a model trains, so that its copies are of all of it.
+
+    Example:
+        >>> linear, outside = nn.Linear(1, 1), torch.zeros(2)
+        >>> trained(linear, {"outside": outside})
+        >>> before = copied(linear)
+        >>> outside += 1
+        >>> put_back(linear, before)
+        >>> outside
+        tensor([0., 0.])
+    """
+    _trained[model] = besides(model, tensors.values())
+
+
 def copied(model: nn.Module) -> dict[str, dict[str, Any]]:
-    """Copies of all that a model's `state_dict` holds, and of the buffers that it leaves out.
+    """Copies of all that a model's `state_dict` holds, of the buffers that it leaves out, and of
+    what was trained besides.
 
     Example:
         >>> norm = nn.BatchNorm1d(1)
@@ -35,7 +54,8 @@ def copied(model: nn.Module) -> dict[str, dict[str, Any]]:
         >>> norm.running_mean.tolist(), norm.num_batches_tracked.item()
         ([0.0], 0)
     """
-    return {kind: _copies(values) for kind, values in held(model).items()}
+    everything = held(model) | {"others": _trained.get(model, {})}
+    return {kind: _copies(values) for kind, values in everything.items()}
 
 
 def held(model: nn.Module) -> dict[str, dict[str, Any]]:
@@ -46,12 +66,17 @@ def held(model: nn.Module) -> dict[str, dict[str, Any]]:
 
 
 def put_back(model: nn.Module, copies: dict[str, dict[str, Any]]) -> None:
-    """Write copies into the tensors of the model that they are of."""
+    """Write copies of `held` or of `copied` into the tensors that they are of.
+
+    What was trained besides, and is no more since a program was replaced, is left out.
+    """
     model.load_state_dict(copies["state"])
-    buffers = dict(model.named_buffers())
+    buffers, others = dict(model.named_buffers()), _trained.get(model, {})
+    pairs = [(buffers[name], value) for name, value in copies["buffers"].items()]
+    pairs += [(others[n], v) for n, v in copies.get("others", {}).items() if n in others]
     with torch.no_grad():
-        for name, value in copies["buffers"].items():
-            buffers[name].copy_(value)
+        for t, value in pairs:
+            t.copy_(value)
 
 
 def _copies(values: dict[str, Any]) -> dict[str, Any]:
