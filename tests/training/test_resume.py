@@ -296,6 +296,43 @@ def test_changed_arguments_are_refused_by_name(change: str, tmp_path: Path) -> N
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
+Schedulers = torch.optim.lr_scheduler
+REUSED: dict[str, Callable[[torch.optim.Optimizer], Any]] = {
+    "none": lambda o: None,
+    "exponential": lambda o: Schedulers.ExponentialLR(o, 0.9),
+    "linear": lambda o: Schedulers.LinearLR(o, 0.1),
+    "plateau": lambda o: Schedulers.ReduceLROnPlateau(o, patience=0, threshold=9.0),
+    "one cycle": lambda o: Schedulers.OneCycleLR(o, 0.01, total_steps=9),
+    "cyclic": lambda o: Schedulers.CyclicLR(o, 1e-3, 0.01, 3),
+    "restarts": lambda o: Schedulers.CosineAnnealingWarmRestarts(o, 2),
+    "two": lambda o: Schedulers.SequentialLR(
+        o, [Schedulers.LinearLR(o), Schedulers.StepLR(o, 1)], [3]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REUSED)
+def test_a_second_call_with_the_same_objects_goes_on(name: str, tmp_path: Path) -> None:
+    """As in a notebook, after an error: weights bitwise those of a run without one."""
+
+    def objects() -> Any:
+        torch.manual_seed(3)
+        model = member("VAE", beta=objectives.WarmUp(10))
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+        return {"model": model, "optimizer": optimizer, "scheduler": REUSED[name](optimizer)}
+
+    def fail(record: dict[str, float]) -> None:
+        if record["step"] == 4:
+            raise KeyError("callback")
+
+    run, whole = objects(), objects()
+    with pytest.raises(KeyError):
+        small(tmp_path / "a", **run, log_every=1, callback=fail)
+    assert small(tmp_path / "a", **run, log_every=1)["step"] == [1, 2, 3, 4, 5, 6]
+    small(tmp_path / "b", **whole, log_every=1)
+    assert all(map(torch.equal, run["model"].parameters(), whole["model"].parameters()))
+
+
 def test_what_cannot_be_resumed_is_refused_at_once(tmp_path: Path) -> None:
     loader = torch.utils.data.DataLoader([X[0]] * 8, batch_size=4)
     with pytest.raises(

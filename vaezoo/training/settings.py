@@ -14,9 +14,13 @@ from vaezoo.data import Images
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives.schedules import Schedule
 
-__all__ = ["check_same", "differences", "numbers_of", "restore_numbers", "settings_of"]
+__all__ = ["check_same", "differences", "lasting", "numbers_of", "restore_numbers", "settings_of"]
 
 Plain = bool | int | float | str | None
+
+# what torch's schedulers change as they go, beside the rates
+_MOVING = {"last_epoch", "_step_count", "_last_lr", "_is_initial", "_get_lr_called_within_step"}
+_MOVING |= {"best", "num_bad_epochs", "cooldown_counter", "T_cur", "T_i"}
 
 
 def settings_of(
@@ -48,6 +52,39 @@ def settings_of(
     settings["scheduler"] = None if scheduler is None else type(scheduler).__name__
     settings |= _plain("scheduler", {} if scheduler is None else vars(scheduler))
     return settings | {n: _described(v) for n, v in others.items()}
+
+
+def lasting(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that training leaves as they are, of objects that it may have used before.
+
+    Rates are those from before a scheduler, where it has noted them.
+
+    Example:
+        >>> lasting({"objective.beta.taken": 6, "optimizer.lr": 0.1, "optimizer.initial_lr": 0.3})
+        {'optimizer.lr': 0.3}
+    """
+    lasting = {}
+    for path, value in settings.items():
+        owner, _, name = path.rpartition(".")
+        kind = path.partition(".")[0]
+        moves = kind == "objective" and name == "taken"
+        moves |= kind == "scheduler" and name in _MOVING
+        if kind == "optimizer":
+            value = settings.get(f"{owner}.initial_lr", value) if name == "lr" else value
+            moves = name in _moved_by_scheduler(settings, owner)
+        if not moves:
+            lasting[path] = value
+    return lasting
+
+
+def _moved_by_scheduler(settings: Mapping[str, Any], group: str) -> set[str]:
+    """What a scheduler changes in a group of the optimizer, and what it notes of the start."""
+    moved = {"initial_lr"}
+    if settings.get("scheduler.cycle_momentum"):
+        moved |= {"momentum", "betas"}
+    if "scheduler.num_bad_epochs" in settings and f"{group}.initial_lr" not in settings:
+        moved.add("lr")  # ReduceLROnPlateau does not note where it began
+    return moved
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from vaezoo.training.averaging import Averages
 from vaezoo.training.errors import ResumeError
 from vaezoo.training.rates import Rates
 from vaezoo.training.recorder import Recorder
-from vaezoo.training.settings import differences, numbers_of, restore_numbers
+from vaezoo.training.settings import differences, lasting, numbers_of, restore_numbers
 from vaezoo.training.step import Step
 from vaezoo.training.timed_step import TimedStep
 from vaezoo.training.weights import besides, held, put_back
@@ -97,7 +97,7 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
 def _check(before: dict[str, Any], now: dict[str, Any]) -> None:
     if before.get("compile") is False and now.get("compile") is None:
         before = before | {"compile": None}  # as it was by default before it could be chosen
-    if changed := differences(before, now):
+    if changed := differences(lasting(before), lasting(now)):
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
         raise ResumeError(
             f"this is a run with {'; '.join(changed[:5])}{more}: to go on with it give the "
