@@ -20,7 +20,7 @@ from zoo import fixed, labels, member
 
 from vaezoo import ELBO, IWELBO, SemiSupervised, data, fit, objectives, posteriors
 from vaezoo.data.files import unfinished, write_whole
-from vaezoo.training import Checkpoints, EarlyStopping, KeepBest, ResumeError
+from vaezoo.training import Checkpoints, EarlyStopping, KeepBest, Log, ResumeError
 from vaezoo.training.step import Step
 from vaezoo.training.trees import packed, pieces, read, unpacked
 
@@ -331,6 +331,31 @@ def test_a_second_call_with_the_same_objects_goes_on(name: str, tmp_path: Path) 
     assert small(tmp_path / "a", **run, log_every=1)["step"] == [1, 2, 3, 4, 5, 6]
     small(tmp_path / "b", **whole, log_every=1)
     assert all(map(torch.equal, run["model"].parameters(), whole["model"].parameters()))
+
+
+def test_states_of_callbacks_wherever_they_are_in_the_list(tmp_path: Path) -> None:
+    """One is put in front, and two of a class keep their order; one that is left out is refused."""
+
+    def callbacks() -> list[Any]:
+        first, second = (Log(tmp_path / f"{name}.csv") for name in ("a", "b"))
+        return [first, EarlyStopping(99, term="loss"), second]
+
+    small(tmp_path / "run", callback=callbacks())
+    models = member("VAE"), member("VAE")
+    models[0].load_state_dict(models[1].state_dict())
+    for missing, name in ((2, "Log"), (1, "EarlyStopping")):
+        given = [c for i, c in enumerate(callbacks()) if i != missing]
+        with pytest.raises(ResumeError, match=f"the callback {name}, whose state would be lost"):
+            small(tmp_path / "run", callback=given, model=models[0], steps=8)
+        assert all(map(torch.equal, *(model.parameters() for model in models)))
+    given = [lambda record: None, KeepBest(models[0], term="loss"), *callbacks()[::-1]]
+    history = small(tmp_path / "run", callback=given, model=models[0], steps=8)
+    stop = given[3]
+    place = int(np.argmin(history["loss"]))
+    assert (stop.best.step, stop.since) == (history["step"][place], 3 - place)
+    for name in ("a", "b"):
+        rows = (tmp_path / f"{name}.csv").read_text().splitlines()
+        assert [row.partition(",")[0] for row in rows] == ["step", "2", "4", "6", "8"]
 
 
 def test_what_cannot_be_resumed_is_refused_at_once(tmp_path: Path) -> None:

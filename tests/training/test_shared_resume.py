@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from zoo import fixed, labels, member
 
 from vaezoo import ELBO, Step, data, fit, objectives, posteriors
-from vaezoo.training import KeepBest, ResumeError
+from vaezoo.training import KeepBest, Log, ResumeError
 from vaezoo.training.processes import RankFailed, alone
 from vaezoo.training.trees import packed, pieces, read
 
@@ -114,7 +114,7 @@ def _left(name: str, rank: int, folder: Path, n: int, checkpoint: Path | None) -
         *(model, batches, *objective),
         optimizer=lambda p: made.append(torch.optim.Adam(p, lr=0.01)) or made[0],
         validation=_semi() if name == "semi-supervised" else [X[:5]],
-        callback=best,
+        callback=best if rank else [Log(folder / "log.csv"), best],  # which rank 0 alone writes
         **options,
     )
     history.pop("seconds")

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from vaezoo.training.errors import ResumeError
 from vaezoo.training.rates import type_name
 
 __all__ = ["Callback", "Callbacks", "WithState", "term_of"]
@@ -59,16 +60,38 @@ class Callbacks:
 
     def state_dict(self) -> dict[str, Any]:
         """The state of each that has one, by its place in the list and its class."""
-        return {k: c.state_dict() for k, c in self._by_name() if isinstance(c, WithState)}
+        with_state = ((i, c) for i, c in enumerate(self.each) if isinstance(c, WithState))
+        return {f"{i} {type(c).__name__}": c.state_dict() for i, c in with_state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put the state of each back."""
-        for name, callback in self._by_name():
-            if name in state:
-                callback.load_state_dict(state[name])
+        """Put the state of each back, wherever in the list it is now (see `matched`)."""
+        for callback, own in self.matched(state):
+            callback.load_state_dict(own)
 
-    def _by_name(self) -> list[tuple[str, Any]]:
-        return [(f"{i} {type(c).__name__}", c) for i, c in enumerate(self.each)]
+    def matched(self, state: Mapping[str, Any], *, all_of_it: bool = True) -> list[tuple[Any, Any]]:
+        """Each callback with its part of a state: the first of a class with the first, and so on.
+
+        Args:
+            state: as `state_dict` has returned it.
+            all_of_it: refuse a state that has a part of no callback.
+
+        Raises:
+            ResumeError: it has one.
+        """
+        parts = [(name.partition(" ")[2], own) for name, own in state.items()]
+        found = []
+        for callback in self.each:
+            kind = type(callback).__name__
+            place = next((i for i, (name, _) in enumerate(parts) if name == kind), None)
+            if place is not None and isinstance(callback, WithState):
+                found.append((callback, parts.pop(place)[1]))
+        if parts and all_of_it:
+            raise ResumeError(
+                f"this is a run with the callback {', '.join(name for name, _ in parts)}, whose "
+                "state would be lost: to go on with it give it too (others may come); for another "
+                "run give another folder"
+            )
+        return found
 
 
 def term_of(record: Mapping[str, float], name: str) -> float:

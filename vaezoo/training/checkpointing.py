@@ -90,7 +90,8 @@ class Checkpoints:
         """Go on from the last checkpoint; where there is none, see whether there can be.
 
         Raises:
-            ResumeError: it is damaged, or of a run that was started with other arguments.
+            ResumeError: it is damaged, or of a run that was started with other arguments, or with
+                callbacks that are missing now; nothing has changed then.
             TypeError: the data cannot say where they are, or something has a state that no file
                 can hold.
         """
@@ -99,9 +100,12 @@ class Checkpoints:
             packed(self._state(training, callbacks))
             return
         try:
-            own = state.get("ranks", {}).get(str(training.here.world.rank), {})
+            rank = training.here.world.rank  # of whose callbacks those of others may be some
+            matched = callbacks.matched(state["callbacks"], all_of_it=rank == 0)
+            own = state.get("ranks", {}).get(str(rank), {})
             training.load_state_dict(joined(state["training"], own))
-            callbacks.load_state_dict(state["callbacks"])
+            for callback, part in matched:
+                callback.load_state_dict(part)
             self._best, self._written = state["best"], training.recorder.steps
         except ResumeError as error:
             raise ResumeError(f"{path}: {error}") from error
