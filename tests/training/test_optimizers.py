@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,8 @@ def vae() -> Any:
 
 def train(model: Any, **options: Any) -> Any:
     torch.manual_seed(2)
-    return fit(model, [X], **{"steps": 6, "log_every": 2, "progress": False, **options})
+    batches = options.pop("data", [X])
+    return fit(model, batches, **{"steps": 6, "log_every": 2, "progress": False, **options})
 
 
 def weights(model: nn.Module) -> Tensor:
@@ -278,6 +280,40 @@ def test_a_generator_that_training_and_validation_share() -> None:
         losses.append(history["loss"])
     assert losses[0] == losses[1]
     assert len(set(history["validation_loss"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("trains", "workers"),
+    [("the loader", 0), ("its stream", 0), ("its stream", 1), ("other images", 0)],
+)
+def test_a_stream_that_training_and_validation_share(
+    trains: str, workers: int, tmp_path: Path
+) -> None:
+    """Through a loader: the losses of training without validation, and the same noise each time."""
+    data.write_shards(tmp_path / "shards", [PIXELS.pixels.numpy()])
+    found = []
+    for validating in (False, True):
+        stream = data.Stream(tmp_path / "shards", binarisation="dynamic", batch_size=5)
+        loader = DataLoader(stream, batch_size=None, num_workers=workers)
+        training = {"the loader": loader, "its stream": stream}.get(trains, [X])
+        options: Any = {"steps": 7, "lr": 0.0}
+        validation = loader if validating else None
+        model = vae()
+        found.append(train(model, data=training, validation=validation, **options))
+    assert found[0]["loss"] == found[1]["loss"]
+    assert len(set(found[1]["validation_loss"])) == 1
+    assert (
+        found[1]["validation_loss"] == train(model, validation=loader, **options)["validation_loss"]
+    )
+
+
+def test_workers_that_live_on_are_refused_for_validation() -> None:
+    """They go on with random numbers, and would end training's pass if they were its too."""
+    loader = DataLoader(TensorDataset(X), num_workers=1, persistent_workers=True)
+    with pytest.raises(
+        ValueError, match=r"validation data: the workers .* persistent_workers=True"
+    ):
+        train(vae(), validation=loader)
 
 
 def test_validation_under_every_kind_of_objective() -> None:

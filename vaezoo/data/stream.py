@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import operator
 from collections.abc import Iterator, Mapping, Sequence
@@ -173,6 +174,15 @@ class Stream(IterableDataset[tuple[Tensor, ...]]):
             ValueError: it is no such state, or one of another stream.
         """
         self._next = self._now = place_of(state, self._settings(), len(self))
+
+    @contextlib.contextmanager
+    def begun_anew(self) -> Iterator[None]:
+        """Within it passes begin with the first one; afterwards the stream is where it was."""
+        before, self._next, self._now = (self._next, self._now), Place(), Place()
+        try:
+            yield
+        finally:
+            self._next, self._now = before
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         epoch, done, order, number, workers = self._begin()

@@ -34,7 +34,8 @@ class Validation:
         here: the processes that share the data out, if there are several.
 
     Raises:
-        ValueError: the data hold no batch, cannot be passed over again, or do not fit the bound.
+        ValueError: the data hold no batch, cannot be passed over again, have workers that live on
+            from pass to pass, or do not fit the bound.
 
     Example:
         >>> from vaezoo.models import VAE
@@ -71,6 +72,11 @@ class Validation:
         return one_pass(self.data, self.batch_size, dtype=self.dtype, seed=seed)
 
     def _try(self) -> None:
+        if getattr(self.data, "persistent_workers", False):
+            raise ValueError(
+                "the workers of a DataLoader with persistent_workers=True draw other noise in each "
+                "pass: give one with persistent_workers=False, and not that of training"
+            )
         batches = self._pass()
         once = not isinstance(self.data, Images) and iter(batches) is batches
         batch = None if once else next(iter(batches), None)
@@ -95,16 +101,21 @@ class Validation:
 
 @contextlib.contextmanager
 def _begun_anew(loader: Any) -> Iterator[None]:
-    """Within it generators that a loader was given begin anew; training's may be among them."""
-    samplers = [loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)]
-    samplers.append(getattr(samplers[-1], "sampler", None))
-    given = (getattr(sampler, "generator", None) for sampler in samplers)
+    """Within it a loader's stream, and generators that it was given, begin anew.
+
+    They may be training's too, which goes on with them where it was.
+    """
+    names = ("dataset", "sampler", "batch_sampler")
+    stream, *samplers = (getattr(loader, name, None) for name in names)
+    owners = [loader, stream, *samplers, getattr(samplers[-1], "sampler", None)]
+    given = (getattr(owner, "generator", None) for owner in owners)
     generators = {id(g): g for g in given if isinstance(g, torch.Generator)}
     before = [(g, g.get_state()) for g in generators.values()]
     for g in generators.values():
         g.manual_seed(SEED)
     try:
-        yield
+        with stream.begun_anew() if isinstance(stream, Stream) else contextlib.nullcontext():
+            yield
     finally:
         for g, state in before:
             g.set_state(state)
