@@ -10,10 +10,23 @@ from typing import Any
 import numpy as np
 import torch
 from several import in_processes
-from zoo import X_SHAPE, member
+from zoo import CLASSES, X_SHAPE, fixed, member
 
-from vaezoo import data, evaluate, fit, training
+from vaezoo import SemiSupervised, data, evaluate, fit, training
 from vaezoo.training.processes import alone
+
+
+def _validated_on_labelled() -> tuple[float, float]:
+    """log q(y|x) of two batches with 1 and 9 labels, and how much else than α of it is in a loss."""
+    torch.manual_seed(0)
+    ssvae, x, y = member("SSVAE").double(), fixed(30).double(), torch.arange(10) % CLASSES
+    batches = [(x[:12], x[20:21], y[:1]), (x[12:20], x[21:], y[1:])]
+    options: dict[str, Any] = {"steps": 1, "lr": 0.0, "progress": False}
+    history = fit(ssvae, batches[1:], SemiSupervised(alpha=7), validation=batches, **options)
+    terms = {name: values[0] for name, values in history.items()}
+    log_qy, bound = terms["validation_log_qy"], terms["validation_bound"]
+    expected = ssvae.label_posterior(x[20:]).logits[torch.arange(10), y].mean().item()
+    return log_qy - expected, terms["validation_loss"] + bound + 7 * log_qy
 
 
 def _runs(rank: int, folder: str) -> dict[str, Any]:
@@ -44,6 +57,7 @@ def _runs(rank: int, folder: str) -> dict[str, Any]:
     )
     history = fit(vae, stream, epochs=2, validation=stream, **options)
     found["stream"] = history["step"], history["loss"], history["validation_loss"]
+    found["labelled"] = _validated_on_labelled()
     found["images"] = evaluate(vae, stream, particles=1, progress=False)["nelbo"].n
     return found
 
@@ -60,4 +74,6 @@ def test_both_processes_do_the_same() -> None:
     assert first["steps"] == "steps(…) is for one process, got 2: use fit, with callback=…"
     assert first["alone"] == [1, 2]
     assert first["stream"][0] == [2, 4, 6, 8]
+    for differences in (first["labelled"], _validated_on_labelled()):
+        assert max(map(abs, differences)) < 1e-12  # the mean counts each labelled image once
     assert first["images"] == 23

@@ -83,10 +83,9 @@ class Together(Alone):
     def __init__(self, group: Group) -> None:
         self.group, self.world = group, group.world
         self.over, self.start, self.stop = False, 0, StopButton()
-        self.rows: list[Rows] = []
-        self.orders: list[torch.Generator] = []
+        self.rows, self.of_part = list[Rows](), list[Rows]()
+        self.orders, self.steps = list[torch.Generator](), list[SharedStep]()
         self.loader: LoaderShare | None = None
-        self.steps: list[SharedStep] = []
 
     def any(self, here: bool) -> bool:
         """Whether it is so in any process."""
@@ -214,11 +213,16 @@ class Together(Alone):
     ) -> Iterator[Any]:
         """The process's rows of the batches of an evaluation; a batch of few may have none."""
         share = LoaderShare(batches, self.world, seed, like, self._are_same)
+        self.of_part = share.rows
         for batch in share:
             if values is not None:
                 values.cut()
             if not share.rows or share.rows[0].own:
                 yield batch
+
+    def counted(self, rows: int) -> int:
+        """How many rows of a part's last column count: where it has none, another's is in place."""
+        return self.of_part[-1].own if self.of_part else rows
 
     def seed(self, seed: int) -> int:
         """A seed of the process's own noise."""
@@ -234,8 +238,7 @@ class Together(Alone):
     def values(self, values: Values) -> Values:
         """The values of all images, in the order of the batches."""
         joined = Values()
-        by_rank = self.group.gather(values.pieces())
-        for pieces in itertools.zip_longest(*by_rank, fillvalue={}):
+        for pieces in itertools.zip_longest(*self.group.gather(values.pieces()), fillvalue={}):
             for piece in pieces:
                 joined.extend(piece)
         return joined

@@ -11,6 +11,7 @@ import torch
 from vaezoo.bound import Bound, dtype_of
 from vaezoo.data import Images, Stream
 from vaezoo.data.passes import Data, one_pass
+from vaezoo.objectives import SemiSupervised
 from vaezoo.scopes import in_mode, one_thread, own_generator
 from vaezoo.training.alone import Alone
 from vaezoo.training.means import Mean
@@ -58,13 +59,26 @@ class Validation:
 
     def __call__(self) -> dict[str, float]:
         """The terms of the model as it is now."""
-        mean = Mean()
+        mean, of_labelled = Mean(), Mean()
         with self._apart():
             like = next(self.bound.model.parameters(), None)
             for batch in self.here.parts(self._pass(), like, SEED):
                 arguments = self.bound.arguments(batch)
-                mean.add(self.bound(*arguments), weight=len(arguments[0]))
-        return self.here.means(mean)
+                terms = self.bound(*arguments)
+                mean.add(terms, weight=len(arguments[0]))
+                if "log_qy" in terms:
+                    n = self.here.counted(len(arguments[-1]))
+                    of_labelled.add({"log_qy": terms["log_qy"]}, weight=n)
+        return self._over_labelled(self.here.means(mean), of_labelled)
+
+    def _over_labelled(self, means: dict[str, float], of_labelled: Mean) -> dict[str, float]:
+        """The means, of log q(y|x) over labelled images, also where it is part of the loss."""
+        objective = self.bound.objective
+        if isinstance(objective, SemiSupervised):
+            log_qy = self.here.means(of_labelled)["log_qy"]
+            means["loss"] += objective.alpha * (means["log_qy"] - log_qy)
+            means["log_qy"] = log_qy
+        return means
 
     def _pass(self) -> Iterable[Any]:
         # in order, as the place of a stream may be training's
