@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -217,6 +218,18 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     best = history["step"][int(np.argmin(history["validation_loss"]))]
     assert best < 16
     assert names(tmp_path / "a") == names(tmp_path / "b") == [best, 18, 20]
+
+
+@pytest.mark.filterwarnings("ignore:.*the loss rises:vaezoo.training.TrainingWarning")
+def test_checkpoints_serve_another_run_once_their_folder_is_removed(tmp_path: Path) -> None:
+    """The second is as long and worse: its files and its best one are its own."""
+    kept = Checkpoints(tmp_path / "run", every=2, last=1)
+    for lr in (1e-3, 0.5):
+        history = small(kept, steps=6, lr=lambda step, lr=lr: lr, validation=[X])
+        best = history["step"][int(np.argmin(history["validation_loss"]))]
+        assert names(kept.folder) == sorted({best, 6})
+        shutil.rmtree(kept.folder)
+    assert best < 6
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -96,6 +96,7 @@ class Checkpoints:
                 can hold.
         """
         path, state = training.here.first(self._last)
+        self._best, self._written = None, -1  # what is known is of a run before
         if path is None:
             packed(self._state(training, callbacks))
             return
