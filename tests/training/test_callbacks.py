@@ -82,8 +82,18 @@ def test_early_stopping_waits_for_its_patience() -> None:
     assert answers == [False, False, False, False, True, False]
     assert (stop.best.value, stop.best.step) == (1.0, 6)
     higher = EarlyStopping(1, term="bound", higher=True)
-    assert [higher({"step": 0, "bound": v}) for v in (-9.0, -5.0, -6.0)] == [False, False, True]
-    assert [higher({"step": 0, "bound": v}) for v in (math.nan, -4.0)] == [True, False]
+    bounds = (-9.0, -5.0, -6.0, math.nan, -4.0)
+    answers = [higher({"step": i, "bound": v}) for i, v in enumerate(bounds)]
+    assert answers == [False, False, True, True, False]
+
+
+def test_early_stopping_begins_anew_in_another_training() -> None:
+    """After one that it has stopped, and one that it has not; with a history it goes on."""
+    stop = EarlyStopping(2, term="loss", least=1e9)  # the first record is the best one
+    for steps, records in ((50, 3), (50, 3), (2, 2), (50, 3)):
+        assert len(train(stop, steps=steps, log_every=1)["step"]) == records
+    history = train(stop, steps=2, log_every=1)
+    assert train(stop, steps=50, log_every=1, history=history)["step"] == [1, 2, 3]
 
 
 def test_training_that_gets_worse_is_stopped_and_put_back() -> None:

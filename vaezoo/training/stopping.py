@@ -53,6 +53,8 @@ class Best:
 class EarlyStopping:
     """Stops training once a term has not been better for some records.
 
+    Used again, it begins anew where the steps do; with fit(…, history=history) it goes on.
+
     Args:
         patience: how many records may follow the best one before training stops.
         term: of the record; by default the loss on validation data.
@@ -83,10 +85,13 @@ class EarlyStopping:
         higher: bool = False,
     ) -> None:
         self.patience, self.least = as_count("patience", patience), least
-        self.best, self.since = Best(term, higher=higher), 0
+        self.best, self.since, self._last = Best(term, higher=higher), 0, -math.inf
 
     def __call__(self, record: dict[str, float]) -> bool:
         """Whether to stop."""
+        if record["step"] <= self._last:
+            self.load_state_dict({"value": None, "step": 0, "since": 0})
+        self._last = record["step"]
         self.since = 0 if self.best.betters(record, by=self.least) else self.since + 1
         return self.since >= self.patience
 
@@ -101,7 +106,7 @@ class EarlyStopping:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.best.value, self.best.step = state["value"], state["step"]
-        self.since = state["since"]
+        self.since, self._last = state["since"], -math.inf
 
 
 class KeepBest:
