@@ -232,6 +232,18 @@ def test_checkpoints_serve_another_run_once_their_folder_is_removed(tmp_path: Pa
     assert best < 6
 
 
+def test_checkpoints_have_their_own_every(tmp_path: Path) -> None:
+    """Another beside it is refused, and by default a folder has 1,000."""
+    with pytest.raises(ValueError, match=r"Checkpoints\(folder, every=2\), got 2 beside .* 3$"):
+        small(Checkpoints(tmp_path / "a", every=3), every=2)
+    assert not (tmp_path / "a").exists()
+    for every in (None, 3):
+        small(Checkpoints(tmp_path / "a", every=3), every=every, steps=4)
+        assert names(tmp_path / "a") == [3, 4]
+    small(tmp_path / "b", every=None)
+    assert names(tmp_path / "b") == [6]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_writes_a_checkpoint_and_ends(number: int, tmp_path: Path) -> None:
     """In the fifth of nine steps; the next call goes on, and handlers are as they were."""

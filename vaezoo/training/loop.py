@@ -54,7 +54,7 @@ def fit(
     average: float | None = None,
     callback: Callback | Sequence[Callback] | None = None,
     checkpoint: str | os.PathLike[str] | Checkpoints | None = None,
-    every: int = 1000,
+    every: int | None = None,
 ) -> History:
     """Train a model in place.
 
@@ -111,7 +111,8 @@ def fit(
             they have `state_dict` and `load_state_dict`. `steps` and `epochs` may be others at the
             next call; what else changes is refused, the number of processes too. Or a
             `vaezoo.training.Checkpoints`.
-        every: steps between two checkpoints; the last two and the best one are kept.
+        every: steps between two checkpoints in a folder, 1,000 by default; the last two and the
+            best one are kept. `Checkpoints` have their own.
 
     Returns:
         Lists of equal length by name, in nats per image: step, seconds, loss; bound (unless the
@@ -123,7 +124,7 @@ def fit(
         NonFiniteLoss: a loss or its gradient is NaN or infinite; weights, buffers and history are
             kept.
         ValueError: the data hold no batch, the optimizer does not know all parameters, or
-            max_grad_norm is not positive.
+            max_grad_norm is not positive; or `every` is another than that of `Checkpoints`.
         TypeError: the model, data, optimizer or scheduler are something else; or data or a
             scheduler cannot be resumed, where there are to be checkpoints.
         ResumeError: the checkpoint is of a run with other arguments, or damaged (a ValueError).
@@ -162,9 +163,16 @@ def fit(
 
 @contextlib.contextmanager
 def _opened(
-    given: str | os.PathLike[str] | Checkpoints | None, every: int, here: Alone
+    given: str | os.PathLike[str] | Checkpoints | None, every: int | None, here: Alone
 ) -> Iterator[Checkpoints | None]:
     """Within it the folder of checkpoints, if there are to be some, is this run's alone."""
+    if isinstance(given, Checkpoints) and every not in (None, given.every):
+        raise ValueError(
+            f"give every to the Checkpoints, Checkpoints(folder, every={every}), got {every} "
+            f"beside theirs, which is {given.every}"
+        )
+    if every is None:
+        every = given.every if isinstance(given, Checkpoints) else 1000
     check_same(here.gather({"checkpoint": given is not None, "every": every}))
     if given is None:
         yield None
