@@ -259,6 +259,20 @@ def test_evaluation_is_that_of_images(folder: Path, binarisation: str) -> None:
     assert source.state_dict() == before
 
 
+def test_evaluation_of_a_loaders_stream_is_the_same_each_time(folder: Path) -> None:
+    """Also in the middle of a pass, which goes on as it would have without."""
+    source, twin = (stream(folder, binarisation="dynamic", batch_size=90) for _ in range(2))
+    vae, passes = member("VAE", x_shape=X_SHAPE), [iter(source), iter(twin)]
+    loader, found = DataLoader(source, batch_size=None), []
+    for _ in range(2):
+        assert all(map(torch.equal, *map(next, passes)))
+        found.append(evaluate(vae, loader, particles=1, progress=False))
+    assert found[0] == found[1]
+    left = [torch.cat([x for x, _ in each]) for each in passes]
+    assert torch.equal(*left)
+    assert source.state_dict() == twin.state_dict()
+
+
 def test_static_pixels_are_drawn_once(folder: Path) -> None:
     """The same draw in every pass, order, share and window, of n pixels: means to |z| < 4."""
 

@@ -80,7 +80,7 @@ def one_pass(
         drop_last: leave out a last batch that is smaller, of `Images` or semi-supervised ones.
         dtype: of the pixels of `Images` and of a `Stream`; torch's default one by default.
         seed: keep `Images` and a `Stream` in order, and draw their pixels by it, as
-            `Images.tensors` does.
+            `Images.tensors` does; the stream of a loader begins with its first pass.
 
     Raises:
         TypeError, ValueError: data are no iterable of batches.
@@ -102,6 +102,8 @@ def one_pass(
             "drop_last is for data.Images; other loaders have their own, "
             "DataLoader(…, drop_last=True)"
         )
+    if seed is not None and isinstance(getattr(data, "dataset", None), Stream):
+        return _OfStream(data)
     return _Streamed(data, dtype, seed) if isinstance(data, Stream) else data
 
 
@@ -172,6 +174,17 @@ class _Streamed:
     def __iter__(self) -> Iterator[Any]:
         batches = self.stream if self.seed is None else self.stream.in_order(self.seed)
         return cast(batches, self.dtype)
+
+
+class _OfStream:
+    """The first pass over a loader's stream, which is left where it was: training may be in it."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        with self.loader.dataset.begun_anew():
+            yield from self.loader
 
 
 def length_of(data: Data, batch_size: int, *, drop_last: bool = False) -> int | None:
