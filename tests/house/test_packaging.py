@@ -48,6 +48,7 @@ def test_a_source_distribution_holds_all_but_pictures_of_results(built: Built) -
     files = {path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()}
     kinds = (".cff", ".cfg", ".in", ".md", ".toml", ".txt", "")
     files |= {path for path in ROOT.iterdir() if path.is_file() and path.suffix in kinds}
+    files.add(ROOT / "conftest.py")
     expected = {
         str(path.relative_to(ROOT))
         for path in files

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ import torch.distributed as dist
 __all__ = ["Group", "RankFailed", "World", "alone", "forgotten", "is_alone", "launched", "world"]
 
 LENGTH = 32  # numbers of an exchange, the first of which says that a process has failed
+
+PAUSE = 0.1  # seconds before a group is left
 
 # what gloo and NCCL say where a connection has ended
 _GONE = ("by peer", "Broken pipe", "remote process exited")
@@ -186,6 +189,9 @@ class Group:
         """Leave the group; whoever still waits for this process sees that it is gone."""
         groups = {id(g): g for g in (self.control, self.gradients)}
         self.control = self.gradients = None
+        # a group's own thread lets go of what was exchanged last, and needs the interpreter for it:
+        # DistributedDataParallel, where it ends the group, waits for that thread and lets nobody in
+        time.sleep(PAUSE)
         for group in groups.values():
             with contextlib.suppress(Exception):
                 dist.destroy_process_group(group)
