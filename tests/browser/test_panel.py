@@ -73,7 +73,8 @@ def test_prior_and_guide_are_swapped_while_it_trains_and_back(panel: PanelPage) 
         then = panel.step()
         until(lambda: panel.step() > then + 10, "training that goes on", 60)  # noqa: B023
     assert panel.ask("len(panel.session.swaps)") == swaps + 2
-    assert panel.page.locator(".vaezoo-curve").first.locator(".vaezoo-mark").count() == swaps + 2
+    marks = panel.page.locator(".vaezoo-curve").first.locator(".vaezoo-mark")
+    until(lambda: marks.count() == swaps + 2, "marks of both swaps")
     panel.shot("swapped")
     rest(panel)
     for left in (swaps + 1, swaps):
@@ -81,7 +82,7 @@ def test_prior_and_guide_are_swapped_while_it_trains_and_back(panel: PanelPage) 
         until(lambda: panel.ask("len(panel.session.swaps)") == left, "undo")  # noqa: B023
     assert panel.ask("repr(panel.model)") == before
     same_model(panel)
-    assert panel.menu("prior").input_value() == "StandardNormal"
+    until(lambda: panel.menu("prior").input_value() == "StandardNormal", "the menu")
 
 
 def test_an_error_is_said_and_the_panel_lives(panel: PanelPage) -> None:
@@ -91,19 +92,19 @@ def test_an_error_is_said_and_the_panel_lives(panel: PanelPage) -> None:
     until(lambda: panel.row("prior").locator("input").input_value().startswith("k=500"), "options")
     panel.enter("prior", "k=ten")
     until(lambda: "options are written as in a call" in panel.text("message"), "the error")
-    assert panel.page.get_by_role("alert").count() == 1
+    until(lambda: panel.page.get_by_role("alert").count() == 1, "one alert")
     panel.enter("prior", "k=-1")
     until(lambda: "k must be at least 1, got -1" in panel.text("message"), "the next error")
     panel.shot("error")
     panel.enter("prior", "k=7")
     until(lambda: "MixtureOfGaussians(10, k=7)" in panel.text("equations"), "the part")
-    assert panel.page.get_by_role("alert").count() == 0
+    until(lambda: panel.page.get_by_role("alert").count() == 0, "no alert")
     # one that comes up in training
     panel.choose("objective", "SemiSupervised")
     until(lambda: panel.ask("type(panel.session.objective).__name__") == "SemiSupervised", "it")
     panel.button("Train").click()
     until(lambda: "ValueError" in panel.text("message"), "an error of training")
-    assert panel.button("Train").count() == 1
+    until(lambda: panel.button("Train").count() == 1, "training that has ended")
     panel.button("Undo swap").click()
     until(lambda: panel.menu("objective").input_value() == "ELBO", "the objective before")
     train(panel)
@@ -169,7 +170,7 @@ def test_a_drawn_digit_is_encoded_classified_and_reconstructed(panel: PanelPage)
     ink = panel.ask(image)
     assert 20 < sum(map(bool, ink)) < 300
     reading = panel.page.locator(".vaezoo-note", has_text="nearest codes")
-    assert "%" in reading.inner_text()
+    until(lambda: "%" in reading.inner_text(), "what it is read as")
     panel.shot("drawn")
     # and by keys: right, down and drawn along
     panel.button("Clear").click()
