@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.graph import CodeGen, _custom_builtins
 
 from vaezoo.compiler import kept
 from vaezoo.compiler.orders import Order
@@ -38,7 +40,8 @@ class Beside:
         layouts = [(t.shape, t.stride(), t.dtype, t.requires_grad) for t in inputs]
         file = Path(tempfile.mkdtemp(prefix="vaezoo-"), "order")
         try:
-            torch.save((order, layouts, key, _settings()), file)
+            n = len(order.graph.graph.find_nodes(op="placeholder"))
+            torch.save((order.graph.code, n, order.trained, layouts, key, _settings()), file)
             self._process = _begun(file)
         except Exception:
             shutil.rmtree(file.parent)
@@ -105,10 +108,23 @@ def _set(settings: list[Any]) -> None:
 
 def main(file: str) -> None:
     """Compile the order in a file, and keep what comes of it."""
-    order, layouts, key, settings = torch.load(file, weights_only=False)
+    code, n, trained, layouts, key, settings = torch.load(file, weights_only=False)
     _set(settings)
     inputs = [
         torch.empty_strided(shape, stride, dtype=dtype).zero_().requires_grad_(requires_grad)
         for shape, stride, dtype, requires_grad in layouts
     ]
-    order.compile(inputs, key)
+    Order(_graph(code, inputs[:n]), trained, "inductor").compile(inputs, key)
+
+
+def _graph(code: str, inputs: list[Tensor]) -> GraphModule:
+    """The graph of a text: torch would read one by tracing, and take draws for constants."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    scope: dict[str, Any] = {name: each.obj for name, each in _custom_builtins.items()}
+    exec(code, scope)
+    step = make_fx(lambda inputs: scope["forward"](None, *inputs), tracing_mode="fake")
+    graph: GraphModule = step([t.detach() for t in inputs])
+    graph.graph.set_codegen(CodeGen())  # flat arguments, no tree of them
+    graph.recompile()
+    return graph
