@@ -13,15 +13,14 @@ import itertools
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks.compiling import RESULTS, in_process
+
 RUNS = {
     "VAE": (100, 1_000, 10_000),
     "GMVAE": (1_000,),
@@ -39,22 +38,21 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--quick", action="store_true", help="a VAE's shortest runs")
+    parser.add_argument("--tasks", nargs="*", choices=[*RUNS], default=[*RUNS])
+    parser.add_argument("--most", type=int, default=10_000, help="steps of the longest runs")
     parser.add_argument("--run", nargs=3, help="a task, its steps and a way, here")
     arguments = parser.parse_args()
     if arguments.run:
         task, steps, way = arguments.run
         print(json.dumps(trained(task, int(steps), WAYS[way], arguments.threads)))
         return
-    runs = {"VAE": (100,)} if arguments.quick else RUNS
     found: Found = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         _run("VAE", 2, "compiled", Path(folder), "header", arguments.threads)
-        for n, (task, numbers) in itertools.product(range(arguments.rounds), runs.items()):
-            for steps in numbers:
+        for n, task in itertools.product(range(arguments.rounds), arguments.tasks):
+            for steps in filter(arguments.most.__ge__, RUNS[task]):
                 _measure(found, task, steps, Path(folder), f"{n} {task}", arguments.threads)
-    if not arguments.quick:
-        write(found, arguments)
+    write(found, arguments)
 
 
 def _measure(found: Found, task: str, steps: int, folder: Path, name: str, threads: int) -> None:
@@ -70,19 +68,8 @@ def _measure(found: Found, task: str, steps: int, folder: Path, name: str, threa
 def _run(
     task: str, steps: int, way: str, folder: Path, graphs: str, threads: int
 ) -> dict[str, Any]:
-    environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": str(threads)}
-    environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / graphs)
-    command = [sys.executable, "-m", "benchmarks.choosing", "--run", task, str(steps), way]
-    done = subprocess.run(
-        [*command, "--threads", str(threads)],
-        env=environment,
-        cwd=RESULTS.parents[1],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    seconds: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return seconds
+    asked = ("--run", task, str(steps), way)
+    return in_process("choosing", *asked, threads=threads, folder=folder, graphs=folder / graphs)
 
 
 def trained(task: str, steps: int, compile: bool | None, threads: int) -> dict[str, Any]:  # noqa: A002
@@ -105,6 +92,7 @@ def write(found: Found, arguments: argparse.Namespace) -> None:
     from benchmarks import markdown
     from benchmarks.speed import machine
 
+    arguments.quick = False
     record = {"about": machine.describe(arguments), "rounds": arguments.rounds, "runs": found}
     (RESULTS / "choosing.json").write_text(json.dumps(record, indent=1) + "\n")
     middle = {kind: statistics.median(e["seconds"] for e in each) for kind, each in found.items()}

@@ -59,26 +59,37 @@ def measured(rounds: int, threads: int) -> dict[str, list[dict[str, float]]]:
             with tempfile.TemporaryDirectory() as folder:
                 for state in STATES:
                     graphs = Path(folder) / ("first" if state == "first" else "graphs")
-                    each = _process(task, threads, folder, graphs)
+                    where = {"folder": Path(folder), "graphs": graphs}
+                    each = in_process("compiling", "--task", task, threads=threads, **where)
                     found[f"{task}, {state}"].append(each)
                     print(task, state, each, flush=True)
     return found
 
 
-def _process(task: str, threads: int, folder: str, graphs: Path) -> dict[str, float]:
-    environment = os.environ | {"TMPDIR": folder, "TORCHINDUCTOR_CACHE_DIR": str(graphs)}
+def in_process(
+    module: str, *asked: str, threads: int, folder: Path, graphs: Path
+) -> dict[str, Any]:
+    """What a module of benchmarks prints as JSON, in a process of its own.
+
+    Args:
+        module: its name.
+        asked: what it is asked.
+        threads: how many it may use.
+        folder: for temporary files, and with them torch's compiled header.
+        graphs: where compiled graphs are kept.
+    """
+    environment = os.environ | {"TMPDIR": str(folder), "TORCHINDUCTOR_CACHE_DIR": str(graphs)}
     environment["OMP_NUM_THREADS"] = str(threads)
-    command = [sys.executable, "-m", "benchmarks.compiling", "--task", task]
     done = subprocess.run(
-        [*command, "--threads", str(threads)],
+        [sys.executable, "-m", f"benchmarks.{module}", *asked, "--threads", str(threads)],
         env=environment,
         cwd=RESULTS.parents[1],
         capture_output=True,
         text=True,
         check=True,
     )
-    seconds: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return seconds
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def compiled(task: str, threads: int) -> dict[str, float]:

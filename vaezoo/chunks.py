@@ -55,8 +55,8 @@ class Draws(dict[int, Bound]):
     ) -> None:
         self.pair: Any = model  # nn.Module's own annotations hide the programs
         self.announce, self.left = None if bar is None else bar.set_postfix_str, left
-        self.choice = Choice(warm=0, about=described(model))
         self.compiles, self.timed = compile is True, compile is None and can_choose(model)
+        self.choice = Choice(warm=0, about=described(model) if self.timed else "")
         self.size: tuple[int, int] | None = None
 
     def size_of(self, batch: list[Tensor]) -> tuple[int, int]:

@@ -146,10 +146,9 @@ def test_a_key_is_of_the_graph() -> None:
     assert kept.key_of(graph(), INPUTS, "Adam") != kept.key_of(graph(), INPUTS)
 
 
-KEY_HERE = "_another_processor", "_more_threads", "_another_flag", "_another_setting"
-
-
-@pytest.mark.parametrize("change", KEY_HERE)
+@pytest.mark.parametrize(
+    "change", ["_another_processor", "_more_threads", "_another_flag", "_another_setting"]
+)
 def test_a_key_is_of_the_machine_and_its_settings(
     change: str, request: pytest.FixtureRequest
 ) -> None:

@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.graph import CodeGen
 
-from vaezoo.compiler.tracing import TracedStep
+from vaezoo.compiler.tracing import TracedStep, flat_graph
 
 __all__ = ["UPDATES", "AdamUpdate", "Trained", "extended", "update_for"]
 
@@ -162,18 +161,12 @@ def extended(graph: GraphModule, trained: Trained, inputs: list[Tensor]) -> Grap
         trained: what is updated.
         inputs: like the step's, with those of the update behind them.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     last = len(inputs) - 3 - 2 * len(trained.rows)
 
     def step(inputs: list[Tensor]) -> list[Tensor]:
         return _whole_step(graph, trained, inputs[:last], inputs[last:])
 
-    # traced on fake tensors, which leaves the true ones as they are
-    made: GraphModule = make_fx(step, tracing_mode="fake")([t.detach() for t in inputs])
-    made.graph.set_codegen(CodeGen())  # flat arguments, no tree of them
-    made.recompile()
-    return made
+    return flat_graph(step, inputs)
 
 
 def _whole_step(

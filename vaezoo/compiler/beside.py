@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.graph import CodeGen, _custom_builtins
+from torch.fx.graph import _custom_builtins
 
 from vaezoo.compiler import kept
 from vaezoo.compiler.orders import Order
+from vaezoo.compiler.tracing import flat_graph
 
 __all__ = ["Beside", "main"]
 
@@ -41,7 +42,7 @@ class Beside:
         file = Path(tempfile.mkdtemp(prefix="vaezoo-"), "order")
         try:
             n = len(order.graph.graph.find_nodes(op="placeholder"))
-            torch.save((order.graph.code, n, order.trained, layouts, key, _settings()), file)
+            torch.save((order.graph.code, n, order.trained, layouts, key, kept.settings()), file)
             self._process = _begun(file)
         except Exception:
             shutil.rmtree(file.parent)
@@ -80,19 +81,8 @@ def _end(process: subprocess.Popen[bytes], file: Path) -> None:
     shutil.rmtree(file.parent)
 
 
-def _settings() -> list[Any]:
-    """What holds in this process for what is compiled in it, to be `_set` in another."""
-    return [
-        torch.get_num_threads(),
-        torch.get_default_dtype(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.get_float32_matmul_precision(),
-        torch.backends.mkldnn.enabled,
-        kept.changed(sys.modules.get("torch._inductor.config")),
-    ]
-
-
 def _set(settings: list[Any]) -> None:
+    """Have what `kept.settings` of another process are hold here."""
     threads, dtype, deterministic, precision, mkldnn, changed = settings
     torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)
@@ -119,12 +109,6 @@ def main(file: str) -> None:
 
 def _graph(code: str, inputs: list[Tensor]) -> GraphModule:
     """The graph of a text: torch would read one by tracing, and take draws for constants."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     scope: dict[str, Any] = {name: each.obj for name, each in _custom_builtins.items()}
     exec(code, scope)
-    step = make_fx(lambda inputs: scope["forward"](None, *inputs), tracing_mode="fake")
-    graph: GraphModule = step([t.detach() for t in inputs])
-    graph.graph.set_codegen(CodeGen())  # flat arguments, no tree of them
-    graph.recompile()
-    return graph
+    return flat_graph(lambda inputs: scope["forward"](None, *inputs), inputs)

@@ -30,7 +30,7 @@ from torch.fx import GraphModule
 
 from vaezoo.compiler import onednn
 
-__all__ = ["changed", "is_noted", "keep", "key_of", "load", "note"]
+__all__ = ["is_noted", "keep", "key_of", "load", "note", "settings"]
 
 OFF = {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", "TORCHINDUCTOR_FX_GRAPH_CACHE": "0"}
 Call = Callable[..., Sequence[Tensor]]
@@ -45,17 +45,9 @@ def key_of(graph: GraphModule, inputs: list[Tensor], more: object = None) -> str
         more: what else is compiled with it, which its text tells.
     """
     plain = all(type(t) in (Tensor, torch.nn.Parameter) and t.device.type == "cpu" for t in inputs)
-    inductor = sys.modules.get("torch._inductor.config")
-    if not plain or not _is_wanted(inductor):
+    if not plain or not _is_wanted():
         return None
-    facts = (
-        graph.code,
-        more,
-        _layouts(inputs),
-        _settings(inductor),
-        _machine(),
-        onednn.onednn_leads(),
-    )
+    facts = (graph.code, more, _layouts(inputs), *_here(), onednn.onednn_leads())
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
@@ -102,13 +94,12 @@ def is_noted(what: str) -> bool:
     Args:
         what: its text.
     """
-    inductor = sys.modules.get("torch._inductor.config")
-    return _is_wanted(inductor) and _note(what).exists()
+    return _is_wanted() and _note(what).exists()
 
 
 def _note(what: str) -> Path:
-    here = (what, _settings(sys.modules.get("torch._inductor.config")), _machine())
-    return _folder() / "vaezoo" / f"{hashlib.sha256(repr(here).encode()).hexdigest()}.note"
+    key = hashlib.sha256(repr((what, *_here())).encode()).hexdigest()
+    return _folder() / "vaezoo" / f"{key}.note"
 
 
 def _folder() -> Path:
@@ -141,7 +132,8 @@ def _kernel(path: str, name: str) -> Callable[..., None]:
     return function
 
 
-def _is_wanted(inductor: Any) -> bool:
+def _is_wanted() -> bool:
+    inductor: Any = sys.modules.get("torch._inductor.config")
     if inductor is None:
         return not any(os.environ.get(name) == value for name, value in OFF.items())
     return bool(inductor.fx_graph_cache) and not inductor.force_disable_caches
@@ -156,28 +148,29 @@ def _layouts(inputs: list[Tensor]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _settings(inductor: Any) -> list[Any]:
-    """What Inductor's output depends on beside the graph, as far as it can be set."""
-    variables = {n: v for n, v in os.environ.items() if n.startswith(("TORCHINDUCTOR_", "CXX"))}
-    variables.pop("TORCHINDUCTOR_CACHE_DIR", None)
+def settings() -> list[Any]:
+    """What can be set in a process, and what is compiled in it depends on.
+
+    Threads, default dtype, whether algorithms are deterministic, precision of products, whether
+    oneDNN is in use, and the settings of Inductor that somebody has changed, by name.
+    """
+    inductor: Any = sys.modules.get("torch._inductor.config")
+    names = () if inductor is None else inductor._config
     return [
-        sorted(variables.items()),
-        sorted((name, repr(value)) for name, value in changed(inductor).items()),
         torch.get_num_threads(),
+        torch.get_default_dtype(),
         torch.are_deterministic_algorithms_enabled(),
         torch.get_float32_matmul_precision(),
         torch.backends.mkldnn.enabled,
+        {n: getattr(inductor, n) for n in names if not inductor._is_default(n)},
     ]
 
 
-def changed(inductor: Any) -> dict[str, Any]:
-    """The settings of Inductor that somebody has changed.
-
-    Args:
-        inductor: its module `config`; None where it is not imported.
-    """
-    names = () if inductor is None else inductor._config
-    return {n: getattr(inductor, n) for n in names if not inductor._is_default(n)}
+def _here() -> tuple[object, ...]:
+    """What graphs depend on of this process and machine."""
+    variables = {n: v for n, v in os.environ.items() if n.startswith(("TORCHINDUCTOR_", "CXX"))}
+    variables.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    return sorted(variables.items()), settings(), _machine()
 
 
 @functools.cache

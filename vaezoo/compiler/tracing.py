@@ -28,7 +28,7 @@ from vaezoo.objectives.schedules import Schedule, objectives_in, schedules_in
 from vaezoo.programs.writes import Writes, memory
 from vaezoo.scopes import own_generator, unchecked
 
-__all__ = ["Backend", "Traceable", "TracedStep"]
+__all__ = ["Backend", "Traceable", "TracedStep", "flat_graph"]
 
 Backend = Callable[[GraphModule, list[Tensor]], Callable[..., Sequence[Tensor]]]
 
@@ -104,6 +104,21 @@ class TracedStep:
             return []
         like = next((t for t in batch if t.is_floating_point()), torch.empty(0))
         return [like.new_tensor(getattr(o, name).value) for o, name in self.schedules]
+
+
+def flat_graph(
+    function: Callable[[list[Tensor]], Sequence[Tensor]], inputs: list[Tensor]
+) -> GraphModule:
+    """A function of a list of tensors as a graph of as many arguments.
+
+    It is traced on fake tensors, which leaves the true ones as they are.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx  # slow to import
+
+    graph: GraphModule = make_fx(function, tracing_mode="fake")([t.detach() for t in inputs])
+    graph.graph.set_codegen(torch.fx.graph.CodeGen())  # flat arguments, no tree of them
+    graph.recompile()
+    return graph
 
 
 def _one_record_of_shapes() -> contextlib.AbstractContextManager[Any]:
