@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from several import in_processes
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from zoo import X_SHAPE, member
 
 from vaezoo import evaluate, fit
 from vaezoo.training import NonFiniteLoss
-from vaezoo.training.processes import RankFailed
+from vaezoo.training.processes import Group, RankFailed
 
 
 def _images(n: int) -> Tensor:
@@ -178,6 +179,30 @@ def test_the_stop_button_of_one_stops_all() -> None:
     """After the step that was under way."""
     first, second = in_processes(_stopping)
     assert first == second == ([4], True, signal.default_int_handler)
+
+
+def _pressed_meanwhile(rank: int, *ranks: int) -> Any:
+    """Steps that were taken where some ranks are told to stop in the exchange of the third."""
+    usual, exchanges = Group.sum, []
+
+    def sums(self: Group, numbers: Any = (), **failed: bool) -> list[float]:
+        found = usual(self, numbers, **failed)
+        exchanges.extend(numbers[:1])
+        if numbers and len(exchanges) == 3 and rank in ranks:
+            os.kill(os.getpid(), signal.SIGINT)
+        return found
+
+    Group.sum = sums  # type: ignore[method-assign]
+    data = [_images(4)] * 8
+    history = fit(member("VAE"), data, steps=8, progress=False, log_every=100)
+    return history["step"], history.stopped, len(exchanges)
+
+
+@pytest.mark.parametrize("ranks", [(0,), (1,), (0, 1)])
+def test_a_stop_in_an_exchange_is_told_in_the_next(ranks: tuple[int, ...]) -> None:
+    first, second = in_processes(_pressed_meanwhile, *ranks)
+    assert first == second
+    assert first[:2] == ([4], True)
 
 
 def _killed(rank: int) -> Any:

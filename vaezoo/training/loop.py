@@ -157,7 +157,7 @@ def fit(
         training.button = stop
         with training.recorder.kept():
             _follow(training, callbacks, kept)
-    training.history.stopped, training.history.world = stop.pressed, here.world
+        training.history.stopped, training.history.world = here.any(stop.pressed), here.world
     return training.history
 
 

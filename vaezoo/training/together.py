@@ -199,7 +199,7 @@ class Together(Alone):
     def _exchange(self, ended: int, numbers: list[float]) -> list[float]:
         """How many have ended, and the sums of numbers; everybody stops if somebody is to."""
         ends, stops, *sums = self.group.sum([ended, self.stop.pressed, *numbers])
-        self.stop.pressed = stops > 0
+        self.stop.pressed |= stops > 0  # a press during the exchange is told in the next one
         self.stop.lost |= 0 < ends < self.world.size  # the batches of the others
         self.over = ends > 0 or stops > 0
         return [ends, *sums]
