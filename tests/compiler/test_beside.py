@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from zoo import fixed, member
 
-from vaezoo import Bound, Step
-from vaezoo.compiler import beside
+from vaezoo import Bound, Step, evaluate, fit
+from vaezoo.compiler import beside, choice
 from vaezoo.compiler.cache import StepCache
 from vaezoo.compiler.orders import Order
 
@@ -111,3 +113,25 @@ def test_the_process_ends_with_the_training() -> None:
     del step, cache, awaited
     gc.collect()
     assert not is_running(process)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda vae, batches: fit(vae, batches, steps=9, progress=False),
+        lambda vae, batches: evaluate(vae, batches, particles=2, progress=False),
+    ],
+    ids=["fit", "evaluate"],
+)
+def test_none_is_left_behind_a_call(
+    call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which ends before a compiled step is there."""
+    begun, start = list[Any](), beside._started
+    monkeypatch.setattr(beside, "_started", lambda file: begun.append(start(file)) or begun[-1])
+    monkeypatch.setattr(choice, "OPERATIONS", (0, 0))
+    monkeypatch.setattr(choice, "STEPS", 3)
+    vae = member("VAE").float()
+    kept = call(vae, [X] * 9)
+    assert kept
+    assert [process.returncode for process in begun] == [-signal.SIGKILL]

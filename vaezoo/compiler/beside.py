@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +23,29 @@ from vaezoo.compiler import kept
 from vaezoo.compiler.orders import Order
 from vaezoo.compiler.tracing import flat_graph
 
-__all__ = ["Beside", "main"]
+__all__ = ["Beside", "ended", "main"]
 
 PROGRAM = "import sys; from vaezoo.compiler.beside import main; main(sys.argv[1])"
+
+_begun_here: ContextVar[list[Beside] | None] = ContextVar("begun_here", default=None)
+
+
+@contextlib.contextmanager
+def ended() -> Iterator[None]:
+    """Processes that are begun within it are at an end behind it, whoever still waits for them."""
+    token = _begun_here.set([])
+    try:
+        yield
+    finally:
+        for each in _begun_here.get() or []:
+            each.close()
+        _begun_here.reset(token)
 
 
 class Beside:
     """A process that compiles a graph and keeps it on disk, where it is found by its key.
 
-    It ends with this object, if not before.
+    It ends with this object, if not before (see `ended`).
 
     Args:
         order: the graph.
@@ -43,11 +60,13 @@ class Beside:
         try:
             n = len(order.graph.graph.find_nodes(op="placeholder"))
             torch.save((order.graph.code, n, order.trained, layouts, key, kept.settings()), file)
-            self._process = _begun(file)
+            self._process = _started(file)
         except Exception:
             shutil.rmtree(file.parent)
             raise
         self._end = weakref.finalize(self, _end, self._process, file)
+        if (here := _begun_here.get()) is not None:
+            here.append(self)
 
     @property
     def process(self) -> int:
@@ -64,7 +83,7 @@ class Beside:
         self._end()
 
 
-def _begun(file: Path) -> subprocess.Popen[bytes]:
+def _started(file: Path) -> subprocess.Popen[bytes]:
     """A process of this Python, which finds what this one finds."""
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(file)],

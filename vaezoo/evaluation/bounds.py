@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 
 from vaezoo.bound import arguments, check_pair, dtype_of
 from vaezoo.chunks import Draws, per_image
+from vaezoo.compiler.beside import ended
 from vaezoo.components import outside_param_store
 from vaezoo.cpu import tuned
 from vaezoo.data import Images
@@ -87,7 +88,7 @@ def evaluate(
         >>> estimates["niwae-5"].mean <= estimates["niwae-1"].mean
         True
     """
-    with together() as here, tuned():
+    with ended(), together() as here, tuned():
         check_pair(model)
         seed, ks, decodes = _seed(seed), _particles(particles), as_count("max_decodes", max_decodes)
         batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)

@@ -17,6 +17,7 @@ import torch
 from pyro import infer
 from torch import nn
 
+from vaezoo.compiler.beside import ended
 from vaezoo.data.passes import Data
 from vaezoo.training.alone import Alone
 from vaezoo.training.callbacks import Callback, Callbacks
@@ -134,7 +135,13 @@ def fit(
     signals = () if checkpoint is None else (signal.SIGTERM,)
     opened = functools.partial(_opened, checkpoint, every)
     # a process that waits for others to come is not to wait for them where it is told to end
-    with together() as here, stop_button(*signals) as stop, here.noise(), opened(here) as kept:
+    with (
+        ended(),
+        together() as here,
+        stop_button(*signals) as stop,
+        here.noise(),
+        opened(here) as kept,
+    ):
         callbacks = Callbacks(callback)
         training = begin(
             *(here, model, data, objective),
