@@ -19,6 +19,8 @@ from zoo import (
 )
 
 from vaezoo import Bound, SemiSupervised, data, fit, models
+from vaezoo.compiler.inductor import compile_graph
+from vaezoo.compiler.tracing import flat_graph
 from vaezoo.evaluation import evaluate
 from vaezoo.objectives import Objective
 
@@ -77,6 +79,25 @@ def test_a_semi_supervised_step_makes_half_the_products_it_asks_for() -> None:
         bound(*batch)
     made = {e.key: e.count for e in seen.key_averages()}
     assert sum(made.get(k, 0) for k in PRODUCTS) <= len(asked) / 2
+
+
+def joins(tensors: list[Tensor]) -> list[Tensor]:
+    """As benchmarks/upstream/joined_memory.py, but for products that would be merged."""
+    x, y, w1, w2, w3, w4 = tensors
+    a, b = x.sin(), y.sin()
+    m = torch.cat([a, b]) @ w1
+    h = a + m[: len(x)]
+    t = torch.cat([h @ w2, y]) @ w3
+    large = w1.repeat(len(x), 1) @ w4
+    return [h @ t[len(x) :], t, m, large @ t[: len(x)]]
+
+
+def test_joined_memory_is_left_alone_while_it_is_in_use() -> None:
+    """Inductor, left to itself, gives it away: off by 1.1, and wrong gradients in an ADGM once."""
+    torch.manual_seed(0)
+    inputs = [torch.randn(64, 64, dtype=torch.float64) / 8 for _ in range(6)]
+    call = compile_graph(flat_graph(joins, inputs), inputs, "inductor")
+    torch.testing.assert_close([*call(*inputs)], joins(inputs), rtol=0, atol=1e-12)
 
 
 def test_a_compiler_that_fails_is_a_warning() -> None:
