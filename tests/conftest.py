@@ -1,9 +1,8 @@
-"""How many tests run at once, the slowest files first; what tests counted is shown."""
+"""The order of tests: slowest files first; what tests counted is shown."""
 
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Generator
 
 import pytest
@@ -37,11 +36,6 @@ SLOWEST = (
 def pytest_configure(config: pytest.Config) -> None:
     """Have pytest-xdist keep the order below, not that of how many tests a file has."""
     config.option.loadscopereorder = False
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: tests wait too, for processes and signals."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 2
 
 
 @pytest.hookimpl(wrapper=True)

@@ -134,6 +134,16 @@ class Passes(Iterator[Any]):
             self._end_pass()
         raise StopIteration
 
+    def close(self) -> None:
+        """End here, and let go of the pass, so of what makes its batches; its place is still known.
+
+        A loader's processes end with its iterator, but hang for seconds where the garbage collector
+        finds that.
+        """
+        self._steps = self._taken
+        if self._current is not None:
+            self._current = self._current._replace(batches=iter(()))
+
     def _over(self) -> bool:
         """Whether there were enough; more, where a run goes on that is to be shorter by now."""
         steps, epochs = self._steps, self._epochs

@@ -162,7 +162,7 @@ def fit(
             average=average,
         )
         training.button = stop
-        with training.recorder.kept():
+        with training.recorder.kept(), contextlib.closing(training):
             _follow(training, callbacks, kept)
         training.history.stopped, training.history.world = here.any(stop.pressed), here.world
     return training.history

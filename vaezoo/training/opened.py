@@ -45,6 +45,10 @@ class Opened(Iterator[Any]):
             return self.first
         return next(self._batches)
 
+    def close(self) -> None:
+        """Let go of what makes them; there are no more."""
+        self._passes.close()
+
     def state_dict(self) -> dict[str, Any]:
         """Where they are in the data, and the random numbers that the batches to come draw.
 

@@ -105,6 +105,11 @@ class Training:
         """End training after the step that is being taken, or before the next one."""
         self._stopping = True
 
+    def close(self) -> None:
+        """Let go of the data, whose loader may have processes of its own: no step follows."""
+        self.ended = True
+        self._batches.close()
+
     def compile(self) -> None:
         """Compile the steps from now on, and say so on the progress bar."""
         self.step.compile(announce=self._announce)
@@ -162,6 +167,7 @@ class Training:
             self._record(self.recorder.record("stopped: " if self.button.pressed else ""))
             if self.averages is not None:
                 self.averages.give()
+            self.close()
 
     def _shown(self) -> dict[str, Any]:
         return {"disable": not self._progress, "unit": "step"}
