@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from compiling import Pair
+from torch import Tensor, nn
 from zoo import fixed, member
 
-from vaezoo import Bound, Step, evaluate, fit
+from vaezoo import ELBO, Bound, Step, evaluate, fit
 from vaezoo.compiler import beside, choice
 from vaezoo.compiler.cache import StepCache
 from vaezoo.compiler.orders import Order
@@ -31,7 +32,7 @@ def _nothing_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def begun() -> tuple[Step, StepCache]:
     """After two steps, of which the second asked another process for a graph."""
-    bound = Bound(member("VAE").float())
+    bound = Bound(Pair(nn.Linear(16, 2)), ELBO())
     step = Step(bound, torch.optim.Adam(bound.parameters(), lr=1e-3)).compile()
     assert step.compiled is not None
     step.compiled.beside = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from pathlib import Path
@@ -18,11 +19,12 @@ from zoo import (
     member,
 )
 
-from vaezoo import Bound, SemiSupervised, data, fit, models
+from vaezoo import Bound, SemiSupervised, data, models
 from vaezoo.compiler.inductor import compile_graph
 from vaezoo.compiler.tracing import flat_graph
 from vaezoo.evaluation import evaluate
 from vaezoo.objectives import Objective
+from vaezoo.training import steps
 
 aten = torch.ops.aten
 
@@ -34,7 +36,6 @@ PRODUCTS_ASKED = (aten.mm.default, aten.addmm.default)
 @pytest.mark.parametrize(
     ("name", "objective", "dtype"),
     [
-        ("VAE", "elbo", torch.float32),
         ("GMVAE", "elbo", torch.float64),
         ("IWAE", "dreg", torch.float32),
     ],
@@ -147,16 +148,22 @@ def words(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_compiled_fit_learns(words: list[str]) -> None:
-    """300 steps on the built-in digits: the same curve as eagerly to 0.5 nats, above -200."""
-    digits = data.digits()[:2000]
-    found = []
+    """As eagerly: weights and moments after 12 steps to 1e-5, and the curve to 0.5 nats of -200."""
+    digits, found = data.digits()[:2000], []
     for compiling in (False, True):
         torch.manual_seed(0)
-        vae = member("VAE", x_shape=(1, 28, 28), hidden=(64,), z_dim=8)
-        history = fit(vae, digits, steps=300, lr=3e-3, compile=compiling, validation=digits[:200])
-        found.append(history["bound"])
-    assert found[1] == pytest.approx(found[0], abs=0.5)
-    assert found[1][-1] > -200
+        vae, early = member("VAE", x_shape=(1, 28, 28), hidden=(64,), z_dim=8), []
+        optimizer = torch.optim.Adam(vae.parameters(), lr=3e-3)
+        training = steps(
+            vae, digits, steps=300, optimizer=optimizer, compile=compiling, progress=True
+        )
+        for taken in training:
+            if taken.step == 12:
+                early = copy.deepcopy([vae.state_dict(), optimizer.state_dict()["state"]])
+        found.append((early, training.history["bound"]))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-4, atol=1e-5)
+    assert found[1][1] == pytest.approx(found[0][1], abs=0.5)
+    assert found[1][1][-1] > -200
     (began,) = (i for i, word in enumerate(words) if word == "compiling")
     assert re.fullmatch(r"compiled in \d+\.\d s", words[began + 1])
 
@@ -186,13 +193,13 @@ def test_with_or_without_gradients(gradients: bool) -> None:
 
 
 def test_graphs_are_kept_on_disk(tmp_path: Path) -> None:
-    """A second process with the same graph does without Inductor; one with another β does not."""
+    """A second process with the same graph does without Inductor, and computes the same."""
     program = tmp_path / "program.py"
     program.write_text("""
 import sys, torch
-from vaezoo import ELBO, Bound, models
+from vaezoo import Bound, models
 torch.manual_seed(0)
-bound = Bound(models.VAE(z_dim=2), ELBO(beta=float(sys.argv[1]))).compile()
+bound = Bound(models.VAE(z_dim=2)).compile()
 x = torch.zeros(5, 1, 28, 28)
 for _ in range(3):
     terms = bound(x)
@@ -200,9 +207,9 @@ print("torch._inductor.compile_fx" in sys.modules, terms["loss"].item())
 """)
     environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     found = []
-    for beta in ("1", "1", "3"):
-        done = run_script(program, beta, folder=tmp_path, env=environment)
+    for _ in range(2):
+        done = run_script(program, folder=tmp_path, env=environment)
         assert done.returncode == 0, done.stderr
         found.append(done.stdout.split())
-    assert [needed for needed, _ in found] == ["True", "False", "True"]
-    assert found[0][1] == found[1][1] != found[2][1]
+    assert [needed for needed, _ in found] == ["True", "False"]
+    assert found[0][1] == found[1][1]

@@ -17,7 +17,7 @@ from zoo import (
     member,
 )
 
-from vaezoo import ELBO, Bound, fit
+from vaezoo import ELBO, Bound, Step, fit
 
 
 def test_a_pair_of_ones_own() -> None:
@@ -158,10 +158,12 @@ def test_a_multiple_is_added() -> None:
     assert_close(eager, step(compiled(bound, x, backend="inductor"), x), 1e-12)
 
 
-def test_a_pair_trains_in_fit() -> None:
+def test_a_pair_trains_in_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Step.compile, "__defaults__", ("eager",))
     outside = nn.Linear(16, 2)
     before = outside.weight.clone()
-    fit(Pair(outside), [images()], steps=4, compile=True, progress=False)
+    history = fit(Pair(outside), [images()], steps=4, compile=True, progress=False)
+    assert history.compiled == "compiled"
     assert not torch.equal(outside.weight, before)
 
 

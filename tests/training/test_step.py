@@ -204,20 +204,6 @@ def test_nothing_is_updated_where_the_loss_is_not_finite() -> None:
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
-def test_inductor_updates_too() -> None:
-    """Through `fit`, in float32: weights and moments after 12 steps to 1e-5, a short batch last."""
-    torch.manual_seed(0)
-    batches, found = [*(images(6) for _ in range(11)), images(4)], []
-    model = member("GMVAE")
-    for compiling in (False, True):
-        each = copy.deepcopy(model)
-        optimizer = torch.optim.Adam(each.parameters(), lr=1e-3)
-        torch.manual_seed(1)
-        fit(each, batches, steps=12, optimizer=optimizer, compile=compiling, progress=False)
-        found.append((list(each.parameters()), list(optimizer.state.values())))
-    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
-
-
 def test_gradients_are_clipped_by_the_ordinary_step() -> None:
     found = []
     for compiling in (False, True):
