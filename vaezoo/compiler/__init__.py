@@ -6,15 +6,16 @@
    Python, at the `places` where Python keeps things, with that from before.
 4. `guards` note what the step was made from; before each later step `cache` asks if they hold.
 5. `compiled_step` looks whether the graph, with the update of `adam` behind its gradients, is
-   `kept` on disk; if not, `orders` has it compiled, here or `beside` in another process.
+   `kept` on disk; if not, `orders` makes one graph of both, `whole_step`, and has it compiled,
+   here or `beside` in another process.
 6. `inductor` rewrites the graph by `passes`, whose products may be `onednn`'s, and compiles it,
    draws kept in order by `noise`; `capture` keeps what came of it, made `portable`.
 7. `choice` says whether all this pays, of which training and evaluation ask it.
 
 What fails on the way is a warning, and the bound runs eagerly. Who imports whom:
 
-    cache → trials, compiled_step → guards, beside → orders → adam, kept → onednn
+    cache → trials, compiled_step → guards, beside → orders → whole_step → adam;  kept → onednn
     trials, guards → tracing, state;  tracing → reads → writes;  state → places;  adam → tracing
-    orders → inductor (late: slow to import) → noise, one_file, passes → onednn
+    orders → kept, inductor (late: slow to import) → noise, one_file, passes → onednn
     inductor → capture → kept, portable
 """

@@ -1,13 +1,6 @@
-"""Adam's update behind the traced loss and gradients, so that a whole step is one graph.
+"""What an Adam is to a compiled step that makes its update (see `whole_step`).
 
-    (batch, schedules, weights, buffers, rates, steps, moments)  ->  (loss, bound, rec, kl, …)
-
-Weights, moments and numbers of steps are written in place: one kernel updates them all, and no
-Python stands between it and the gradients. Moments and steps are those of a `torch.optim.Adam`,
-which may take any step in between.
-
-References:
-    Kingma, Ba. Adam: A Method for Stochastic Optimization. 2015. arXiv:1412.6980, algorithm 1.
+Moments and numbers of steps are those of a `torch.optim.Adam`, which may take any step in between.
 """
 
 from __future__ import annotations
@@ -18,11 +11,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
 
-from vaezoo.compiler.tracing import TracedStep, flat_graph
+from vaezoo.compiler.tracing import TracedStep
 
-__all__ = ["UPDATES", "AdamUpdate", "Trained", "extended", "update_for"]
+__all__ = ["UPDATES", "AdamUpdate", "Trained", "update_for"]
 
 _NEUTRAL_OPTIONS = {"weight_decay": 0, "amsgrad": False, "maximize": False, "differentiable": False}
 
@@ -82,7 +74,7 @@ class AdamUpdate:
         return len(dtypes) == 1 and _is_adam_alone(optimizer)
 
     def inputs(self, leaves: list[Tensor], rows: Tensor) -> list[Tensor]:
-        """The last arguments of an `extended` graph, behind those of the traced step.
+        """The last arguments of a `whole_step` graph, behind those of the traced step.
 
         Args:
             leaves: that it updates.
@@ -150,51 +142,6 @@ class Trained(NamedTuple):
     rows: list[int]
 
 
-def extended(graph: GraphModule, trained: Trained, inputs: list[Tensor]) -> GraphModule:
-    """The graph of a step with the update behind it.
-
-    Its last output is whether loss and gradients were finite. Where they were not, it changes
-    nothing.
-
-    Args:
-        graph: of the step.
-        trained: what is updated.
-        inputs: like the step's, with those of the update behind them.
-    """
-    last = len(inputs) - 3 - 2 * len(trained.rows)
-
-    def step(inputs: list[Tensor]) -> list[Tensor]:
-        return _whole_step(graph, trained, inputs[:last], inputs[last:])
-
-    return flat_graph(step, inputs)
-
-
-def _whole_step(
-    graph: GraphModule, trained: Trained, inputs: list[Tensor], more: list[Tensor]
-) -> list[Tensor]:
-    """The terms, and whether loss and gradients are finite; where they are, all is updated."""
-    before = [(inputs[i], inputs[i].clone()) for i in trained.written]
-    outputs: list[Tensor] = list(graph(*inputs))
-    terms, gradients = outputs[: trained.terms], outputs[trained.terms :]
-    finite = _are_finite(terms[0], gradients)
-    for t, value in before:
-        t.copy_(torch.where(finite, t, value))
-    rates, steps, rows, *averages = more
-    weights = [inputs[i] for i in trained.weights]
-    sizes = _sizes(rates, steps[rows], weights[0].dtype)
-    each = zip(weights, trained.gradients, averages[::2], averages[1::2], sizes, strict=True)
-    for p, gradient, m, v, size in each:
-        _adam(p, outputs[gradient], m, v, size, finite)
-    steps.copy_(steps.index_add(0, rows, finite.to(steps).expand(len(rows))))
-    return [*terms, finite]
-
-
-def _are_finite(loss: Tensor, gradients: list[Tensor]) -> Tensor:
-    """Whether all are: by sums, which are not finite where a number is not."""
-    sums = [t.sum(0).sum() if t.dim() > 1 else t.sum() for t in gradients]
-    return torch.isfinite(torch.stack([loss, *sums]).sum())
-
-
 def _are_same(some: Collection[Any], others: Collection[Any]) -> bool:
     return len(some) == len(others) and all(map(operator.is_, some, others))
 
@@ -207,21 +154,3 @@ def _is_adam_alone(optimizer: torch.optim.Optimizer) -> bool:
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
         return False
     return not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in group["params"])
-
-
-def _sizes(rates: Tensor, steps: Tensor, dtype: torch.dtype) -> Tensor:
-    """For each parameter α / (1 - β1ᵗ), 1 / sqrt(1 - β2ᵗ), ε, 1 - β1, β2, 1 - β2, shape (n, 6)."""
-    lr, beta1, beta2, eps = rates.unbind()
-    t = steps.double() + 1
-    each = [lr / (1 - beta1**t), (1 - beta2**t).rsqrt(), eps, 1 - beta1, beta2, 1 - beta2]
-    return torch.stack([size.expand_as(t) for size in each], 1).to(dtype)
-
-
-def _adam(p: Tensor, grad: Tensor, m: Tensor, v: Tensor, size: Tensor, finite: Tensor) -> None:
-    """Algorithm 1, in place; nothing changes where the loss is not finite."""
-    rate, correction, eps, one_minus_beta1, beta2, one_minus_beta2 = size.unbind()
-    mean = m + one_minus_beta1 * (grad - m)
-    square = beta2 * v + one_minus_beta2 * grad * grad
-    new = p - rate * mean / (square.sqrt() * correction + eps)
-    for old, value in ((p, new), (m, mean), (v, square)):
-        old.copy_(torch.where(finite, value, old))

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from vaezoo.compiler import kept
-from vaezoo.compiler.adam import Trained, extended
+from vaezoo.compiler.adam import Trained
 from vaezoo.compiler.tracing import Backend
+from vaezoo.compiler.whole_step import whole_step
 
 __all__ = ["Order"]
 
@@ -47,5 +48,5 @@ class Order(NamedTuple):
         graph = self.graph
         with torch.no_grad():
             if self.trained is not None:
-                graph = extended(graph, self.trained, inputs)
+                graph = whole_step(graph, self.trained, inputs)
             return compile_graph(graph, inputs, self.backend, key)
