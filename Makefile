@@ -54,10 +54,11 @@ speed: $(STAMP)  ## training steps, epochs, cold starts and evaluation against p
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.flows
 
+# bytecode is written when a module is first imported: to write all of it would double the time
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
 clean:
