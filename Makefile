@@ -54,11 +54,12 @@ speed: $(STAMP)  ## training steps, epochs, cold starts and evaluation against p
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.flows
 
-# bytecode is written when a module is first imported: to write all of it would double the time
+# pip writes bytecode with one core, which takes longer than all else
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib > /dev/null || true  # of whatever compiles
 	touch $@
 
 clean:
