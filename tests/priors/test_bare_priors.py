@@ -128,6 +128,20 @@ def test_a_parameter_stays_the_users() -> None:
     assert [n for n, _ in model.prior.named_parameters()] == ["base_dist_loc"]
 
 
+@pytest.mark.parametrize("cut", [lambda t: t[1:], lambda t: t[:, ::2]], ids=["rows", "columns"])
+def test_a_parameter_that_is_a_part_of_a_larger_tensor(cut: Callable[[Tensor], Tensor]) -> None:
+    """A copy holds it in memory of its own: the density is the same, and reaches the parameter."""
+    loc, z = nn.Parameter(cut(torch.arange(36.0).reshape(6, 6))), torch.zeros(Z_DIM)
+    model = member("VAE", prior=dist.Normal(loc[1, :Z_DIM], ones()).to_event(1))
+    expected = dist.Normal(loc[1, :Z_DIM], ones()).log_prob(z).sum()
+    twin = copy.deepcopy(model)
+    for each in (model, twin, twin.double()):
+        found = each.prior().log_prob(z.to(each.prior.base_dist_loc))
+        assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    twin.prior().log_prob(z.double()).backward()
+    assert twin.prior.base_dist_loc.grad[1, :Z_DIM].tolist() == (-loc[1, :Z_DIM]).tolist()
+
+
 def test_other_members_and_roles() -> None:
     upper: Any = models.HierarchicalVAE(X_SHAPE, 4, Z_DIM, hidden=(5,), upper_hidden=(5,))
     upper.prior = BARE["Laplace"]()

@@ -61,6 +61,13 @@ def test_components_are_the_clusters():
     assert probs.tolist() == pytest.approx([0.25, 0.75], rel=1e-12)
 
 
+def test_codes_far_apart():
+    """A variance of 1e4, whose exponential is infinite in float32, to 1e-6."""
+    codes = 100 * torch.tensor([[-1.0], [1.0]])
+    variance = priors.MixtureOfGaussians(1, k=1).start_from(codes)().component_distribution.variance
+    assert variance.item() == pytest.approx((2e4 + 1e4 + 1) / 3, rel=1e-6)
+
+
 def test_components_stay_apart():
     """Ten that start from codes of digits stay apart; started at the origin, most are one."""
     torch.manual_seed(0)

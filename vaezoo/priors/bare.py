@@ -94,10 +94,23 @@ class _Distribution(Prior):
 
 
 class _Place(NamedTuple):
-    """Where a tensor of a distribution is kept: a buffer or parameter, and how it is a view."""
+    """Where a tensor of a distribution is kept: a buffer or parameter, and how it is a view.
+
+    A copy of that one may lie otherwise in memory: `strides` are those that the view was made on,
+    and the offset of the view is from where that one begins.
+    """
 
     name: str
-    view: tuple[Any, Any, Any]
+    strides: tuple[int, ...]
+    shape: torch.Size
+    stride: tuple[int, ...]
+    offset: int
+
+    def view(self, held: Tensor) -> Tensor:
+        """The tensor, of the buffer or parameter as it is now."""
+        if held.stride() != self.strides:
+            held = held.new_empty_strided(held.shape, self.strides).copy_(held)
+        return held.as_strided(self.shape, self.stride, held.storage_offset() + self.offset)
 
 
 def _taken_apart(value: Any, owner: nn.Module, path: list[str]) -> Any:
@@ -124,14 +137,15 @@ def _taken_apart(value: Any, owner: nn.Module, path: list[str]) -> Any:
 def _keep(t: Tensor, owner: nn.Module, name: str) -> _Place:
     """Make a tensor the owner's: a constant as a buffer, else the parameter that it is or views."""
     if not t.requires_grad:
-        owner.register_buffer(name, t.detach().clone())
-        return _Place(name, (t.shape, t.clone().stride(), 0))
+        owner.register_buffer(name, kept := t.detach().clone())
+        return _Place(name, kept.stride(), t.shape, kept.stride(), 0)
     leaf = _viewed(t)
     if leaf is None:
         raise ValueError(f"{name} is computed from parameters, and would not follow them: {WRITE}")
     parameter = leaf if isinstance(leaf, nn.Parameter) else nn.Parameter(leaf.detach())
     owner.register_parameter(name, parameter)
-    return _Place(name, (t.shape, t.stride(), t.storage_offset()))
+    offset = t.storage_offset() - leaf.storage_offset()
+    return _Place(name, leaf.stride(), t.shape, t.stride(), offset)
 
 
 def _viewed(t: Tensor) -> Tensor | None:
@@ -148,7 +162,7 @@ def _viewed(t: Tensor) -> Tensor | None:
 def _put_together(plan: Any, owner: nn.Module) -> Any:
     """What `_taken_apart` took, from the tensors that the owner has now, in Pyro's classes."""
     if isinstance(plan, _Place):
-        return getattr(owner, plan.name).as_strided(*plan.view)
+        return plan.view(getattr(owner, plan.name))
     if isinstance(plan, nn.Module):
         return plan
     if isinstance(plan, torch.distributions.Distribution | torch.distributions.Transform):

@@ -80,7 +80,8 @@ class MixtureOfGaussians(Prior):
             scatter = _sums((codes - self.loc[clusters]).square(), clusters, self.k)
             average = scatter.sum(0) / len(codes) + 1e-4 * codes.var(0, correction=0)
             variance = (scatter + average) / (sizes + 1)
-            self.raw_scale.copy_(variance.clamp(min=1e-6).expm1().log())
+            variance = variance.clamp(min=1e-6)
+            self.raw_scale.copy_(variance + (-torch.expm1(-variance)).log())
             if self.learn_weights:
                 self.logits.copy_((sizes.flatten() / len(codes)).log())
         return self
