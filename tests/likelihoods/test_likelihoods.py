@@ -146,7 +146,13 @@ def test_categorical_is_a_softmax() -> None:
     for k in range(LEVELS):
         found = d.log_prob(torch.full((4, 3), float(k)).double())
         assert found.numpy() == pytest.approx(exact[..., k].sum(-1), abs=1e-12)
-    assert d.mean.numpy() == pytest.approx((np.exp(exact) * np.arange(LEVELS)).sum(-1), abs=1e-12)
+    mean = (np.exp(exact) * np.arange(LEVELS)).sum(-1)
+    squares = (np.exp(exact) * np.arange(LEVELS) ** 2).sum(-1)
+    assert d.mean.numpy() == pytest.approx(mean, abs=1e-12)
+    assert d.variance.numpy() == pytest.approx(squares - mean**2, abs=1e-12)
+    single = part.float()(logits.float().flatten(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert single.mean.numpy() == pytest.approx(mean, abs=1e-5)
 
 
 COUNTS = torch.tensor([0.0, 1.0, 2.0, 7.0, 100.0, 5000.0]).double()[:, None]
@@ -317,3 +323,23 @@ def test_a_fixed_scale_is_as_exact_as_the_dtype(tmp_path: Path) -> None:
     own = likelihoods.Normal(2, (3,), hidden=(4,))
     own.scale.fill_(0.1)
     assert own.double().scale.item() == torch.tensor(0.1).double().item()
+
+
+@pytest.mark.parametrize("by", ["variance", "scale"])
+def test_another_fixed_variance(by: str, tmp_path: Path) -> None:
+    """Set on a model, it is that of log p(x|z), of what is printed, and of a file, to 1e-12."""
+    vae = models.VAE((3,), 2, hidden=(4,), likelihood=likelihoods.Normal(2, (3,))).double()
+    if by == "variance":
+        vae.likelihood.variance = 4
+    else:
+        vae.likelihood.scale.fill_(2.0)
+    loaded: Any = load(save(vae, tmp_path / "a.safetensors"))
+    for model in (vae, copy.deepcopy(vae), loaded, loaded.float().double()):
+        p = model.likelihood(torch.zeros(1, 2).double())
+        assert p.variance.flatten().tolist() == pytest.approx([4.0] * 3, rel=1e-12)
+        assert "variance=4)" in repr(model)
+    vae.likelihood.scale = torch.tensor([1.0, 2.0, 3.0])
+    with pytest.raises(TypeError, match=r"likelihood\.variance is a tensor"):
+        save(vae, tmp_path / "b.safetensors")
+    with pytest.raises(ValueError, match="variance must be a positive number, got 0"):
+        loaded.likelihood.variance = 0

@@ -8,6 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from vaezoo.distributions.full_precision import full_precision
+
 __all__ = ["FloatCategorical"]
 
 
@@ -17,9 +19,17 @@ class FloatCategorical(dist.Categorical):
     @property
     def mean(self) -> Tensor:
         """Σ_k k P(k)."""
-        count = self._num_events
-        levels = torch.arange(count, dtype=self.logits.dtype, device=self.logits.device)
-        return self.probs @ levels
+        with full_precision(self.logits):
+            return self.probs @ self._levels
+
+    @property
+    def variance(self) -> Tensor:
+        """Σ_k (k - mean)² P(k)."""
+        return (self.probs * (self._levels - self.mean.unsqueeze(-1)).square()).sum(-1)
+
+    @property
+    def _levels(self) -> Tensor:
+        return torch.arange(self._num_events, dtype=self.logits.dtype, device=self.logits.device)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw levels, in the dtype of the logits."""

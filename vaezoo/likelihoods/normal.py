@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -22,7 +23,7 @@ class Normal(Likelihood):
     positive: its constant is -D/2 log(2π/10), +713.79 nats for 3×32×32 images.
 
     Args:
-        variance: of each pixel; where it starts, if it is learned.
+        variance: of each pixel; where it starts, if it is learned. It may be set anew.
         learn_variance: False; "shared" or True, one number for all pixels; "pixel", one for each.
 
     Example:
@@ -48,26 +49,46 @@ class Normal(Likelihood):
         learn_variance: bool | str = False,
     ) -> None:
         super().__init__(z_dim, x_shape, hidden=hidden, classes=classes, network=network)
-        if not 0 < variance < math.inf:
-            raise ValueError(f"variance must be a positive number, got {variance}")
+        start = _log_scale(variance)
         which = "learn_variance must be False, 'shared' or 'pixel'"
         if learn_variance not in (False, True, "shared", "pixel"):
             raise ValueError(f"{which}, got {learn_variance!r}")
-        self.variance = arguments.number("variance", variance)
+        self._variance = arguments.number("variance", variance)
         # True, as in checkpoints from before there was "pixel"
         self.learn_variance = True if learn_variance == "shared" else learn_variance
-        shape, start = self.x_shape if learn_variance == "pixel" else (), 0.5 * math.log(variance)
+        shape = self.x_shape if learn_variance == "pixel" else ()
         if learn_variance:
             self.log_scale = nn.Parameter(torch.full(shape, start))
         else:
             self.register_buffer("scale", torch.tensor(math.exp(start)), persistent=False)
+
+    @property
+    def variance(self) -> Any:
+        """Of each pixel, that of the scale in use; where it started, if it is learned."""
+        if self.learn_variance or self._exact_scale().equal(self.scale):
+            return self._variance
+        squares = self.scale.square()
+        return self.scale.item() ** 2 if squares.numel() == 1 else squares
+
+    @variance.setter
+    def variance(self, value: float) -> None:
+        start, self._variance = _log_scale(value), arguments.number("variance", value)
+        with torch.no_grad():
+            if self.learn_variance:
+                self.log_scale.fill_(start)
+            else:
+                self.scale = self._exact_scale()
+
+    def _exact_scale(self) -> Tensor:
+        """The root of the variance that was given, as exact as the dtype is."""
+        return self.scale.new_tensor(math.exp(_log_scale(self._variance)))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Normal:
         """After a change of dtype: the scale as exact as the new one is."""
         before = self._buffers.get("scale")
         super()._apply(fn, recurse)
         if before is not None and before.dtype != self.scale.dtype:
-            exact = self.scale.new_tensor(math.exp(0.5 * math.log(self.variance)))
+            exact = self._exact_scale()
             if exact.to(before).equal(before):  # it is not one of your own
                 self.scale = exact
         return self
@@ -79,5 +100,12 @@ class Normal(Likelihood):
 
     def __repr__(self) -> str:
         learned = "learned per pixel" if self.learn_variance == "pixel" else "learned"
-        variance = learned if self.learn_variance else f"{self.variance:g}"
-        return f"{super().__repr__()[:-1]}, variance={variance})"
+        value = self.variance
+        fixed = "per pixel" if isinstance(value, Tensor) else f"{value:g}"
+        return f"{super().__repr__()[:-1]}, variance={learned if self.learn_variance else fixed})"
+
+
+def _log_scale(variance: float) -> float:
+    if not 0 < variance < math.inf:
+        raise ValueError(f"variance must be a positive number, got {variance}")
+    return 0.5 * math.log(variance)
