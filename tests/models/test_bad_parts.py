@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from torch import nn
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
 from zoo import X_SHAPE, BadCall, member, refused
 
 from vaezoo import (
     Bound,
     likelihoods,
+    networks,
     posteriors,
     priors,
 )
+
+
+class Plain(posteriors.DiagonalNormal):
+    """Of torch's distributions, which Pyro's programs cannot draw from."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Any:
+        return Independent(Normal(self._read(x, y)[..., 0, :], 1.0), 1)
+
+
+class Parameters(likelihoods.Likelihood):
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Any:
+        return self._decode(z, y)
+
 
 CALLS: list[BadCall] = [
     (lambda: member("VAE").sample(3, y=1), ValueError, "VAE has no labels: leave y out"),
@@ -24,6 +41,14 @@ CALLS: list[BadCall] = [
     (lambda: setattr(member("VAE"), "guide", 3), TypeError, "must be a Pyro program or a Posterior, got a int"),
     (lambda: setattr(member("VAE"), "guide", priors.StandardNormal(3)), TypeError, "got a StandardNormal"),
     (lambda: setattr(member("VAE"), "model", lambda: None), TypeError, r"a model for VAE takes \(x: .*got \(\)"),
+    (lambda: member("SSVAE", classifier=posteriors.Classifier(X_SHAPE, 2)), ValueError, "expected 3 classes, got 2"),
+    (lambda: member("SSVAE", classifier=posteriors.Classifier(X_SHAPE, 3, network=nn.Sequential(nn.Flatten(), nn.Linear(16, 4)))), ValueError, "expected 3 classes, got 4"),
+    (lambda: member("SSVAE", likelihood=likelihoods.Bernoulli(3, X_SHAPE, classes=2)), ValueError, r"likelihood .*does not fit SSVAE.*labels must lie in 0\.\.1"),
+    (lambda: member("FSVAE", posterior=posteriors.DiagonalNormal(X_SHAPE, 3, classes=2)), ValueError, r"posterior .*does not fit FSVAE.*labels must lie in 0\.\.1"),
+    (lambda: member("VAE", likelihood=likelihoods.Categorical(3, X_SHAPE, levels=4, network=networks.MLP((3,), (5,), (*X_SHAPE, 6)))), ValueError, "expected logits of 4 levels, got 6"),
+    (lambda: member("VAE", posterior=posteriors.LowRankNormal(X_SHAPE, 3, rank=1, network=networks.MLP(X_SHAPE, (5,), (5, 3)))), ValueError, "expected 3 vectors, got 5"),
+    (lambda: member("VAE", posterior=Plain(X_SHAPE, 3)), TypeError, r"posterior Plain\(3\) is to return a distribution of pyro.distributions, got torch's Independent: take its class"),
+    (lambda: member("VAE", likelihood=Parameters(3, X_SHAPE)), TypeError, r"likelihood Parameters.* is to return a distribution .*got a Tensor$"),
     (lambda: Bound(member("VAE"), "elbo"), TypeError, "or a pyro.infer ELBO, got a str"),
 ]  # fmt: skip
 

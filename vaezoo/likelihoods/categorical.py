@@ -53,7 +53,10 @@ class Categorical(Likelihood):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return p(x|z[, y])."""
-        return distributions.FloatCategorical(logits=self._decode(z, y)).to_event(len(self.x_shape))
+        logits = self._decode(z, y)
+        if logits.shape[-1] != self.levels:
+            raise ValueError(f"expected logits of {self.levels} levels, got {logits.shape[-1]}")
+        return distributions.FloatCategorical(logits=logits).to_event(len(self.x_shape))
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError if a value is no integer in 0..levels-1."""

@@ -1,18 +1,20 @@
 """What a member asks of a part before it takes it.
 
-A part is run on zeros: on a batch of two, and, unless it takes nothing but images, with the leading
-dimensions of several particles and of every label. A prior that follows a posterior serves one
-member.
+A part is run on made-up values: on a batch of two, and, unless it takes nothing but images, with
+the leading dimensions of several particles and of every label. A prior that follows a posterior
+serves one member.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -119,12 +121,13 @@ def _probe_prior(
 
 
 def _probe(model: LatentVariableModel, role: str, part: Component, like: Tensor) -> None:
-    """Run a part on zeros, and compare what it returns with what the rest needs."""
+    """Run a part on made-up values, and compare what it returns with what the rest needs."""
     slot = model.parts[role]
     given = slot.conditions(labels=model.classes > 0)
     for leading in _leads(model, given):
         with _refusing(model, role, part), _without_marks(part):
-            distribution = part(*(_zeros(model, v, leading, like) for v in given))
+            distribution = part(*(_made_up(model, v, leading, like) for v in given))
+        _check_kind(model, role, part, distribution)
         batch = torch.broadcast_shapes(*(leading[v] for v in flat(given)))
         expected = tuple(batch), model._event(slot.of)
         shapes = tuple(distribution.batch_shape), tuple(distribution.event_shape)
@@ -137,6 +140,23 @@ def _probe(model: LatentVariableModel, role: str, part: Component, like: Tensor)
         raise ValueError(
             f"a posterior must be reparametrised (has_rsample), and {type(distribution).__name__} "
             "is not: a mixture can be a prior; as a posterior use DiagonalNormal"
+        )
+
+
+def _check_kind(model: LatentVariableModel, role: str, part: Component, returned: Any) -> None:
+    """Raise TypeError unless a part returns what programs sample from, of as many classes."""
+    if not isinstance(returned, dist.Distribution):
+        torchs = isinstance(returned, torch.distributions.Distribution)
+        what = f"torch's {type(returned).__name__}" if torchs else name_of(returned)
+        raise TypeError(
+            f"{role} {part!r} is to return a distribution of pyro.distributions, got {what}"
+            + (": take its class of that name, or distributions.as_pyro(…)" if torchs else "")
+        )
+    classes = returned.logits.shape[-1] if isinstance(returned, dist.Categorical) else None
+    if model.parts[role].of == "y" and classes not in (None, model.classes):
+        raise ValueError(
+            f"{role} {part!r} does not fit {_sizes(model)}: expected {model.classes} classes, "
+            f"got {classes}"
         )
 
 
@@ -166,12 +186,18 @@ def _like(model: nn.Module, part: nn.Module) -> Tensor:
     return torch.empty(0, dtype=first.dtype, device=first.device)
 
 
-def _zeros(model: LatentVariableModel, variable: Given, leading: Leads, like: Tensor) -> Any:
-    """Zeros of a variable, or a tuple of them."""
+def _made_up(model: LatentVariableModel, variable: Given, leading: Leads, like: Tensor) -> Any:
+    """Values of a variable, or a tuple of them: labels of the last class, other numbers ½ and ¼.
+
+    A network may divide by the sum, the norm or the spread of its inputs, or take their logarithms.
+    """
     if isinstance(variable, tuple):
-        return tuple(_zeros(model, v, leading, like) for v in variable)
-    dtype = torch.long if variable == "y" else like.dtype
-    return like.new_zeros(*leading[variable], *model._event(variable), dtype=dtype)
+        return tuple(_made_up(model, v, leading, like) for v in variable)
+    shape = (*leading[variable], *model._event(variable))
+    if variable == "y":
+        return like.new_full(shape, model.classes - 1, dtype=torch.long)
+    alternating = 0.5 - torch.arange(math.prod(shape), device=like.device).remainder(2) / 4
+    return alternating.to(like.dtype).reshape(shape)
 
 
 @contextlib.contextmanager

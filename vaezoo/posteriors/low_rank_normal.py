@@ -53,6 +53,8 @@ class LowRankNormal(Amortised):
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Return q(z|x[, y])."""
         loc, raw_scale, *columns = self._read(x, y).unbind(-2)
+        if len(columns) != self.rank:
+            raise ValueError(f"expected {self.rank + 2} vectors, got {len(columns) + 2}")
         return distributions.LowRankNormal(
             loc, torch.stack(columns, -1), positive(raw_scale).square()
         )
