@@ -245,3 +245,35 @@ def test_the_older_weight_norm() -> None:
     assert torch.allclose(net((x, v)), net(joined), atol=1e-12)
     net((x, v)).sum().backward()
     assert net.first[1].weight_g.grad.any()
+
+
+@pytest.mark.parametrize("change", ["layer", "hook"])
+def test_a_pair_goes_through_what_was_put_before_or_after_its_first_layer(change: str) -> None:
+    net = PairMLP(X_SHAPE, 2, (5,), (2, Z))
+    if change == "layer":
+        net.first.insert(1, nn.Dropout(1.0))
+    else:
+        net.first[1].register_forward_hook(lambda module, given, out: -out)
+    x, v = images(4), torch.randn(3, 4, 2)
+    joined = torch.cat([x.flatten(1).expand(3, 4, 16), v], -1)
+    assert torch.equal(net((x, v)), net(joined))
+
+
+class Relative(nn.Module):
+    """Of the logarithms, the spread, the sum or the norm of its inputs, none of which 0 has."""
+
+    def __init__(self, size: int, out: tuple[int, ...]) -> None:
+        super().__init__()
+        self.linear, self.out = nn.Linear(size, torch.Size(out).numel()), out
+
+    def forward(self, v: Tensor) -> Tensor:
+        v = v.flatten(1).log()
+        v = (v - v.mean(1, keepdim=True)) / v.std(1, keepdim=True)
+        v = v / v.norm(dim=1, keepdim=True)
+        return self.linear(v / v.abs().sum(1, keepdim=True)).unflatten(1, self.out)
+
+
+def test_a_network_for_which_zeros_are_no_input_is_taken() -> None:
+    q = DiagonalNormal(X_SHAPE, Z, network=Relative(16, (2, Z)))
+    decoder = Bernoulli(Z, X_SHAPE, network=Relative(Z, X_SHAPE))
+    assert models.VAE(X_SHAPE, Z, posterior=q, likelihood=decoder).posterior is q

@@ -72,9 +72,8 @@ class PairMLP(MLP):
             )
         if y is not None and not self.classes:
             raise ValueError("this network takes no labels, got some: build it with classes=…")
-        linear: Any = list(self.first.children())[-1]
-        if type(linear).forward is not nn.Linear.forward or linear._forward_pre_hooks:
-            # its weight is known inside of its call only, as under the older weight_norm
+        linear = self._only_linear()
+        if linear is None:
             return super().forward(_joined(image.flatten(-events), v), y)
         w_x, w_v = linear.weight.split([self.in_shape[0] - self.v_dim, self.v_dim], 1)
         h = nn.functional.linear(image.flatten(-events), w_x, linear.bias)
@@ -83,6 +82,17 @@ class PairMLP(MLP):
             h = h + self._label_term(y)
         out: Tensor = self.rest(h)
         return out
+
+    def _only_linear(self) -> Any:
+        """The linear layer that is all of `first`; None where more happens in its call.
+
+        As with a layer of one's own before it, or under the older weight_norm.
+        """
+        _, *layers = self.first.children()
+        linear: Any = layers[-1]
+        hooked = linear._forward_pre_hooks or linear._forward_hooks
+        plain = len(layers) == 1 and type(linear).forward is nn.Linear.forward and not hooked
+        return linear if plain else None
 
 
 def _joined(x: Tensor, v: Tensor) -> Tensor:
