@@ -232,6 +232,14 @@ BAD = [
     (lambda: priors.VampPrior(X_SHAPE, 3, k=0), "k must be at least 1, got 0"),
     (lambda: priors.VampPrior(X_SHAPE, 3)(), "a VampPrior needs a posterior"),
     (
+        lambda: priors.VampPrior(X_SHAPE, 3, k=2).start_from(255 * images(2)),
+        r"from pixels in \[0, 1\], got 0\.\.255: divide bytes by 255",
+    ),
+    (
+        lambda: priors.VampPrior(X_SHAPE, 3, k=2).start_from(images(2).log()),
+        "images must be finite",
+    ),
+    (
         lambda: priors.VampPrior(X_SHAPE, 3, k=2).start_from(images(3)),
         r"expected \(2, 1, 4, 4\) images, got \(3, 1, 4, 4\)",
     ),
@@ -259,3 +267,28 @@ def test_a_mixture_under_autocast_is_that_without() -> None:
     expected = prior().log_prob(z)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(prior().log_prob(z), expected)
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_a_posterior_under_autocast_is_in_the_models_dtype(name: str) -> None:
+    """Whose densities at other values than its draws are those of its own numbers, to 1e-3."""
+    q, x = POSTERIORS[name](X_SHAPE, Z_DIM, 0), images()
+    with torch.autocast("cpu", torch.bfloat16):
+        law = q(x)
+        z = law.rsample()
+        found, again = law.log_prob(z), law.log_prob(z.clone())
+    assert found.dtype == again.dtype == torch.float32
+    assert torch.allclose(found, again, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_a_draw_that_was_written_to_is_another_value(name: str) -> None:
+    """As where one unit of it is moved: its density is that of the same numbers elsewhere."""
+    q = POSTERIORS[name](X_SHAPE, Z_DIM, 0).double()(images(dtype=torch.float64))
+    with torch.no_grad():
+        z = q.sample()
+        before = q.log_prob(z)
+        z[..., 0] += 2
+        found = q.log_prob(z)
+    assert torch.allclose(found, q.log_prob(z.clone()), atol=1e-9)
+    assert (found - before).abs().min() > 0.01

@@ -22,11 +22,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from pyro.nn import AutoRegressiveNN, ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints
+
+from vaezoo.distributions.full_precision import full_precision
+from vaezoo.distributions.noise import version
 
 __all__ = ["AffineAutoregressive", "AutoregressiveFlow"]
 
@@ -50,20 +54,33 @@ class AffineAutoregressive(Transform):
         self.network = network
         self._log_scale: tuple[Tensor, Tensor] | None = None
         self._has_gradient = False
+        self._versions: tuple[int, ...] = ()
 
     def __call__(self, x: Tensor) -> Tensor:
         """y (*leading, z_dim) from x of the same shape."""
-        self._forget_constants()
-        return super().__call__(x)
+        self._forget_what_changed()
+        y: Tensor = super().__call__(x)
+        self._versions = self._cached_versions()
+        return y
 
     def _inv_call(self, y: Tensor) -> Tensor:
-        self._forget_constants()
-        return super()._inv_call(y)
+        self._forget_what_changed()
+        x: Tensor = super()._inv_call(y)
+        self._versions = self._cached_versions()
+        return x
 
-    def _forget_constants(self) -> None:
-        """Where a gradient is wanted, forget what was cached without one, as by `sample`."""
-        if torch.is_grad_enabled() and not self._has_gradient:
+    def _forget_what_changed(self) -> None:
+        """Forget what was cached and then written to; and, where a gradient is wanted, constants.
+
+        Constants are what was cached without a gradient, as by `sample`.
+        """
+        constant = torch.is_grad_enabled() and not self._has_gradient
+        if constant or self._cached_versions() != self._versions:
             self._cached_x_y, self._log_scale = (None, None), None
+
+    def _cached_versions(self) -> tuple[int, ...]:
+        cached: tuple[Any, Any] = self._cached_x_y
+        return tuple(version(t) for t in cached if t is not None)
 
     def _parameters(self, x: Tensor) -> tuple[Tensor, Tensor]:
         self._has_gradient = torch.is_grad_enabled()
@@ -86,7 +103,7 @@ class AffineAutoregressive(Transform):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """log |dy/dx| at x (*leading, z_dim), shape (*leading)."""
-        self._forget_constants()
+        self._forget_what_changed()
         if self._log_scale is None or self._log_scale[0] is not x:
             return self._parameters(x)[1].sum(-1)
         return self._log_scale[1].sum(-1)
@@ -145,5 +162,6 @@ class AutoregressiveFlow(nn.Module):
 def _given(network: nn.Module, given: tuple[Tensor, ...], x: Tensor) -> tuple[Tensor, Tensor]:
     """A network at x with its context filled in."""
     leading = torch.broadcast_shapes(*(t.shape[:-1] for t in (x, *given)))
-    shift, raw = network(x.expand(*leading, x.shape[-1]), *given)
+    with full_precision(x):
+        shift, raw = network(x.expand(*leading, x.shape[-1]), *given)
     return shift, raw

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.distributions import normal
 
-__all__ = ["LOG_2_PI", "Draw", "gradient_only", "standard_noise"]
+__all__ = ["LOG_2_PI", "Draw", "gradient_only", "standard_noise", "version"]
 
 LOG_2_PI = math.log(2 * math.pi)
 
@@ -36,7 +36,7 @@ class Draw(NamedTuple):
     @classmethod
     def of(cls, value: Tensor, *noise: Tensor) -> Draw:
         """A draw that was just made of this noise."""
-        return cls(value, _version(value), noise)
+        return cls(value, version(value), noise)
 
     def is_at(self, value: Tensor) -> bool:
         """Whether a value is the draw, or a view of the same numbers in the same places."""
@@ -45,10 +45,11 @@ class Draw(NamedTuple):
             own = self.value.shape, self.value.stride(), self.value.storage_offset()
             if value._base is not self.value or places != own:
                 return False
-        return _version(self.value) == self.version
+        return version(self.value) == self.version
 
 
-def _version(t: Tensor) -> int:
+def version(t: Tensor) -> int:
+    """How often a tensor has been written to."""
     return 0 if t.is_inference() else t._version
 
 

@@ -39,6 +39,15 @@ def over_leading(
         >>> over_leading(decoder, torch.zeros(5, 7, 3), None, (3,)).shape
         torch.Size([5, 7, 4])
     """
+    like = x if isinstance(x, Tensor) else x[0]
+    out = _over_leading(network, x, y, shape)
+    # an autocast around a program is for its networks: densities are computed in the model's dtype
+    return out.to(like.dtype) if torch.is_autocast_enabled(like.device.type) else out
+
+
+def _over_leading(
+    network: Any, x: Tensor | tuple[Tensor, Tensor], y: Tensor | None, shape: Shape
+) -> Tensor:
     if getattr(network, "broadcasts", False):
         out: Tensor = network(x) if y is None else network(x, y)
         return out

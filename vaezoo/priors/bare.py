@@ -144,7 +144,7 @@ def _keep(t: Tensor, owner: nn.Module, name: str) -> _Place:
         raise ValueError(f"{name} is computed from parameters, and would not follow them: {WRITE}")
     parameter = leaf if isinstance(leaf, nn.Parameter) else nn.Parameter(leaf.detach())
     owner.register_parameter(name, parameter)
-    offset = t.storage_offset() - leaf.storage_offset()
+    offset = int(t.storage_offset()) - int(leaf.storage_offset())
     return _Place(name, leaf.stride(), t.shape, t.stride(), offset)
 
 

@@ -67,10 +67,18 @@ class VampPrior(Prior):
         With labels, image i should be of class i mod classes.
 
         Raises:
-            ValueError: there are not k of them, or they do not have this prior's shape.
+            ValueError: there are not k of them, they do not have this prior's shape, or they hold
+                other numbers.
         """
         if x.shape != self.raw.shape:
             raise ValueError(f"expected {tuple(self.raw.shape)} images, got {tuple(x.shape)}")
+        if not x.isfinite().all():
+            raise ValueError("images must be finite, got NaN or infinity among them")
+        if self.unit and ((x < 0) | (x > 1)).any():
+            raise ValueError(
+                f"a VampPrior with unit=True starts from pixels in [0, 1], got {x.min():g}.."
+                f"{x.max():g}: divide bytes by 255, or build it with unit=False"
+            )
         with torch.no_grad():
             self.raw.copy_(x.clamp(0.01, 0.99).logit() if self.unit else x)
         return self
