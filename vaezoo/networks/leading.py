@@ -41,8 +41,9 @@ def over_leading(
     """
     like = x if isinstance(x, Tensor) else x[0]
     out = _over_leading(network, x, y, shape)
-    # an autocast around a program is for its networks: densities are computed in the model's dtype
-    return out.to(like.dtype) if torch.is_autocast_enabled(like.device.type) else out
+    # an autocast around a network or in it is for that one: densities are computed in the dtype of
+    # the model, as a sum over pixels in bfloat16 is nats off
+    return out.to(torch.promote_types(out.dtype, like.dtype))
 
 
 def _over_leading(
