@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
-from zoo import X_SHAPE, BadCall, member, refused
+from zoo import X_SHAPE, BadCall, images, member, refused
 
 from vaezoo import (
     Bound,
@@ -63,3 +64,18 @@ def test_refused_part_leaves_the_model_as_it_was() -> None:
         vae.prior = priors.StandardNormal(7)
     assert vae.prior is kept
     assert repr(vae) == story
+
+
+def test_a_refused_part_keeps_its_dtype_and_its_digits() -> None:
+    part = posteriors.DiagonalNormal(X_SHAPE, 4).double()
+    part(images(dtype=torch.float64)).rsample().sum().backward()
+    before = [(p, p.detach().clone(), p.grad.clone()) for p in part.parameters()]
+    prior = priors.Flow(4).double()
+    for role, bad in (("posterior", part), ("prior", prior)):
+        with pytest.raises(ValueError, match="does not fit"):
+            setattr(member("VAE"), role, bad)
+    for parameter, value, grad in before:
+        assert torch.equal(parameter, value)
+        assert torch.equal(parameter.grad, grad)
+    assert all(t.dtype == torch.float64 for t in prior.buffers() if t.is_floating_point())
+    assert prior().log_prob(torch.zeros(4).double()).dtype == torch.float64

@@ -161,6 +161,7 @@ CALLS: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("prior", lambda: Lazy(4), ValueError, r"prior Lazy does not fit"),
     ("prior", lambda: dist.Normal(ones(), nn.Parameter(ones()).exp()).to_event(1), ValueError, "base_dist_scale is computed from parameters.*write a Prior whose forward"),
     ("prior", lambda: Bound(ones()), ValueError, "depends on parameters that it does not hold: assign the module that returned it"),
+    ("prior", lambda: dist.TransformedDistribution(dist.Normal(ones(), ones()).to_event(1), [transforms.Planar(3)]), ValueError, "TransformedDistribution cannot be a prior.*at its own draws only"),
     ("prior", lambda: lambda: dist.Normal(ones(), ones()).to_event(1), TypeError, "prior must be a Prior, got .*: assign the distribution that it returns"),
     ("prior", lambda: dist.Normal, TypeError, "got the class Normal: make one of it"),
     ("prior", lambda: nn.Linear(1, 1), TypeError, "prior must be a Prior, got a Linear"),

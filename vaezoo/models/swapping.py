@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,22 +16,19 @@ from typing import TYPE_CHECKING, Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from vaezoo.components import Component
 from vaezoo.models.naming import name_of, remedy
-from vaezoo.models.parts import Given, flat
+from vaezoo.models.parts import flat
+from vaezoo.models.trials import leads, made_up, moved, without_marks
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
 from vaezoo.priors.bare import as_prior
-from vaezoo.scopes import in_mode, one_thread, own_generator
 
 if TYPE_CHECKING:
     from vaezoo.models.base import LatentVariableModel
 
 __all__ = ["as_part", "check_part", "claim"]
-
-Leads = dict[str, tuple[int, ...]]
 
 _owners: weakref.WeakKeyDictionary[Prior, weakref.ref[nn.Module]] = weakref.WeakKeyDictionary()
 
@@ -45,7 +41,10 @@ def as_part(model: LatentVariableModel, role: str, value: Any) -> Any:
 
 
 def check_part(model: LatentVariableModel, role: str, part: Any) -> None:
-    """Raise TypeError or ValueError unless a part fits the rest; it takes on device and dtype."""
+    """Raise TypeError or ValueError unless a part fits the rest; it takes on device and dtype.
+
+    One that is refused keeps its own, and the digits of its weights.
+    """
     kind, of, _ = model.parts[role]
     if not isinstance(part, kind):
         raise TypeError(
@@ -56,16 +55,16 @@ def check_part(model: LatentVariableModel, role: str, part: Any) -> None:
     if isinstance(part, Prior):
         _check_unshared(model, part)
     like = _like(model, part)
-    part.to(device=like.device, dtype=like.dtype)
     prior: Any = part if isinstance(part, Prior) else getattr(model, "prior", None)
     before = prior.follows() if prior is not None else ()
     try:
-        if isinstance(part, Prior):
-            _probe_prior(model, part, _posterior_of_prior(model), like)
-        else:
-            _probe(model, role, part, like)
-        if before and part is not prior and role == _role_of_posterior(model):
-            _probe_prior(model, prior, part, like)
+        with moved(part, like):
+            if isinstance(part, Prior):
+                _probe_prior(model, part, _posterior_of_prior(model), like)
+            else:
+                _probe(model, role, part, like)
+            if before and part is not prior and role == _role_of_posterior(model):
+                _probe_prior(model, prior, part, like)
     except Exception:
         for posterior in before:
             prior.follow(posterior)
@@ -124,9 +123,9 @@ def _probe(model: LatentVariableModel, role: str, part: Component, like: Tensor)
     """Run a part on made-up values, and compare what it returns with what the rest needs."""
     slot = model.parts[role]
     given = slot.conditions(labels=model.classes > 0)
-    for leading in _leads(model, given):
-        with _refusing(model, role, part), _without_marks(part):
-            distribution = part(*(_made_up(model, v, leading, like) for v in given))
+    for leading in leads(model, given):
+        with _refusing(model, role, part), without_marks(part):
+            distribution = part(*(made_up(model, v, leading, like) for v in given))
         _check_kind(model, role, part, distribution)
         batch = torch.broadcast_shapes(*(leading[v] for v in flat(given)))
         expected = tuple(batch), model._event(slot.of)
@@ -167,46 +166,10 @@ def _sizes(model: LatentVariableModel) -> str:
     return f"{type(model).__name__}({', '.join([f'x_shape={model.x_shape}', *sizes, *classes])})"
 
 
-def _leads(model: LatentVariableModel, given: tuple[Given, ...]) -> list[Leads]:
-    """Leading dimensions of each variable, in each trial."""
-    names = list(flat(given))
-    two_of_each: Leads = dict.fromkeys(names, (2,))
-    taken = {s for name in names for s in model._event(name)}
-    # sizes that no dimension of an input has, so that none is taken for another
-    particles, images = itertools.islice((n for n in itertools.count(2) if n not in taken), 2)
-    many: Leads = {name: (images,) if name == "x" else (particles, images) for name in names}
-    if "y" in names:  # every label, where the member sums over them
-        many["y"] = (2, 1, 1) if hasattr(model, "classify") else (images,)
-    return [two_of_each] if names in ([], ["x"]) else [two_of_each, many]
-
-
 def _like(model: nn.Module, part: nn.Module) -> Tensor:
     """An empty tensor of the dtype and device of the first parameter, which may be lazy."""
     first = next(itertools.chain(model.parameters(), part.parameters()), torch.empty(0))
     return torch.empty(0, dtype=first.dtype, device=first.device)
-
-
-def _made_up(model: LatentVariableModel, variable: Given, leading: Leads, like: Tensor) -> Any:
-    """Values of a variable, or a tuple of them: labels of the last class, other numbers ½ and ¼.
-
-    A network may divide by the sum, the norm or the spread of its inputs, or take their logarithms.
-    """
-    if isinstance(variable, tuple):
-        return tuple(_made_up(model, v, leading, like) for v in variable)
-    shape = (*leading[variable], *model._event(variable))
-    if variable == "y":
-        return like.new_full(shape, model.classes - 1, dtype=torch.long)
-    alternating = 0.5 - torch.arange(math.prod(shape), device=like.device).remainder(2) / 4
-    return alternating.to(like.dtype).reshape(shape)
-
-
-@contextlib.contextmanager
-def _without_marks(part: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, a generator apart: a trial run leaves no mark on a part."""
-    lazy = any(is_lazy(p) for p in part.parameters())  # its weights are drawn now, once for all
-    apart = contextlib.nullcontext() if lazy else own_generator()
-    with one_thread(), torch.no_grad(), in_mode(part, training=False), apart:
-        yield
 
 
 @contextlib.contextmanager

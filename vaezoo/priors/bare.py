@@ -78,7 +78,14 @@ class _Distribution(Prior):
         self._plan = _taken_apart(distribution, self, [])
         held = any(p.requires_grad for p in self.parameters())
         with own_generator():
-            loose = not held and distribution.log_prob(distribution.sample()).requires_grad
+            draw = distribution.sample().clone()  # a copy, as some know the densities of draws only
+        try:
+            loose = distribution.log_prob(draw).requires_grad and not held
+        except (KeyError, NotImplementedError) as error:
+            raise ValueError(
+                f"{self.name} cannot be a prior, which has a density at any code, but at its own "
+                f"draws only: {error}"
+            ) from error
         if loose:
             raise ValueError(
                 f"{self.name} depends on parameters that it does not hold: assign the module that "
