@@ -90,7 +90,7 @@ def number(name: str, value: Any, *, least: float = -math.inf) -> float:
         raise TypeError(f"{wrong}, got {value!r}")
     try:
         converted = value if isinstance(value, int) else float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # the last, of a tensor of several
         raise TypeError(f"{wrong}, got {value!r}") from error
     if not least <= converted < math.inf:
         raise ValueError(f"{wrong}, got {value}")

@@ -27,7 +27,16 @@ from pyro.poutine.runtime import am_i_wrapped
 from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["Component", "announce", "outside_param_store", "parameter_name"]
+__all__ = ["Component", "announce", "check_size", "outside_param_store", "parameter_name"]
+
+# arguments by which weights are made; a file says them, and is loaded into a part made anew
+SIZES = frozenset(
+    {
+        *("z_dim", "x_shape", "in_shape", "out_shape", "v_dim", "hidden", "classes", "levels"),
+        *("k", "learn_weights", "layers", "flow_hidden", "context", "rank"),
+        *("scale", "learn_variance"),
+    }
+)
 
 _names: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # of each parameter, by label
 _owners: dict[str, weakref.ref[nn.Parameter]] = {}
@@ -51,9 +60,33 @@ class Component(nn.Module):
             announce(self)
         return super().__call__(*args, **kwargs)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        check_size(self, name, value)
+        super().__setattr__(name, value)
+
     def follows(self) -> tuple[nn.Module, ...]:
         """What this component calls and does not own, as a `VampPrior` does its posterior."""
         return ()
+
+
+def check_size(module: nn.Module, name: str, value: Any) -> None:
+    """Raise ValueError where an argument by which vaezoo's own made weights is to become another.
+
+    Example:
+        >>> from vaezoo.priors import MixtureOfGaussians
+        >>> MixtureOfGaussians(10, k=5).k = 50
+        Traceback (most recent call last):
+        ...
+        ValueError: k is 5 for the weights that this MixtureOfGaussians has: make a new one, ...
+    """
+    own = vars(module)
+    if name in SIZES and name in own and own[name] != value:
+        kind = type(module)
+        if kind.__module__.startswith("vaezoo."):
+            raise ValueError(
+                f"{name} is {own[name]} for the weights that this {kind.__name__} has: make a new "
+                f"one, {kind.__name__}(…, {name}={value!r})"
+            )
 
 
 def announce(component: Component) -> None:

@@ -305,6 +305,8 @@ def test_levels_of_float32_pixels_are_accepted() -> None:
 
 BAD_VARIANCES: list[BadCall] = [
     (lambda: likelihoods.Normal(2, GENES, variance=0.0), ValueError, "positive number, got 0.0"),
+    (lambda: likelihoods.Normal(2, GENES, variance="1"), TypeError, "variance must be a number, got '1'"),
+    (lambda: likelihoods.Normal(2, GENES, variance=torch.ones(3)), TypeError, "variance must be a number, got tensor"),
 ]  # fmt: skip
 
 

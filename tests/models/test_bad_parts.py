@@ -50,6 +50,9 @@ CALLS: list[BadCall] = [
     (lambda: member("VAE", posterior=posteriors.LowRankNormal(X_SHAPE, 3, rank=1, network=networks.MLP(X_SHAPE, (5,), (5, 3)))), ValueError, "expected 3 vectors, got 5"),
     (lambda: member("VAE", posterior=Plain(X_SHAPE, 3)), TypeError, r"posterior Plain\(3\) is to return a distribution of pyro.distributions, got torch's Independent: take its class"),
     (lambda: member("VAE", likelihood=Parameters(3, X_SHAPE)), TypeError, r"likelihood Parameters.* is to return a distribution .*got a Tensor$"),
+    (lambda: setattr(member("GMVAE").prior, "k", 9), ValueError, r"k is 5 for the weights that this MixtureOfGaussians has: .*k=9\)"),
+    (lambda: setattr(likelihoods.DiscretizedLogistic(3, X_SHAPE), "scale", "pixel"), ValueError, "scale is shared for the weights"),
+    (lambda: setattr(member("VAE").posterior.network, "hidden", (9,)), ValueError, r"hidden is \(8, 6\) for the weights that this MLP has"),
     (lambda: Bound(member("VAE"), "elbo"), TypeError, "or a pyro.infer ELBO, got a str"),
 ]  # fmt: skip
 

@@ -129,7 +129,11 @@ def test_vamp_priors_of_other_sizes(name: str, prior: Callable[[], Any], message
 
 def test_a_z_dim_that_is_not_the_priors() -> None:
     """A prior of one's own whose attribute and distribution differ."""
-    prior = StandardNormal(Z_DIM)
+
+    class Own(StandardNormal):
+        pass
+
+    prior = Own(Z_DIM)
     prior.z_dim = 5
     with pytest.raises(ValueError, match="its z_dim is 5, and 3 needed"):
         member("VAE", prior=prior)

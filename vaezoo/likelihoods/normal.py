@@ -49,11 +49,12 @@ class Normal(Likelihood):
         learn_variance: bool | str = False,
     ) -> None:
         super().__init__(z_dim, x_shape, hidden=hidden, classes=classes, network=network)
+        variance = _positive(variance)
         start = _log_scale(variance)
         which = "learn_variance must be False, 'shared' or 'pixel'"
         if learn_variance not in (False, True, "shared", "pixel"):
             raise ValueError(f"{which}, got {learn_variance!r}")
-        self._variance = arguments.number("variance", variance)
+        self._variance = variance
         # True, as in checkpoints from before there was "pixel"
         self.learn_variance = True if learn_variance == "shared" else learn_variance
         shape = self.x_shape if learn_variance == "pixel" else ()
@@ -72,7 +73,8 @@ class Normal(Likelihood):
 
     @variance.setter
     def variance(self, value: float) -> None:
-        start, self._variance = _log_scale(value), arguments.number("variance", value)
+        self._variance = _positive(value)
+        start = _log_scale(self._variance)
         with torch.no_grad():
             if self.learn_variance:
                 self.log_scale.fill_(start)
@@ -106,6 +108,11 @@ class Normal(Likelihood):
 
 
 def _log_scale(variance: float) -> float:
-    if not 0 < variance < math.inf:
-        raise ValueError(f"variance must be a positive number, got {variance}")
     return 0.5 * math.log(variance)
+
+
+def _positive(variance: Any) -> float:
+    value = variance if isinstance(variance, float) else arguments.number("variance", variance)
+    if not 0 < value < math.inf:
+        raise ValueError(f"variance must be a positive number, got {variance}")
+    return arguments.number("variance", value)

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vaezoo import arguments
+from vaezoo.components import check_size
 from vaezoo.scopes import checks_data
 
 __all__ = ["Network"]
@@ -43,6 +45,10 @@ class Network(nn.Module):
         self.out_shape: Shape = arguments.shape("out_shape", out_shape)
         self.classes = arguments.size("classes", classes, least=0)
         self.label_scale = arguments.number("label_scale", label_scale)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check_size(self, name, value)
+        super().__setattr__(name, value)
 
     def _make_label(self, width: int) -> None:
         """W_y, `label_scale` times the label columns of a new linear layer on (x, one-hot y)."""
