@@ -292,3 +292,28 @@ def test_a_draw_that_was_written_to_is_another_value(name: str) -> None:
         found = q.log_prob(z)
     assert torch.allclose(found, q.log_prob(z.clone()), atol=1e-9)
     assert (found - before).abs().min() > 0.01
+
+
+class Narrowed(dist.Normal):
+    """A density of its own on Normal's parameters."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return super().log_prob(value) - value.abs()
+
+
+class OfNarrowed(posteriors.DiagonalNormal):
+    def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
+        base = super().forward(x, y).base_dist
+        return Narrowed(base.loc, base.scale).to_event(1)
+
+
+def test_vamp_of_a_class_made_from_normal() -> None:
+    """Its components have the posterior's own density, to 1e-5."""
+    prior, q, z = (
+        priors.VampPrior(X_SHAPE, Z_DIM, k=2),
+        OfNarrowed(X_SHAPE, Z_DIM),
+        torch.randn(5, 3),
+    )
+    prior.follow(q)
+    each = q(prior.pseudo_inputs()).log_prob(z.unsqueeze(1))
+    assert torch.allclose(prior().log_prob(z), each.logsumexp(-1) - math.log(2), atol=1e-5)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo import arguments
-from vaezoo.distributions import NormalMixture
+from vaezoo.distributions import DiagonalNormal, NormalMixture
 from vaezoo.priors.base import Prior
 
 __all__ = ["VampPrior"]
@@ -118,7 +118,8 @@ class VampPrior(Prior):
         labels = [self.labels] if self.classes else []
         components = self._followed[0](self.pseudo_inputs(), *labels)
         weights = dist.Categorical(logits=self.raw.new_zeros(self.k))
-        normal = isinstance(getattr(components, "base_dist", None), dist.Normal)
+        # not of a class made from Normal, whose density may be another
+        normal = type(getattr(components, "base_dist", None)) in (dist.Normal, DiagonalNormal)
         return (NormalMixture if normal else dist.MixtureSameFamily)(weights, components)
 
     def __repr__(self) -> str:
