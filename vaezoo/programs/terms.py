@@ -33,10 +33,10 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from vaezoo.programs.closed_forms import may_have_closed_form
 from vaezoo.programs.sites import (
     Site,
     check_sites,
@@ -222,10 +222,8 @@ class Terms:
     def closed_form_holds(self, name: str) -> bool:
         """Whether the closed form of a latent's KL integrates over all that its terms depend on."""
         q, p = unmasked(self._guide[name])[0], unmasked(self._model[name])[0]
-        # Pyro's KL of a Delta leaves out its log_density, where autoguides put their Jacobian
-        if _holds(q, dist.Delta) or _holds(q, MaskedDistribution) or _holds(p, MaskedDistribution):
-            return False
-        return drawn_before(name, self._model) <= drawn_before(name, self._guide)
+        drawn = drawn_before(name, self._model) <= drawn_before(name, self._guide)
+        return drawn and may_have_closed_form(q, p)
 
     def _sum(self, terms: Iterable[Tensor]) -> Tensor:
         """Add terms of shapes (*enumerated, K, N) up, as (L, K, N)."""
@@ -238,10 +236,3 @@ class Terms:
             total = total + term
         total = total.reshape((1,) * (3 - total.dim()) + total.shape)
         return total.flatten(0, -3) if total.dim() > 3 else total
-
-
-def _holds(distribution: Any, kind: type) -> bool:
-    """Whether a distribution is of a kind, or made from one that is."""
-    while not isinstance(distribution, kind) and hasattr(distribution, "base_dist"):
-        distribution = distribution.base_dist
-    return isinstance(distribution, kind)

@@ -1,0 +1,48 @@
+"""Whether the closed form of a KL is that of two distributions, by what they are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyro.distributions as dist
+from pyro.distributions.torch_distribution import MaskedDistribution
+from torch.distributions import kl
+
+__all__ = ["may_have_closed_form"]
+
+LIBRARIES = ("torch.", "pyro.", "vaezoo.")
+
+
+def may_have_closed_form(q: Any, p: Any) -> bool:
+    """Whether what torch has for the kinds of q and p, if it has it, is KL(q ‖ p).
+
+    A class that is made from one of torch's and has another density would be taken for that.
+
+    Example:
+        >>> normal = dist.Normal(0.0, 1.0)
+        >>> may_have_closed_form(normal, normal), may_have_closed_form(normal, normal.mask(True))
+        (True, False)
+    """
+    # Pyro's KL of a Delta leaves out its log_density, where autoguides put their Jacobian
+    if any(isinstance(each, dist.Delta) for each in _levels(q)):
+        return False
+    every = [*_levels(q), *_levels(p)]
+    return not any(isinstance(each, MaskedDistribution) or _is_another(each) for each in every)
+
+
+def _levels(distribution: Any) -> Iterator[Any]:
+    """A distribution, what it is made from, and so on."""
+    yield distribution
+    while hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+        yield distribution
+
+
+def _is_another(distribution: Any) -> bool:
+    """Whether its class has a density of its own, and nobody has registered a KL for it."""
+    if type(distribution).log_prob.__module__.startswith(LIBRARIES):
+        return False
+    kinds = type(distribution).__mro__
+    own = kinds[: 1 + next(i for i, kind in enumerate(kinds) if "log_prob" in vars(kind))]
+    return not any(kind in pair for kind in own for pair in kl._KL_REGISTRY)
