@@ -106,7 +106,7 @@ def test_a_compiled_program_calls_onednn_itself(monkeypatch: pytest.MonkeyPatch)
     graph = make_fx(function, tracing_mode="fake")(*tensors)
     graph.graph.set_codegen(CodeGen())  # flat arguments, as `compile_graph` takes them
     graph.recompile()
-    call = compile_graph(graph, tensors, "inductor")
+    call = compile_graph(graph, tensors)
     call(*tensors)
     with profile() as seen:
         found = call(*tensors)

@@ -26,7 +26,6 @@ from vaezoo.compiler import onednn, passes
 from vaezoo.compiler.capture import Capture
 from vaezoo.compiler.noise import NoiseInOrder
 from vaezoo.compiler.one_file import several_kernels_in_a_file
-from vaezoo.compiler.tracing import Backend
 
 __all__ = ["Rewrites", "compile_graph", "flags_are_known", "instructions_of_the_cpu"]
 
@@ -59,42 +58,32 @@ def _device_of(graph: fx.Graph) -> str:
 
 
 def compile_graph(
-    graph: GraphModule, inputs: list[Tensor], backend: str | Backend, key: str | None = None
+    graph: GraphModule, inputs: list[Tensor], key: str | None = None
 ) -> Callable[..., Sequence[Tensor]]:
-    """A graph, compiled by a backend; under the same seed it draws the same noise as eagerly.
+    """A graph, compiled; under the same seed it draws the same noise as eagerly.
 
     Args:
         graph: of flat arguments.
         inputs: examples of them.
-        backend: the name of one in `torch.compiler.list_backends(())`, or a function.
-        key: to keep it on disk by, where Inductor compiles it and it can be kept (see `kept`).
+        key: to keep it on disk by, where it can be kept (see `kept`).
     """
     import torch._dynamo
     import torch._inductor.config
 
     _part_multiples(graph)
-    with warnings.catch_warnings():
+    capture: Any = Capture(len(inputs))
+    with contextlib.ExitStack() as settings, warnings.catch_warnings():
         # of no concern to users: torch's compiler uses what torch deprecates
         warnings.simplefilter("ignore", DeprecationWarning)
-        compile_: Any = (
-            torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
-        )
-        with torch._inductor.config.patch(_settings(torch._inductor.config)), _shapes():
-            if backend != "inductor":
-                return compile_(graph, inputs)
-            return _by_inductor(compile_, graph, inputs, key)
-
-
-def _by_inductor(
-    compile_: Any, graph: GraphModule, inputs: list[Tensor], key: str | None
-) -> Callable[..., Sequence[Tensor]]:
-    capture: Any = Capture(len(inputs))
-    with contextlib.ExitStack() as settings:
+        config: Any = torch._inductor.config
+        settings.enter_context(config.patch(_settings(config)))
+        settings.enter_context(_shapes())
         settings.enter_context(_no_collections())
         settings.enter_context(several_kernels_in_a_file())
         settings.enter_context(instructions_of_the_cpu())
         if key is not None:  # a cache of what comes before the last stage would pass over it
             settings.enter_context(functorch.patch(enable_autograd_cache=False))
+        compile_: Any = torch._dynamo.lookup_backend("inductor")
         call = compile_(graph, inputs, inner_compile=capture, ignore_shape_env=True)
     return (None if key is None else capture.keep(key)) or call
 

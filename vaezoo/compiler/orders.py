@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -43,10 +44,26 @@ class Order(NamedTuple):
             inputs: examples of its arguments.
             key: to keep it on disk by.
         """
-        from vaezoo.compiler.inductor import compile_graph  # slow to import
-
         graph = self.graph
         with torch.no_grad():
             if self.trained is not None:
                 graph = whole_step(graph, self.trained, inputs)
-            return compile_graph(graph, inputs, self.backend, key)
+            if self.backend == "inductor":
+                from vaezoo.compiler.inductor import compile_graph  # slow to import
+
+                return compile_graph(graph, inputs, key)
+            return _by_another(self.backend, graph, inputs)
+
+
+def _by_another(
+    backend: str | Backend, graph: GraphModule, inputs: list[Tensor]
+) -> Callable[..., Sequence[Tensor]]:
+    with warnings.catch_warnings():
+        # of no concern to users: torch's compiler uses what torch deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if not isinstance(backend, str):
+            return backend(graph, inputs)
+        import torch._dynamo  # slow to import
+
+        compile_: Backend = torch._dynamo.lookup_backend(backend)
+        return compile_(graph, inputs)
