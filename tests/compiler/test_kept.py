@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -199,3 +201,26 @@ def test_a_program_that_needs_inductor(body: str, message: str) -> None:
     theirs = types.SimpleNamespace(mm=len, own=len)
     with pytest.raises(ValueError, match=message):
         portable(TEXT.format(body), theirs)
+
+
+HALFWAY = """
+import importlib, sys, threading, time
+import torch.utils._config_module as config
+from vaezoo.compiler import kept
+
+usual = config.install_config_module
+config.install_config_module = lambda module: (time.sleep(0.3), usual(module))
+name = "torch._inductor.config"
+thread = threading.Thread(target=importlib.import_module, args=(name,))
+thread.start()
+while name not in sys.modules:
+    time.sleep(0.001)
+kept.is_noted("steps"), kept.settings()
+thread.join()
+"""
+
+
+def test_inductor_is_waited_for_where_another_thread_imports_it() -> None:
+    """Its settings were read before they were all there, now and then, of two evaluations at once."""
+    done = subprocess.run([sys.executable, "-c", HALFWAY], capture_output=True, text=True)
+    assert not done.stderr

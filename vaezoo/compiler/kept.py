@@ -133,10 +133,17 @@ def _kernel(path: str, name: str) -> Callable[..., None]:
 
 
 def _is_wanted() -> bool:
-    inductor: Any = sys.modules.get("torch._inductor.config")
+    inductor = _settings_of_inductor()
     if inductor is None:
         return not any(os.environ.get(name) == value for name, value in OFF.items())
     return bool(inductor.fx_graph_cache) and not inductor.force_disable_caches
+
+
+def _settings_of_inductor() -> Any:
+    """None where nobody has imported them; where another thread is at it, that is waited for."""
+    if "torch._inductor.config" not in sys.modules:
+        return None
+    return importlib.import_module("torch._inductor.config")
 
 
 def _layouts(inputs: list[Tensor]) -> list[tuple[Any, ...]]:
@@ -154,7 +161,7 @@ def settings() -> list[Any]:
     Threads, default dtype, whether algorithms are deterministic, precision of products, whether
     oneDNN is in use, and the settings of Inductor that somebody has changed, by name.
     """
-    inductor: Any = sys.modules.get("torch._inductor.config")
+    inductor = _settings_of_inductor()
     names = () if inductor is None else inductor._config
     return [
         torch.get_num_threads(),
