@@ -6,14 +6,10 @@ import os
 import signal
 from collections.abc import Iterator
 
-import pyro
-import pyro.distributions as dist
 import pytest
-import torch
 
 # tests are many small tensors, on which a second thread only costs, in processes of their own too
-torch.set_num_threads(1)
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 # a shell starts what it runs in the background with the stop button off, and tests press it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -22,6 +18,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(autouse=True)
 def unchanged_globals() -> Iterator[None]:
     """Seed the test; afterwards restore the generator and the store, and insist on the rest."""
+    import pyro  # not above: what hands out the tests needs seconds less without
+    import torch
+
     before = torch.get_rng_state()
     pyro.clear_param_store()
     torch.manual_seed(0)
@@ -33,10 +32,13 @@ def unchanged_globals() -> Iterator[None]:
 
 
 def _settings() -> tuple[object, ...]:
+    import pyro
+    import torch
+
     return (
         torch.get_default_dtype(),
         torch.is_grad_enabled(),
-        dist.is_validation_enabled(),
+        pyro.distributions.is_validation_enabled(),
         pyro.poutine.runtime.am_i_wrapped(),
         torch.get_num_threads(),
     )
