@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pyro
 import pytest
 import torch
 
+from benchmarks import compiling
 from benchmarks.peers import batches, handwritten
 from benchmarks.peers.building import build
 from benchmarks.peers.tasks import TASKS as ALL
@@ -156,6 +158,12 @@ def test_the_command_writes_json_table_and_figure(tmp_path):
     table = (tmp_path / "speed.md").read_text()
     assert "| epoch on MNIST, data included | hand-written, DataLoader | 0.35 | not me" in table
     assert (tmp_path / "speed.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("part", "module", "name"), [*compiling.TIMED, *compiling.LATE])
+def test_what_is_timed_of_a_compilation_is_there(part: str, module: str, name: str) -> None:
+    assert part in compiling.PARTS
+    assert callable(getattr(importlib.import_module(f"vaezoo.compiler.{module}"), name))
 
 
 def test_a_run_of_the_benchmark_of_choices() -> None:
