@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -105,15 +106,20 @@ def test_what_another_process_cannot_compile_is_compiled_here(
     assert len(here) == 1
 
 
-def test_the_process_ends_with_the_training() -> None:
-    step, cache = begun()
-    awaited = cache.steps[0].awaited
-    assert awaited is not None
-    process = awaited.process
-    assert is_running(process)
-    del step, cache, awaited
-    gc.collect()
-    assert not is_running(process)
+@pytest.mark.parametrize("scope", [contextlib.nullcontext, beside.ended])
+def test_the_process_ends_with_the_training(
+    scope: Callable[[], contextlib.AbstractContextManager[None]],
+) -> None:
+    """Or with a step that is given up on the way."""
+    with scope():
+        step, cache = begun()
+        awaited = cache.steps[0].awaited
+        assert awaited is not None
+        process = awaited.process
+        assert is_running(process)
+        del step, cache, awaited
+        gc.collect()
+        assert not is_running(process)
 
 
 @pytest.mark.parametrize(

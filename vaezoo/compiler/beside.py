@@ -27,17 +27,18 @@ __all__ = ["Beside", "ended", "main"]
 
 PROGRAM = "import sys; from vaezoo.compiler.beside import main; main(sys.argv[1])"
 
-_begun_here: ContextVar[list[Beside] | None] = ContextVar("begun_here", default=None)
+_begun_here: ContextVar[weakref.WeakSet[Beside] | None] = ContextVar("begun_here", default=None)
 
 
 @contextlib.contextmanager
 def ended() -> Iterator[None]:
     """Processes that are begun within it are at an end behind it, whoever still waits for them."""
-    token = _begun_here.set([])
+    begun = weakref.WeakSet[Beside]()
+    token = _begun_here.set(begun)
     try:
         yield
     finally:
-        for each in _begun_here.get() or []:
+        for each in begun:
             each.close()
         _begun_here.reset(token)
 
@@ -66,7 +67,7 @@ class Beside:
             raise
         self._end = weakref.finalize(self, _end, self._process, file)
         if (here := _begun_here.get()) is not None:
-            here.append(self)
+            here.add(self)
 
     @property
     def process(self) -> int:
