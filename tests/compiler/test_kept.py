@@ -15,10 +15,13 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from zoo import images, member
 
+from vaezoo import ELBO, Bound
 from vaezoo.compiler import kept, onednn
 from vaezoo.compiler.orders import Order
 from vaezoo.compiler.portable import portable
+from vaezoo.compiler.tracing import TracedStep
 
 INPUTS = [torch.randn(3, 4), torch.randn(4), torch.zeros(3, 4)]
 TEXT = """
@@ -146,6 +149,18 @@ def test_a_key_is_of_the_graph() -> None:
     other.recompile()
     assert kept.key_of(other, INPUTS) != kept.key_of(graph(), INPUTS)
     assert kept.key_of(graph(), INPUTS, "Adam") != kept.key_of(graph(), INPUTS)
+
+
+def test_a_key_is_of_the_numbers_of_an_objective() -> None:
+    """Another β is another graph."""
+    x, vae = images(), member("VAE")
+
+    def key(beta: float) -> str | None:
+        traced = TracedStep(Bound(vae, ELBO(beta=beta)), (x,))
+        return kept.key_of(traced.graph, traced.inputs((x,)))
+
+    assert key(1.0) == key(1.0) != key(3.0)
+    assert key(3.0) is not None
 
 
 @pytest.mark.parametrize(
