@@ -48,7 +48,7 @@ def whole_step(graph: GraphModule, trained: Trained, inputs: list[Tensor]) -> Gr
     for node, value in zip(written, before, strict=True):
         kept = whole.call_function(aten.where.self, (finite, node, value))
         whole.call_function(aten.copy_.default, (node, kept))
-    update, moments = _updating(inputs[trained.weights[0]].dtype), given[n + 3 :]
+    update, moments = _updating(inputs[trained.weights[0]]), given[n + 3 :]
     for i, size in enumerate(sizes):
         weight, gradient = given[trained.weights[i]], outputs[trained.gradients[i]]
         _copied(update, whole, [weight, gradient, *moments[2 * i : 2 * i + 2], size, finite])
@@ -74,10 +74,10 @@ def _counting(inputs: list[Tensor], trained: Trained, ends: list[Node]) -> Graph
     )
 
 
-def _updating(dtype: torch.dtype) -> GraphModule:
+def _updating(like: Tensor) -> GraphModule:
     """The graph of `_adam`, which is the same for every shape."""
-    number = torch.zeros(1, dtype=dtype)
-    inputs = [*[number] * 4, torch.zeros(6, dtype=dtype), torch.ones((), dtype=torch.bool)]
+    finite = like.new_ones((), dtype=torch.bool)
+    inputs = [*[like.new_zeros(1)] * 4, like.new_zeros(6), finite]
     return flat_graph(lambda t: _adam(t[0], t[1], t[2], t[3], t[4], t[5]), inputs)
 
 
