@@ -148,7 +148,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_compiled_fit_learns(words: list[str]) -> None:
-    """As eagerly: weights and moments after 12 steps to 1e-5, and the curve to 0.5 nats of -200."""
+    """As eagerly: weights and moments after 12 steps to 1e-5, the curve to 0.5 nats; above -200."""
     digits, found = data.digits()[:2000], []
     for compiling in (False, True):
         torch.manual_seed(0)

@@ -3,9 +3,8 @@
 An encoder that is shown raw counts puts out means and scales as far from 1 as they are. A member's
 own encoder sees log(1 + x) instead; give a posterior of yours `log1p=True`.
 
-log P of a count is a small difference of large numbers. In float32 it rounds by up to 0.1 nats at
-counts of 1e5 and by a few nats at 1e6 (gradients lose 1 % at most): evaluate such in float64, by
-`model.double()`.
+log P of a count x is a small difference of numbers as large as x log x, of which float32 has seven
+digits: at counts of a million that is a nat or more. Evaluate such in float64, by `model.double()`.
 
 References:
     Lopez, Regier, Cole, Jordan, Yosef. Deep generative modeling for single-cell transcriptomics.
