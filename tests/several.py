@@ -85,6 +85,13 @@ def run_script(
         return subprocess.CompletedProcess([str(path), *argv], process.exitcode, out, error)
 
 
+def run_code(code: str, *argv: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What `python -W error -c …` comes to, but for the imports before it."""
+    path = folder / "code.py"
+    path.write_text(code, encoding="utf-8")
+    return run_script(path, *argv, folder=folder, env=dict(os.environ))
+
+
 def _script(path: str, argv: Any, folder: str, env: dict[str, str], files: list[Path]) -> None:
     for descriptor, file in zip((1, 2), files, strict=True):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import subprocess
-import sys
 import warnings
 import weakref
 from pathlib import Path
@@ -15,6 +13,7 @@ import pyro
 import pytest
 import torch
 from pyro import infer
+from several import run_code
 from svi import moved, svi_steps
 from torch import Tensor, nn
 from zoo import ONE_LATENT, Z_DIM, batch_for, images, member
@@ -51,9 +50,8 @@ def test_a_loaded_store_is_taken_up(tmp_path: Path, others_before: int) -> None:
     """As `pyro.module` would: by a model of a new process, which SVI then trains."""
     trained = store_of(member("VAE"), images(), tmp_path / "store")
     code = f"""
-import sys, torch, pyro
+import torch, pyro
 from pyro.infer import SVI, Trace_ELBO
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from zoo import images, member
 for _ in range({others_before}):
     torch.manual_seed(7)
@@ -68,7 +66,7 @@ svi.step(images())
 moved = [n for n, t in torch.load({str(tmp_path / "weights")!r}).items() if not torch.equal(t, vae.state_dict()[n])]
 print(len(moved))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = run_code(code, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     found = torch.load(tmp_path / "weights")
     assert all(torch.equal(found[n], trained[n]) for n in trained)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from several import run_code
 
 from benchmarks.quality import documents, figures, results, tables
 from benchmarks.quality.__main__ import RECIPES
 from benchmarks.quality.results import Found, found, runs_of
 
-ROOT = Path(__file__).parents[2]
 KILLED_AND_UNBROKEN = """
 import functools, os, signal, sys
 from pathlib import Path
@@ -67,8 +66,7 @@ def record(folder: Path) -> dict[str, object]:
 
 
 def test_killed_anywhere_it_gives_the_same_numbers(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", KILLED_AND_UNBROKEN, str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_code(KILLED_AND_UNBROKEN, str(tmp_path), folder=tmp_path)
     assert "was begun by another recipe: remove it, or go back" in done.stderr, done.stderr
     unbroken = record(tmp_path / "unbroken")
     assert record(tmp_path / "killed") == unbroken

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from several import run_code
 from torch import Tensor
 from zoo import images, member
 
@@ -199,10 +200,9 @@ print(torn, kept, stopped)
 """
 
 
-def test_signals_at_random_moments_lose_and_tear_nothing() -> None:
+def test_signals_at_random_moments_lose_and_tear_nothing(tmp_path: Path) -> None:
     """40 signals up to 60 ms into training: every history whole, every parameter equally far."""
-    command = [sys.executable, "-c", AT_RANDOM, "0", str(ROUNDS)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = run_code(AT_RANDOM, "0", str(ROUNDS), folder=tmp_path)
     assert done.stdout.split() == ["0", str(ROUNDS), str(ROUNDS)], done.stderr
 
 
