@@ -22,7 +22,7 @@ def pictures(task: str) -> tuple[Tensor, Tensor]:
         scenes = data.colour_digits("train", n=4000)
         assert scenes.labels is not None
         return scenes.pixels, scenes.labels
-    if (data_root() / "MNIST" / "raw").exists():
+    if handwritten.has_mnist(data_root()):
         return handwritten.mnist(data_root(), "train")
     digits = data.digits("train")
     assert digits.labels is not None

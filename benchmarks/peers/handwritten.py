@@ -225,6 +225,13 @@ def train(
     return steps
 
 
+def has_mnist(folder: Path) -> bool:
+    """Whether its files are there, not only the folders, which a download that failed leaves."""
+    kinds = itertools.product(("train", "t10k"), ("images-idx3", "labels-idx1"))
+    files = [folder / "MNIST" / "raw" / f"{part}-{kind}-ubyte" for part, kind in kinds]
+    return all(f.exists() or f.with_name(f.name + ".gz").exists() for f in files)
+
+
 def mnist(folder: Path, part: str) -> tuple[Tensor, Tensor]:
     """Pixels (N, 1, 28, 28) and labels (N,) from the IDX files in folder/MNIST/raw."""
     name = {"train": "train", "test": "t10k"}[part]

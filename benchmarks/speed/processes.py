@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.handwritten import BY_HAND
+from benchmarks.peers.handwritten import BY_HAND, has_mnist
 from benchmarks.speed.growth import POINTS, sweep
 from vaezoo.data.downloads import data_root
 
@@ -42,7 +42,7 @@ def epoch(arguments: argparse.Namespace, record: dict[str, Any]) -> dict[str, An
     """Seconds of epochs, by peer."""
     images = 3000 if arguments.quick else 60_000
     result: dict[str, Any] = {"images": images, "runs": []}
-    if not _has_mnist():
+    if not has_mnist(data_root()):
         return result
     for _ in range(1 if arguments.quick else arguments.rounds or 2):
         for peer, epochs in ((BY_HAND, 2), ("compiled", 4), ("eager", 3)):
@@ -57,7 +57,7 @@ def cold(arguments: argparse.Namespace, record: dict[str, Any]) -> dict[str, Any
     if arguments.quick:
         asked |= {"nelbo": 200.0, "every": 100}
     result: dict[str, Any] = {**asked, "runs": []}
-    if not _has_mnist():
+    if not has_mnist(data_root()):
         return result
     for seed in range(arguments.rounds or 1):
         with tempfile.TemporaryDirectory() as cache:
@@ -74,7 +74,7 @@ def evaluation(arguments: argparse.Namespace, record: dict[str, Any]) -> dict[st
     if arguments.quick:
         asked |= {"images": 20, "k": 1000}
     result: dict[str, Any] = {**asked, "runs": []}
-    if not _has_mnist():
+    if not has_mnist(data_root()):
         return result
     for _ in range(1 if arguments.quick else arguments.rounds or 2):
         for peer in (BY_HAND, "eager", "compiled"):
@@ -88,7 +88,3 @@ def growth(arguments: argparse.Namespace, record: dict[str, Any]) -> dict[str, A
     """Curves of seconds and memory, by what grows and by peer."""
     points = 2 if arguments.quick else POINTS
     return sweep(partial(_run, arguments), points=points)
-
-
-def _has_mnist() -> bool:
-    return (data_root() / "MNIST" / "raw").exists()
