@@ -21,17 +21,21 @@ X_SHAPE = (1, 28, 28)
 COUNTS = (100, 600, 1000, 3000)
 
 
-def some(n: int, *, moved: bool = False) -> Callable[[int], data.SemiSupervisedBatches]:
-    """All images without labels, and a draw of n with them, as many of each class."""
+def some(n: int, *, moved: str = "none") -> Callable[[int], data.SemiSupervisedBatches]:
+    """All images without labels, and a draw of n with them, as many of each class.
+
+    Either the "labelled" ones are moved about, or "all" are, or "none".
+    """
 
     def batches(seed: int) -> data.SemiSupervisedBatches:
         images = mnist_train(seed)
         labelled = images.labelled(n, seed=seed)
-        if moved:
-            return data.semi_supervised(
-                images, data.Moved(labelled), batch_size=100, labelled_batch_size=100
-            )
-        return data.semi_supervised(images, labelled, batch_size=100)
+        if moved == "none":
+            return data.semi_supervised(images, labelled, batch_size=100)
+        unlabelled = data.Moved(images) if moved == "all" else images
+        return data.semi_supervised(
+            unlabelled, data.Moved(labelled), batch_size=100, labelled_batch_size=100
+        )
 
     return batches
 
@@ -95,7 +99,7 @@ CYCLE = replace(M2, cycle=True, rate=2e-3)
 MOVED = replace(
     *(CYCLE,),
     member=convolutional,
-    train=some(100, moved=True),
+    train=some(100, moved="labelled"),
     steps=15_000,
     rate=6e-3,
     precision="bf16",
@@ -115,7 +119,8 @@ RECIPES = {
     "ssvae-100": M2,
     "classifier-100": replace(M2, objective=reference(100, weight=0.0), steps=2_000),
     **{f"ssvae-cycle-{n}": replace(CYCLE, train=some(n), objective=reference(n)) for n in COUNTS},
-    **{f"moved-{n}": replace(MOVED, train=some(n, moved=True)) for n in COUNTS},
+    **{f"moved-{n}": replace(MOVED, train=some(n, moved="labelled")) for n in COUNTS},
+    "all-moved-100": replace(MOVED, steps=30_000, train=some(100, moved="all")),
     "m1m2-100": replace(CYCLE, member=models.M1M2),
     "adgm-100": replace(CYCLE, member=models.ADGM),
     "fsvae": FSVAE,
