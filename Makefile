@@ -62,7 +62,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) torch
 	@$(BYTECODE) $(VENV)/lib/*/site-packages/*/ > /dev/null & $(INSTALL) -e '.[dev]' && wait
-	@$(BYTECODE) -j 0 $(VENV)/lib > /dev/null || true  # of whatever compiles
+	@$(BYTECODE) -j 0 $(VENV)/lib vaezoo > /dev/null || true  # of whatever compiles
 	touch $@
 
 clean:

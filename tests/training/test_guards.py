@@ -245,7 +245,7 @@ def healthy(name: str) -> Any:
 @pytest.mark.parametrize("name", MEMBERS)
 def test_healthy_runs_are_silent(name: str) -> None:
     """Of every member, on images with something to say; a warning is an error here."""
-    train(member(name), healthy(name), steps=300, log_every=50)
+    train(member(name), healthy(name), steps=200, log_every=40)
 
 
 def test_schedules_are_no_rise() -> None:
