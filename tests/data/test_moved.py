@@ -92,7 +92,7 @@ def test_amounts_are_uniform():
 def test_they_remain_images():
     moved = Moved(digits("test"), shift=1).to("cpu").labelled(20)
     assert isinstance(moved, Moved)
-    assert (moved.shift, len(moved), moved.labels.bincount().tolist()) == (1.0, 20, [2] * 10)
+    assert (moved.moves.shift, len(moved), moved.labels.bincount().tolist()) == (1.0, 20, [2] * 10)
     x, x_labelled, y = next(iter(semi_supervised(digits("test"), moved, batch_size=50)))
     assert (len(x), len(x_labelled), len(y)) == (50, 20, 20)
     assert x_labelled.unique().tolist() == [0.0, 1.0]

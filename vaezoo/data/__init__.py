@@ -11,6 +11,7 @@ name                  what                                        needs
 `svhn`                73,257 + 26,032 house numbers in colour     a download
 `Images`              your own uint8 tensor or NumPy array        nothing
 `Moved`               images turned and shifted at random         one of the above
+`Moves`               the same of tensors                         floats (n, C, H, W)
 `Stream`              files of images larger than memory          `write_shards`
 `semi_supervised`     unlabelled and labelled batches, side by    two of the above
                       side
@@ -39,6 +40,7 @@ from vaezoo.data.digits import digits
 from vaezoo.data.images import Images
 from vaezoo.data.mnist import fashion_mnist, mnist
 from vaezoo.data.moved import Moved
+from vaezoo.data.moves import Moves
 from vaezoo.data.semi_supervised import SemiSupervisedBatches, semi_supervised
 from vaezoo.data.sprites import Sprites, sprites
 from vaezoo.data.stream import Stream
@@ -49,6 +51,7 @@ __all__ = [
     "ColourDigits",
     "Images",
     "Moved",
+    "Moves",
     "SemiSupervisedBatches",
     "Sprites",
     "Stream",

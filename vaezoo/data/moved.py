@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from copy import copy
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional
 
 from vaezoo.data.images import Images
+from vaezoo.data.moves import Moves
 
 __all__ = ["Moved"]
 
@@ -27,18 +25,11 @@ class Moved(Images):
 
     Args:
         images: any that are not ``static``, whose draw would be blurred; moved ones are moved on.
-        degrees: of the turn.
-        shear: of a column for each row from the middle, in pixels a pixel.
-        scale: share by which the picture becomes larger or smaller, below 1.
-        shift: right or left, and up or down, in pixels.
+        degrees, shear, scale, shift: the largest amounts, as `Moves` takes them.
 
     Raises:
         TypeError: these are no `Images`.
         ValueError: they are ``static``, or an amount is out of range.
-
-    References:
-        Simard, Steinkraus, Platt. Best Practices for Convolutional Neural Networks Applied to
-        Visual Document Analysis. 2003, section 2.
 
     Example:
         >>> from vaezoo.data import digits
@@ -71,8 +62,7 @@ class Moved(Images):
             images.pixels, images.labels, binarisation=images.binarisation, name=images.name
         )
         self.images = images
-        self.degrees, self.shear = _amount("degrees", degrees), _amount("shear", shear)
-        self.scale, self.shift = _amount("scale", scale, below=1.0), _amount("shift", shift)
+        self.moves = Moves(degrees=degrees, shear=shear, scale=scale, shift=shift)
 
     @property
     def factors(self) -> dict[str, Tensor]:
@@ -83,18 +73,7 @@ class Moved(Images):
     def grey_levels(self, index: slice | Tensor, generator: Generator | None) -> Tensor:
         """The pixels of some images, moved, uint8 (n, C, H, W)."""
         pixels = self.images.grey_levels(index, generator)
-        n, _, height, width = pixels.shape
-        device = generator.device if generator else "cpu"
-        to_either_side = torch.rand(5, n, generator=generator, device=device) * 2 - 1
-        turn, shear, scale, right, down = to_either_side.to(pixels.device).unbind()
-        turn, scale = turn * math.radians(self.degrees), 1 + scale * self.scale
-        cos, sin = turn.cos() / scale, turn.sin() / scale
-        # from where the colour of each place comes, in halves of the picture
-        across = [cos, (shear * self.shear - sin) * height / width, right * self.shift * 2 / width]
-        along = [sin * width / height, cos, down * self.shift * 2 / height]
-        matrices = torch.stack([torch.stack(across, -1), torch.stack(along, -1)], 1)
-        grid = functional.affine_grid(matrices, list(pixels.shape), align_corners=False)
-        grey = functional.grid_sample(pixels.to(grid.dtype), grid, align_corners=False)
+        grey = self.moves(pixels.to(torch.get_default_dtype()), generator)
         return grey.round_().clamp_(0, 255).byte()
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Moved:
@@ -102,14 +81,3 @@ class Moved(Images):
         moved.images = images = self.images._map(function)
         moved.pixels, moved.labels = images.pixels, images.labels
         return moved
-
-
-def _amount(name: str, value: Any, *, below: float = math.inf) -> float:
-    try:
-        amount = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if not 0 <= amount < below:
-        limit = "" if below == math.inf else f" and below {below:g}"
-        raise ValueError(f"{name} must be a number of at least 0{limit}, got {value!r}")
-    return amount

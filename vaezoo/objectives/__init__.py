@@ -19,10 +19,12 @@ norm to clip gradients at, does not transfer from one to the other. Beside the o
     usual           which of them is taken where none is named
     pyro_adapter    Pyro's own, per image
 
-`SemiSupervised` combines two runs of one of them, of unlabelled and of labelled images.
+`SemiSupervised` combines two runs of one of them, of unlabelled and of labelled images, and may add
+a `Consistency` of what the classifier reads.
 """
 
 from vaezoo.objectives.base import Objective
+from vaezoo.objectives.consistency import Consistency
 from vaezoo.objectives.elbo import ELBO
 from vaezoo.objectives.iwelbo import IWELBO
 from vaezoo.objectives.renyi import Renyi
@@ -32,6 +34,7 @@ from vaezoo.objectives.semi_supervised import SemiSupervised
 __all__ = [
     "ELBO",
     "IWELBO",
+    "Consistency",
     "Cyclical",
     "Objective",
     "Renyi",

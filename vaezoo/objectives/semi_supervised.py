@@ -8,6 +8,7 @@ from pyro import poutine
 from torch import Tensor
 
 from vaezoo.objectives.base import Objective, Program
+from vaezoo.objectives.consistency import Consistency
 from vaezoo.objectives.elbo import ELBO
 
 __all__ = ["SemiSupervised"]
@@ -22,13 +23,15 @@ class SemiSupervised(Objective):
         loss = -w [ (1 - f) bound(x) + f bound(x, y) ] - α log q(y|x)
 
     each term a mean over its images. The bounds are weighted as in the sum over all images; α
-    multiplies the mean over the labelled ones, so it is f times the α of a sum.
+    multiplies the mean over the labelled ones, so it is f times the α of a sum. With a
+    `Consistency` its term of the unlabelled images is added.
 
     Args:
         objective: the bound; `ELBO()` by default.
         alpha: weight of the classification term.
         generative_weight: w; 0 trains the classifier alone.
         labelled_fraction: f; 100 labels of 60,000 images by default.
+        consistency: what else the unlabelled images teach the classifier, if anything.
 
     Attributes:
         unlabelled_weight: of bound(x), beside f; None for 1. Processes that share a batch out set
@@ -49,6 +52,7 @@ class SemiSupervised(Objective):
 
     # of the class: what an instance has is what a run is known by when it goes on
     unlabelled_weight: Tensor | None = None
+    consistency: Consistency | None = None
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class SemiSupervised(Objective):
         alpha: float = 100.0,
         generative_weight: float = 1.0,
         labelled_fraction: float = 100 / 60_000,
+        consistency: Consistency | None = None,
     ) -> None:
         self.objective = objective or ELBO()
         super().__init__(self.objective.num_particles)
@@ -67,11 +72,18 @@ class SemiSupervised(Objective):
             )
         if not 0 <= labelled_fraction <= 1:
             raise ValueError(f"labelled_fraction must lie in [0, 1], got {labelled_fraction}")
+        if not isinstance(consistency, Consistency | None):
+            found = type(consistency).__name__
+            raise TypeError(f"consistency must be an objectives.Consistency(move), got a {found}")
         self.alpha, self.generative_weight = alpha, generative_weight
         self.labelled_fraction = labelled_fraction
+        if consistency is not None:
+            self.consistency = consistency
 
     def estimate(self, model: Program, guide: Program, *batch: Any) -> dict[str, Tensor]:
         """Scalars in nats per image: loss, bound, rec, kl, and log_qy, the mean log q(y|x).
+
+        And consistency, without its weight, where there is one.
 
         Raises:
             ValueError: the batch is not (x, x_labelled, y_labelled).
@@ -85,25 +97,39 @@ class SemiSupervised(Objective):
         log_qy = labelled.log_q_given.mean()
         if self.generative_weight == 0:
             (log_qy,) = labelled.settled(log_qy)
-            return {"loss": -self.alpha * log_qy, "log_qy": log_qy.detach()}
-        labelled_terms = self.objective.report(labelled)
-        labelled_terms["loss"], log_qy = labelled.settled(labelled_terms["loss"], log_qy)
-        unlabelled = self.objective.estimate(model, guide, x)
-        f, rest = self.labelled_fraction, 1 - self.labelled_fraction
-        share = rest if self.unlabelled_weight is None else rest * self.unlabelled_weight
-        mixed = {k: share * unlabelled[k] + f * labelled_terms[k] for k in labelled_terms}
-        loss = self.generative_weight * mixed.pop("loss") - self.alpha * log_qy
-        return {"loss": loss, **mixed, "log_qy": log_qy.detach()}
+            scalars = {"loss": -self.alpha * log_qy}
+        else:
+            labelled_terms = self.objective.report(labelled)
+            labelled_terms["loss"], log_qy = labelled.settled(labelled_terms["loss"], log_qy)
+            unlabelled = self.objective.estimate(model, guide, x)
+            f, share = self.labelled_fraction, (1 - self.labelled_fraction) * self._rest
+            scalars = {k: share * unlabelled[k] + f * labelled_terms[k] for k in labelled_terms}
+            scalars["loss"] = self.generative_weight * scalars["loss"] - self.alpha * log_qy
+        return self._with_consistency(scalars | {"log_qy": log_qy.detach()}, guide, x)
+
+    @property
+    def _rest(self) -> Tensor | float:
+        return 1.0 if self.unlabelled_weight is None else self.unlabelled_weight
+
+    def _with_consistency(
+        self, scalars: dict[str, Tensor], guide: Program, x: Tensor
+    ) -> dict[str, Tensor]:
+        if self.consistency is None:
+            return scalars
+        alike = self._rest * self.consistency.of(guide, x)
+        loss = scalars["loss"] + self.consistency.weight * alike
+        return scalars | {"loss": loss, "consistency": alike.detach()}
 
     def step(self) -> None:
         """Advance the schedules of the bound inside."""
         self.objective.step()
 
     def __repr__(self) -> str:
+        alike = f", consistency={self.consistency!r}" if self.consistency else ""
         return (
             f"SemiSupervised({self.objective!r}, alpha={self.alpha:g}, "
             f"generative_weight={self.generative_weight:g}, "
-            f"labelled_fraction={self.labelled_fraction:g})"
+            f"labelled_fraction={self.labelled_fraction:g}{alike})"
         )
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vaezoo.arguments import without_addresses
-from vaezoo.data import Images
+from vaezoo.data import Images, Moves
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
-from vaezoo.objectives.schedules import Schedule
+from vaezoo.objectives import Consistency, Schedule
 
 __all__ = ["check_same", "differences", "lasting", "numbers_of", "restore_numbers", "settings_of"]
 
@@ -121,7 +121,7 @@ rank 1
 
 
 def numbers_of(objective: Any) -> dict[str, Plain]:
-    """The numbers and texts of an objective, of those inside it, and of their schedules.
+    """The numbers and texts of an objective, and of what it holds: objectives, schedules, moves.
 
     Example:
         >>> from vaezoo.objectives import ELBO, WarmUp
@@ -144,7 +144,7 @@ def _numbers(owner: Any, where: str) -> Iterator[tuple[str, Any, str]]:
         path = f"{where}.{name}"
         if isinstance(value, Plain):
             yield path, owner, name
-        elif isinstance(value, infer.elbo.ELBO | Schedule):
+        elif isinstance(value, infer.elbo.ELBO | Schedule | Consistency | Moves):
             yield from _numbers(value, path)
 
 

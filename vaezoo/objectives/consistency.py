@@ -1,0 +1,89 @@
+"""A reward for a classifier that reads an image in the same way wherever it has been moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.poutine.runtime import NonlocalExit
+from torch import Tensor
+
+from vaezoo.objectives.base import Program
+from vaezoo.programs.sites import is_label
+from vaezoo.scopes import unchecked
+
+__all__ = ["Consistency"]
+
+
+class Consistency:
+    """-log q(ŷ|x̃) of a moved image x̃ = move(x), where ŷ is what q(y|x) is sure of.
+
+    The sum over y in the bound has the classifier agree with the decoder, which knows classes less
+    well than pixels; this has it agree with itself. An image counts where max q(y|x) is above the
+    threshold; no gradient goes through ŷ.
+
+    Args:
+        move: makes images (N, *x_shape) of others, drawn afresh, and leaves their classes as they
+            are: `data.Moves(…)`.
+        weight: of the mean over images in the loss.
+        threshold: of a probability.
+
+    Raises:
+        TypeError: `move` cannot be called.
+        ValueError: weight or threshold is out of range.
+
+    References:
+        Xie, Dai, Hovy, Luong, Le. Unsupervised Data Augmentation for Consistency Training. 2020.
+        arXiv:1904.12848.
+        Sohn et al. FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence.
+        2020. arXiv:2001.07685, equation 4.
+
+    Example:
+        >>> from vaezoo.data import Moves
+        >>> from vaezoo.models import SSVAE
+        >>> alike = Consistency(Moves(), threshold=0.0)
+        >>> alike.of(SSVAE().guide, torch.zeros(7, 1, 28, 28)).item() > 0
+        True
+    """
+
+    def __init__(
+        self, move: Callable[[Tensor], Tensor], *, weight: float = 20.0, threshold: float = 0.95
+    ) -> None:
+        if not callable(move):
+            raise TypeError(f"move must be a function of images, got a {type(move).__name__}")
+        if not 0 <= weight < float("inf"):
+            raise ValueError(f"weight must be a number of at least 0, got {weight}")
+        if not 0 <= threshold < 1:
+            raise ValueError(f"threshold must lie in [0, 1), got {threshold}")
+        self.move, self.weight, self.threshold = move, weight, threshold
+
+    def of(self, guide: Program, x: Tensor) -> Tensor:
+        """The mean over images (N, *x_shape), without its weight, in nats.
+
+        Raises:
+            ValueError: the guide infers no label.
+        """
+        with torch.no_grad():
+            most, y = _label(guide, x).logits.softmax(-1).max(-1, keepdim=True)
+        with unchecked():  # between pixels that are 0 or 1 there may be grey ones now
+            log_q = _label(guide, self.move(x)).logits.log_softmax(-1)
+        return -(log_q.gather(-1, y) * (most > self.threshold)).mean()
+
+    def __repr__(self) -> str:
+        settings = f"weight={self.weight:g}, threshold={self.threshold:g}"
+        return f"Consistency({self.move!r}, {settings})"
+
+
+def _label(guide: Program, x: Tensor) -> Any:
+    """q(y|x), of a guide that is run until it draws y."""
+    try:
+        poutine.escape(guide, _is_drawn_label)(x)
+    except NonlocalExit as found:
+        return found.site["fn"]
+    raise ValueError("Consistency needs a guide that infers a label, such as an SSVAE's")
+
+
+def _is_drawn_label(site: Any) -> bool:
+    return site["type"] == "sample" and not site["is_observed"] and is_label(site)
