@@ -105,6 +105,10 @@ MOVED = replace(
     precision="bf16",
     objective=objectives.SemiSupervised(alpha=20.0),
 )
+# the batch is moved already, and this moves it further
+ALIKE = objectives.Consistency(
+    data.Moves(degrees=22.5, shear=0.3, scale=0.15, shift=3.0), weight=10.0
+)
 FSVAE = Recipe(
     *(models.FSVAE, scenes_train, scenes_test),
     steps=30_000,
@@ -120,7 +124,11 @@ RECIPES = {
     "classifier-100": replace(M2, objective=reference(100, weight=0.0), steps=2_000),
     **{f"ssvae-cycle-{n}": replace(CYCLE, train=some(n), objective=reference(n)) for n in COUNTS},
     **{f"moved-{n}": replace(MOVED, train=some(n, moved="labelled")) for n in COUNTS},
-    "all-moved-100": replace(MOVED, steps=30_000, train=some(100, moved="all")),
+    "consistent-100": replace(
+        *(MOVED,),
+        train=some(100, moved="all"),
+        objective=objectives.SemiSupervised(alpha=20.0, consistency=ALIKE),
+    ),
     "m1m2-100": replace(CYCLE, member=models.M1M2),
     "adgm-100": replace(CYCLE, member=models.ADGM),
     "fsvae": FSVAE,

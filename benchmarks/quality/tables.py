@@ -72,7 +72,7 @@ LABELS = {
         f"moved-{n}": (str(n), "SSVAE, convolutional classifier, labelled images moved")
         for n in (100, 600, 1000, 3000)
     },
-    "all-moved-100": ("100", "SSVAE, convolutional classifier, all images moved, 30,000 steps"),
+    "consistent-100": ("100", "SSVAE, convolutional classifier, all images moved and read alike"),
 }
 CLUSTERS = {
     "clusters: accuracy": "components, best assignment, %",
