@@ -6,6 +6,7 @@ PYTHON_NEWEST ?= python3
 COMPAT ?= .compat
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+TOOLS := $(VENV)/tools
 
 .PHONY: demo test test-browser compat exact notebooks docs lint types quality speed clean
 
@@ -32,11 +33,11 @@ exact: $(STAMP)  ## every member's Pyro estimates beside the closed forms
 notebooks: $(STAMP)  ## run the notebooks and write their outputs
 	$(BIN)/python notebooks/execute.py
 
-lint: $(STAMP)
+lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(TOOLS)
 	$(BIN)/mypy
 
 docs: $(STAMP)  ## the site, in build/site
@@ -61,8 +62,12 @@ BYTECODE := $(BIN)/python -m compileall -qq -x /tests/
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) torch
-	@$(BYTECODE) $(VENV)/lib/*/site-packages/*/ > /dev/null & $(INSTALL) -e '.[dev]' && wait
+	@$(BYTECODE) $(VENV)/lib/*/site-packages/*/ > /dev/null & $(INSTALL) -e '.[test]' && wait
 	@$(BYTECODE) -j 0 $(VENV)/lib vaezoo > /dev/null || true  # of whatever compiles
+	touch $@
+
+$(TOOLS): $(STAMP)
+	$(INSTALL) -e '.[dev]'
 	touch $@
 
 clean:

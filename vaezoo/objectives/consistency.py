@@ -66,7 +66,9 @@ class Consistency:
             ValueError: the guide infers no label.
         """
         with torch.no_grad():
-            most, y = _label(guide, x).logits.softmax(-1).max(-1, keepdim=True)
+            probs = _label(guide, x).logits.softmax(-1)
+            # not by max, whose indices Inductor in torch 2.13 may read too early (in bf16: NaN)
+            y, most = probs.argmax(-1, keepdim=True), probs.amax(-1, keepdim=True)
         with unchecked():  # between pixels that are 0 or 1 there may be grey ones now
             log_q = _label(guide, self.move(x)).logits.log_softmax(-1)
         return -(log_q.gather(-1, y) * (most > self.threshold)).mean()
