@@ -67,7 +67,7 @@ class Consistency:
         """
         with torch.no_grad():
             probs = _label(guide, x).logits.softmax(-1)
-            # not by max, whose indices Inductor in torch 2.13 may read too early (in bf16: NaN)
+            # not by max: of its indices Inductor in torch 2.13 made NaN, in bf16
             y, most = probs.argmax(-1, keepdim=True), probs.amax(-1, keepdim=True)
         with unchecked():  # between pixels that are 0 or 1 there may be grey ones now
             log_q = _label(guide, self.move(x)).logits.log_softmax(-1)
