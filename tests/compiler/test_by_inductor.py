@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import math
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from zoo import (
     member,
 )
 
-from vaezoo import Bound, SemiSupervised, data, models
+from vaezoo import Bound, SemiSupervised, Step, data, models
 from vaezoo.compiler.inductor import compile_graph
 from vaezoo.compiler.tracing import flat_graph
 from vaezoo.evaluation import evaluate
@@ -110,6 +113,37 @@ def test_a_compiler_that_fails_is_a_warning() -> None:
     with pytest.warns(UserWarning, match="eagerly: RuntimeError: no C\\+\\+ compiler$"):
         bound(x)
     assert_close(step(Bound(bound.model), x), step(bound, x), 1e-6)
+
+
+@pytest.mark.parametrize("factor", [math.nan, 2.0])
+def test_a_compiler_that_is_wrong_is_a_warning(factor: float) -> None:
+    """Seen of Inductor in torch 2.13: NaN. Weights, moments and noise are those of eager steps."""
+
+    def backend(graph: GraphModule, inputs: object) -> Callable[..., object]:
+        def call(*inputs: Tensor) -> list[Tensor]:
+            loss, *rest = graph(*inputs)
+            return [factor * loss, *rest]
+
+        return call
+
+    found, vae = [], member("VAE")
+    for compiles in (False, True):
+        bound = Bound(copy.deepcopy(vae))
+        taken = Step(bound, torch.optim.Adam(bound.parameters(), lr=1e-2))
+        torch.manual_seed(0)
+        x = images()
+        taken(x)
+        saying = pytest.warns(UserWarning, match="a fault of torch's compiler: loss=")
+        if compiles:
+            taken.compile(backend)
+            taken(x)
+        with saying if compiles else contextlib.nullcontext():
+            taken(x)
+        taken(x)
+        if not compiles:
+            taken(x)
+        found.append([*bound.state_dict().values(), torch.rand(1)])
+    assert all(map(torch.equal, *found))
 
 
 def test_gradients_share_no_memory() -> None:

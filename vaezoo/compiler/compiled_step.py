@@ -21,6 +21,7 @@ from vaezoo.cpu import give_back
 __all__ = ["CompiledStep"]
 
 Batch = tuple[Tensor, ...]
+FAR = 0.1  # of a term, and in nats: bf16 rounds by a hundredth
 
 
 class CompiledStep:
@@ -96,20 +97,27 @@ class CompiledStep:
         return True
 
     def begin(self, batch: Batch) -> dict[str, Tensor]:
-        """The first run; if it fails, all is as it was before."""
+        """The first run, held against its graph; if it fails, all is as it was before.
+
+        Raises:
+            RuntimeError: what the compiler made computes something else.
+        """
         assert self.traced is not None
         tensors = [*self.traced.held, *self._more()]
-        values = [t.detach().clone() for t in tensors]
-        generators = torch.get_rng_state(), torch.cuda.get_rng_state_all()
+        before = _State(tensors)
         give_back()  # what came before it needed more memory
         try:
-            return self.run(batch)
-        except Exception:
+            terms = self.run(batch)
+            after = _State(tensors)
+            before.restore()
             with torch.no_grad():
-                torch._foreach_copy_([t.detach() for t in tensors], values)
-            torch.set_rng_state(generators[0])
-            torch.cuda.set_rng_state_all(generators[1])
+                expected = self.traced.graph(*self.traced.inputs(batch))
+            _check(terms, expected)
+            after.restore()
+        except Exception:
+            before.restore()
             raise
+        return terms
 
     def run(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of a batch; the loss can be differentiated, or the weights are updated."""
@@ -145,6 +153,32 @@ class CompiledStep:
         for i in self._shared:
             outputs[i] = outputs[i].clone()
         return outputs
+
+
+def _check(terms: dict[str, Tensor], expected: Sequence[Tensor]) -> None:
+    """Refuse what is far from what rounding makes of it: it has happened that it was NaN."""
+    for (name, found), value in zip(terms.items(), expected, strict=False):
+        if not torch.allclose(found.detach(), value, rtol=FAR, atol=FAR, equal_nan=True):
+            raise RuntimeError(
+                f"a fault of torch's compiler: {name}={found.item():.4g}, where the graph that "
+                f"was compiled says {value.item():.4g}"
+            )
+
+
+class _State:
+    """Values of tensors, and states of torch's generators, to be put back."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self.tensors = [t.detach() for t in tensors]
+        self.values = [t.clone() for t in self.tensors]
+        self.generators = torch.get_rng_state(), torch.cuda.get_rng_state_all()
+
+    def restore(self) -> None:
+        """Put them back."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.tensors, self.values)
+        torch.set_rng_state(self.generators[0])
+        torch.cuda.set_rng_state_all(self.generators[1])
 
 
 def _sharing(outputs: list[Tensor], inputs: list[Tensor]) -> list[int]:
