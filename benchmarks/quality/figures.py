@@ -64,7 +64,7 @@ def against_labels(measured: dict[str, dict[int, Estimate]]) -> Figure:
         axes.set_yticks([2, 5, 10, 20], ["2", "5", "10", "20"])
         axes.set_ylim(top=60)  # where the legend is
         axes.minorticks_off()
-        axes.legend(loc="upper right")
+        axes.legend(loc="upper right", frameon=True, framealpha=1, edgecolor="none")
     return figure_of(axes)
 
 
