@@ -61,6 +61,7 @@ def test_the_loss_has_it_with_its_weight(generative_weight: float) -> None:
         found.append(terms)
     without, plain, halved = found
     expected = by_hand(ssvae, batch[0], 0.4)
+    assert expected > 0
     torch.testing.assert_close(plain["consistency"], expected.detach(), rtol=0, atol=1e-12)
     torch.testing.assert_close(plain["loss"], without["loss"] + 3 * expected, rtol=0, atol=1e-11)
     torch.testing.assert_close(halved["consistency"], expected.detach() / 2, rtol=0, atol=1e-12)
@@ -84,6 +85,7 @@ def test_compiled_it_is_the_same() -> None:
     bound = Bound(widen(member("SSVAE").double()), objective)
     batch = semi_supervised_batch(dtype=torch.float64)
     eager = step(bound, *batch)
+    assert eager[0]["consistency"] > 0
     assert_close(eager, step(compiled(bound, *batch), *batch), 1e-10)
 
 

@@ -229,7 +229,7 @@ def test_dreg_is_unbiased_for_every_kind_of_guide(name: str) -> None:
     """At K = 3: the gradients of dreg have the mean of iwae's, and those of stl have not.
 
     n = 80 means over 125 copies of an image. |z| is below what a right estimator of that many
-    parameters exceeds once in 10,000 runs (Student's t, Bonferroni; 5.3 for 56 of them).
+    parameters exceeds once in 10,000 runs (Student's t, Bonferroni; 5.2 for 56 of them).
     """
     model = GUIDES[name]().double()
     for parameter in model.parameters():

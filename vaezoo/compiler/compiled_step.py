@@ -17,11 +17,13 @@ from vaezoo.compiler.guards import Guards
 from vaezoo.compiler.orders import Order
 from vaezoo.compiler.tracing import Backend, TracedStep
 from vaezoo.cpu import give_back
+from vaezoo.programs.writes import Writes
+from vaezoo.scopes import Generators, own_generator
 
 __all__ = ["CompiledStep"]
 
 Batch = tuple[Tensor, ...]
-FAR = 0.1  # of a term, and in nats: bf16 rounds by a hundredth
+FAR = 0.1  # of a term, and in nats: bf16 rounds by less than a hundredth
 
 
 class CompiledStep:
@@ -103,21 +105,26 @@ class CompiledStep:
             RuntimeError: what the compiler made computes something else.
         """
         assert self.traced is not None
-        tensors = [*self.traced.held, *self._more()]
-        before = _State(tensors)
+        expected = self._by_graph(batch)
+        tensors = [t.detach() for t in (*self.traced.held, *self._more())]
+        values, generators = [t.clone() for t in tensors], Generators()
         give_back()  # what came before it needed more memory
         try:
             terms = self.run(batch)
-            after = _State(tensors)
-            before.restore()
-            with torch.no_grad():
-                expected = self.traced.graph(*self.traced.inputs(batch))
             _check(terms, expected)
-            after.restore()
         except Exception:
-            before.restore()
+            with torch.no_grad():
+                torch._foreach_copy_(tensors, values)
+            generators.restore()
             raise
         return terms
+
+    def _by_graph(self, batch: Batch) -> list[Tensor]:
+        """The terms that the graph says the next run has, of which nothing else is left."""
+        assert self.traced is not None
+        with torch.no_grad(), own_generator(), Writes():
+            outputs = self.traced.graph(*self.traced.inputs(batch))
+            return [t.clone() for t in outputs[: len(self.traced.names)]]
 
     def run(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of a batch; the loss can be differentiated, or the weights are updated."""
@@ -155,30 +162,14 @@ class CompiledStep:
         return outputs
 
 
-def _check(terms: dict[str, Tensor], expected: Sequence[Tensor]) -> None:
+def _check(terms: dict[str, Tensor], expected: list[Tensor]) -> None:
     """Refuse what is far from what rounding makes of it: it has happened that it was NaN."""
-    for (name, found), value in zip(terms.items(), expected, strict=False):
+    for (name, found), value in zip(terms.items(), expected, strict=True):
         if not torch.allclose(found.detach(), value, rtol=FAR, atol=FAR, equal_nan=True):
             raise RuntimeError(
                 f"a fault of torch's compiler: {name}={found.item():.4g}, where the graph that "
                 f"was compiled says {value.item():.4g}"
             )
-
-
-class _State:
-    """Values of tensors, and states of torch's generators, to be put back."""
-
-    def __init__(self, tensors: list[Tensor]) -> None:
-        self.tensors = [t.detach() for t in tensors]
-        self.values = [t.clone() for t in self.tensors]
-        self.generators = torch.get_rng_state(), torch.cuda.get_rng_state_all()
-
-    def restore(self) -> None:
-        """Put them back."""
-        with torch.no_grad():
-            torch._foreach_copy_(self.tensors, self.values)
-        torch.set_rng_state(self.generators[0])
-        torch.cuda.set_rng_state_all(self.generators[1])
 
 
 def _sharing(outputs: list[Tensor], inputs: list[Tensor]) -> list[int]:

@@ -10,6 +10,7 @@ from pyro import poutine
 from pyro.poutine.runtime import NonlocalExit
 from torch import Tensor
 
+from vaezoo import arguments
 from vaezoo.objectives.base import Program
 from vaezoo.programs.sites import is_label
 from vaezoo.scopes import unchecked
@@ -31,7 +32,7 @@ class Consistency:
         threshold: of a probability.
 
     Raises:
-        TypeError: `move` cannot be called.
+        TypeError: `move` cannot be called, or weight or threshold is no number.
         ValueError: weight or threshold is out of range.
 
     References:
@@ -53,11 +54,10 @@ class Consistency:
     ) -> None:
         if not callable(move):
             raise TypeError(f"move must be a function of images, got a {type(move).__name__}")
-        if not 0 <= weight < float("inf"):
-            raise ValueError(f"weight must be a number of at least 0, got {weight}")
-        if not 0 <= threshold < 1:
+        self.move, self.weight = move, arguments.number("weight", weight, least=0)
+        self.threshold = arguments.number("threshold", threshold)
+        if not 0 <= self.threshold < 1:
             raise ValueError(f"threshold must lie in [0, 1), got {threshold}")
-        self.move, self.weight, self.threshold = move, weight, threshold
 
     def of(self, guide: Program, x: Tensor) -> Tensor:
         """The mean over images (N, *x_shape), without its weight, in nats.

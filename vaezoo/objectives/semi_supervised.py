@@ -34,7 +34,7 @@ class SemiSupervised(Objective):
         consistency: what else the unlabelled images teach the classifier, if anything.
 
     Attributes:
-        unlabelled_weight: of bound(x), beside f; None for 1. Processes that share a batch out set
+        unlabelled_weight: of bound(x), beside f; usually 1. Processes that share a batch out set
             it, as they may have another share of its unlabelled images than of its labelled ones.
 
     References:
@@ -51,7 +51,7 @@ class SemiSupervised(Objective):
     """
 
     # of the class: what an instance has is what a run is known by when it goes on
-    unlabelled_weight: Tensor | None = None
+    unlabelled_weight: Tensor | float = 1.0
     consistency: Consistency | None = None
 
     def __init__(
@@ -102,21 +102,17 @@ class SemiSupervised(Objective):
             labelled_terms = self.objective.report(labelled)
             labelled_terms["loss"], log_qy = labelled.settled(labelled_terms["loss"], log_qy)
             unlabelled = self.objective.estimate(model, guide, x)
-            f, share = self.labelled_fraction, (1 - self.labelled_fraction) * self._rest
+            f, share = self.labelled_fraction, (1 - self.labelled_fraction) * self.unlabelled_weight
             scalars = {k: share * unlabelled[k] + f * labelled_terms[k] for k in labelled_terms}
             scalars["loss"] = self.generative_weight * scalars["loss"] - self.alpha * log_qy
         return self._with_consistency(scalars | {"log_qy": log_qy.detach()}, guide, x)
-
-    @property
-    def _rest(self) -> Tensor | float:
-        return 1.0 if self.unlabelled_weight is None else self.unlabelled_weight
 
     def _with_consistency(
         self, scalars: dict[str, Tensor], guide: Program, x: Tensor
     ) -> dict[str, Tensor]:
         if self.consistency is None:
             return scalars
-        alike = self._rest * self.consistency.of(guide, x)
+        alike = self.unlabelled_weight * self.consistency.of(guide, x)
         loss = scalars["loss"] + self.consistency.weight * alike
         return scalars | {"loss": loss, "consistency": alike.detach()}
 
