@@ -7,12 +7,10 @@ import html
 import re
 from typing import Any
 
-import nbformat
 import pyro.distributions as dist
 import pytest
 import torch
 from matplotlib.figure import Figure
-from nbclient import NotebookClient
 from torch import nn
 from zoo import images, member
 
@@ -40,6 +38,9 @@ CELLS = [
 
 def test_figures_are_shown_once_with_and_without_the_inline_backend() -> None:
     """A bare kernel takes the figure's own picture, the inline backend draws it: one each time."""
+    import nbformat  # not above: it takes two seconds, and all processes collect all tests
+    from nbclient import NotebookClient
+
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
     NotebookClient(notebook, timeout=1200, startup_timeout=600, kernel_name="python3").execute()
     shown = [[o.get("data", {}) for o in cell.outputs] for cell in notebook.cells]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 __all__ = ["Writes", "memory", "tensors_in"]
 
@@ -84,14 +84,26 @@ def tensors_in(tree: Any) -> list[Tensor]:
         >>> len(tensors_in(([torch.zeros(1)], {"alpha": 2.0, "out": torch.zeros(1)})))
         2
     """
-    return [t for t in tree_leaves(tree) if isinstance(t, Tensor)]
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, tuple | list):
+        return []
+    return [t for each in tree for t in tensors_in(each)]
 
 
 def _written(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
     """The arguments of an operation that it writes into."""
-    given = []
-    for i, argument in enumerate(func._schema.arguments):
-        is_written = argument.alias_info is not None and argument.alias_info.is_write
-        if is_written or argument.name in STATISTICS:
-            given.append(args[i] if i < len(args) else kwargs.get(argument.name))
-    return tensors_in(given)
+    places = _places(func)
+    return tensors_in([args[i] if i < len(args) else kwargs.get(n) for i, n in places])
+
+
+@functools.cache  # an operation is asked for thousands of times in a step that is traced
+def _places(func: Any) -> list[tuple[int, str]]:
+    """Numbers and names of the arguments that an operation writes into."""
+    return [
+        (i, each.name)
+        for i, each in enumerate(func._schema.arguments)
+        if (each.alias_info is not None and each.alias_info.is_write) or each.name in STATISTICS
+    ]
