@@ -105,12 +105,23 @@ def own_generator(seed: int | None = None) -> Iterator[None]:
     try:
         if seed is not None:
             seed = operator.index(seed)
-            torch.manual_seed(seed)
+            _seed_torch(seed)
             random.seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002
         yield
     finally:
         before.restore()
+
+
+def _seed_torch(seed: int) -> None:
+    """As `torch.manual_seed`, which writes down who called it where there is only a CPU.
+
+    That takes longer than a small step, and the seed would wait for a GPU that is found later.
+    """
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 class OwnGenerator:

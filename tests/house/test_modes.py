@@ -277,3 +277,18 @@ def test_blocks_of_one_generator_go_on() -> None:
             assert torch.equal(each, torch.rand(2))
             assert number == np.random.rand()
             assert other == random.random()
+
+
+@pytest.mark.skipif(
+    torch.accelerator.is_available(), reason="its generator is seeded, and put back"
+)
+@pytest.mark.parametrize("seed", [5, -5, 2**40])
+def test_no_seed_waits_for_a_gpu(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.manual_seed` would leave one in torch's queue, behind that of the user."""
+    torch.manual_seed(seed)
+    expected = torch.rand(3)
+    asked: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", asked.append)
+    with own_generator(seed):
+        assert torch.equal(torch.rand(3), expected)
+    assert not asked

@@ -105,7 +105,7 @@ def train(bounds: list[Bound], batch: tuple[Tensor, ...], least: int, most: int)
     before = {p: p.detach().clone() for p in all_of_them}
     optimizer = torch.optim.Adam(all_of_them, lr=1e-2, fused=True)
 
-    still = dict.fromkeys(bounds, ["all"])
+    still = {b: ["all"] for b in bounds}
     for step in range(most):
         left = [b for b in bounds if step < least or still[b]]
         if not left:
