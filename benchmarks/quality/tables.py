@@ -65,7 +65,9 @@ FIXED = {
 LABELS = {
     "classifier-100": ("100", "the SSVAE's classifier alone"),
     "ssvae-100": ("100", "SSVAE"),
-    **{f"ssvae-cycle-{n}": (str(n), "SSVAE, one cycle") for n in (100, 600, 1000, 3000)},
+    **{
+        f"ssvae-moved-{n}": (str(n), "SSVAE, labelled images moved") for n in (100, 600, 1000, 3000)
+    },
     "m1m2-100": ("100", "M1M2, one cycle"),
     "adgm-100": ("100", "ADGM, one cycle"),
     **{
