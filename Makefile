@@ -55,15 +55,14 @@ speed: $(STAMP)  ## training steps, epochs, cold starts and evaluation against p
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.flows
 
-# bytecode takes longer than all else, and pip writes it with one core: it is written meanwhile, but
-# for what is hardly imported, and what is still missing by all cores
+# bytecode takes longer than all else, and pip writes it with one core: torch's is written meanwhile
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
-BYTECODE := $(BIN)/python -m compileall -qq -x '/tests/|/fontTools/|/lexers/|/inference/'
+BYTECODE := $(BIN)/python -m compileall -qq -x /tests/
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) torch
-	@for turn in 1 2 3; do $(BYTECODE) $(VENV)/lib; done > /dev/null & $(INSTALL) -e '.[test]' && wait
+	@$(BYTECODE) $(VENV)/lib/*/site-packages/*/ > /dev/null & $(INSTALL) -e '.[test]' && wait
 	@$(BYTECODE) -j 0 $(VENV)/lib vaezoo > /dev/null || true  # of whatever compiles
 	touch $@
 

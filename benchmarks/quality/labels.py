@@ -16,7 +16,7 @@ from benchmarks.quality.scenes import read_as_asked
 from vaezoo import data, likelihoods, models, networks, objectives, plots, posteriors
 from vaezoo.data.downloads import data_root
 
-__all__ = ["RECIPES", "reader", "scenes_test", "scenes_train"]
+__all__ = ["COUNTS", "RECIPES", "reader", "scenes_test", "scenes_train"]
 
 X_SHAPE = (1, 28, 28)
 COUNTS = (100, 600, 1000, 3000)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import markdown
+from benchmarks.quality.labels import COUNTS
 from benchmarks.quality.results import Found, found, runs_of
 
 __all__ = ["SUMMARY", "tables"]
@@ -65,14 +66,12 @@ FIXED = {
 LABELS = {
     "classifier-100": ("100", "the SSVAE's classifier alone"),
     "ssvae-100": ("100", "SSVAE"),
-    **{
-        f"ssvae-moved-{n}": (str(n), "SSVAE, labelled images moved") for n in (100, 600, 1000, 3000)
-    },
+    **{f"ssvae-moved-{n}": (str(n), "SSVAE, labelled images moved") for n in COUNTS},
     "m1m2-100": ("100", "M1M2, one cycle"),
     "adgm-100": ("100", "ADGM, one cycle"),
     **{
         f"moved-{n}": (str(n), "SSVAE, convolutional classifier, labelled images moved")
-        for n in (100, 600, 1000, 3000)
+        for n in COUNTS
     },
     "consistent-100": ("100", "SSVAE, convolutional classifier, all images moved and read alike"),
 }

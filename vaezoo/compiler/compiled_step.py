@@ -113,8 +113,8 @@ class CompiledStep:
             terms = self.run(batch)
             _check(terms, expected)
         except Exception:
-            with torch.no_grad():
-                torch._foreach_copy_(tensors, values)
+            for t, value in zip(tensors, values, strict=True):
+                t.copy_(value)
             generators.restore()
             raise
         return terms

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaezoo.models.checkpoints.errors import CheckpointError
+from vaezoo.programs.writes import tensors_in
 
 __all__ = ["Allowance"]
 
@@ -74,7 +75,7 @@ class Allowance(TorchDispatchMode):
     def _pay(self, func: Any, args: Any, kwargs: dict[str, Any], sizes: list[int]) -> None:
         """Take results of these sizes off what is left."""
         self.computed -= sum(sizes)
-        if not _tensors((args, kwargs)) or "::new_" in func.name():
+        if not tensors_in((args, kwargs)) or "::new_" in func.name():
             self.made -= sum(sizes)
         too_large = max(sizes, default=0) > self.at_once
         if too_large or min(self.made, self.computed, self.operations) < 0:
@@ -83,7 +84,7 @@ class Allowance(TorchDispatchMode):
 
 def _largest(func: Any, args: Any, kwargs: dict[str, Any]) -> float:
     """The most elements that one result can have, be they repeated, padded or counted up to."""
-    tensors = _tensors((args, kwargs))
+    tensors = tensors_in((args, kwargs))
     # exact for the most frequent kinds, which on `meta` would import torch's compiler
     if torch.Tag.pointwise in func.tags:
         sides = itertools.zip_longest(*(t.shape[::-1] for t in tensors), fillvalue=1)
@@ -113,9 +114,5 @@ def _as_meta(t: Tensor) -> Tensor:
     return torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta")
 
 
-def _tensors(tree: Any) -> list[Tensor]:
-    return [t for t in pytree.tree_leaves(tree) if isinstance(t, Tensor)]
-
-
 def _sizes(tree: Any) -> list[int]:
-    return [t.numel() for t in _tensors(tree)]
+    return [t.numel() for t in tensors_in(tree)]
