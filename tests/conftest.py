@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Have the garbage collector leave the million objects of imported modules and tests alone."""
+    """Have the garbage collector leave a million imported objects alone, and come seldom."""
     gc.disable()
     try:
         return (yield)

@@ -284,7 +284,7 @@ def test_blocks_of_one_generator_go_on() -> None:
 )
 @pytest.mark.parametrize("seed", [5, -5, 2**40])
 def test_no_seed_waits_for_a_gpu(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`torch.manual_seed` would leave one in torch's queue, behind that of the user."""
+    """`torch.manual_seed` would leave one in torch's queue, in place of the user's."""
     torch.manual_seed(seed)
     expected = torch.rand(3)
     asked: list[int] = []
