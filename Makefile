@@ -56,12 +56,13 @@ speed: $(STAMP)  ## training steps, epochs, cold starts and evaluation against p
 	$(BIN)/python -m benchmarks.flows
 
 # bytecode takes longer than all else, and pip writes it with one core: torch's is written meanwhile
-INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
+  --no-build-isolation -c constraints.txt
 BYTECODE := $(BIN)/python -m compileall -qq -x /tests/
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) torch
+	$(INSTALL) torch setuptools
 	@$(BYTECODE) $(VENV)/lib/*/site-packages/*/ > /dev/null & $(INSTALL) -e '.[test]' && wait
 	@$(BYTECODE) -j 0 $(VENV)/lib vaezoo > /dev/null || true  # of whatever compiles
 	touch $@

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import nbformat
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parent
@@ -19,8 +20,12 @@ TIMEOUT = 3600  # seconds for a cell: longer than any slow machine takes
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(FOLDER.parent)}
 
 
-def executed(path: Path) -> nbformat.NotebookNode:
+def executed(path: Path, kernel: AsyncKernelManager | None = None) -> nbformat.NotebookNode:
     """A notebook with the outputs that it has now; the file is left alone.
+
+    Args:
+        path: of the notebook.
+        kernel: one that runs already, and is ended; by default one is begun.
 
     Raises:
         CellExecutionError: a cell raised.
@@ -34,8 +39,9 @@ def executed(path: Path) -> nbformat.NotebookNode:
         record_timing=False,
         coalesce_streams=True,  # a kernel sends what is printed in pieces, cut by the clock
         resources={"metadata": {"path": str(FOLDER)}},
+        km=kernel,
     )
-    client.execute(env=os.environ | ENVIRONMENT)
+    client.execute(env=os.environ | ENVIRONMENT, cleanup_kc=True)
     # the version of Python at hand is no part of the notebook
     notebook.metadata["language_info"] = {"name": "python"}
     return notebook

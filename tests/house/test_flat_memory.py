@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
+from pathlib import Path
 
 import pytest
+from several import run_code, run_script
 
 from benchmarks import streams
 
 # in a process of its own: MiB at the eleventh batch, and the most from there on
 CURVES = """
-import json, sys, torch
+import json, sys, torch, warnings
 from pathlib import Path
 from vaezoo import data, evaluate, fit, models
 
+warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 torch.manual_seed(0)
 quiet = {"progress": False}
@@ -48,19 +51,20 @@ print(json.dumps([curve[10], max(curve[10:])]))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
 @pytest.mark.parametrize("what", ["validated", "evaluated"])
-def test_batches_of_an_iterable(what: str) -> None:
+def test_batches_of_an_iterable(what: str, tmp_path: Path) -> None:
     """80 batches of 1.5 MB in one validation, 600,000 values of 5 names: 17 % if all were kept."""
-    command = [sys.executable, "-W", "ignore", "-c", CURVES, what]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = run_code(CURVES, what, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     early, most = json.loads(done.stdout)
     assert most <= 1.05 * early
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
-def test_shards() -> None:
+def test_shards(tmp_path: Path) -> None:
     """40 MB of shards, five times through `fit`, as the benchmark has ten million images."""
-    command = [sys.executable, "-m", "benchmarks.streams", "--row", "fit, shards", "20000"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    row = ("--row", "fit, shards", "20000")
+    done = run_script(Path(streams.__file__), *row, folder=tmp_path, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["images"] == streams.PASSES * 20_000
     assert found["growth"] <= 0.05

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from several import run_code
 from zoo import images, member
 
 from vaezoo import priors
@@ -48,12 +49,13 @@ print(json.dumps(found))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
-def test_peaks() -> None:
+def test_peaks(tmp_path: Path) -> None:
     """MiB over what was needed before: 40,000 images of 3 KiB, 4,000 × 500 × 64, 300 × 784 × 256.
 
     All at once they would take 120 and more, 490 and 230, each several times over.
     """
-    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
+    done = run_code(PEAKS, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     del found["a warm-up"]
     limits = {"accuracy": 60, "a generator": 60, "images": 60, "a mixture": 100, "levels": 120}

@@ -127,10 +127,10 @@ def test_everything_imported_is_declared(built: Built) -> None:
             for each in declared
             if f'extra == "{extra}"' in each or f"extra == '{extra}'" in each
         }
-        for extra in ("hub", "evaluation", "notebooks")
+        for extra in ("hub", "evaluation", "panel")
     }
     run = {"ipykernel", "voila"}  # programs, which are not imported
-    assert run < extras["notebooks"]
+    assert run < extras["panel"]
     assert wanted == always | set().union(*extras.values()) - run
     assert "numpy" in always
 

@@ -63,6 +63,8 @@ TRAINED_MEMBERS = tuple(n for n in MEMBERS if n not in ("GMVAE", "IWAE"))
 # one kind of shared scale and variance is as that per pixel, but for a shape
 CHOSEN = [name for name in LIKELIHOODS if not name.endswith("shared")]
 PARTS = list(itertools.product(PRIORS, POSTERIORS, CHOSEN))
+PAIRS = itertools.product(PRIORS, POSTERIORS)
+TURNS = [(*pair, x) for pair, x in zip(PAIRS, itertools.cycle(CHOSEN), strict=False)]
 TRAINED = [
     *itertools.product(TRAINED_MEMBERS, OBJECTIVES),
     *itertools.product(INFERS, ("semi",)),
@@ -138,9 +140,12 @@ def test_every_combination_trains(member: str, objective: str) -> None:
 
 @pytest.mark.parametrize(("member", "objective"), REFUSED)
 def test_what_makes_no_sense_is_refused(member: str, objective: str) -> None:
-    """All combinations of parts: importance weights with a label that comes second."""
+    """Importance weights with a label that comes second in the guide, of which no likelihood knows.
+
+    So likelihoods take turns over priors × posteriors.
+    """
     batch = batch_of(member, objective)
-    for parts in PARTS:
+    for parts in TURNS:
         bound = Bound(built(member, *parts), (OBJECTIVES | SEMI)[objective]())
         with pytest.raises(ValueError, match="only where the guide draws it before every other"):
             bound(*batch)
@@ -158,8 +163,8 @@ def test_the_product_is_counted(record_property: Callable[[str, object], None]) 
         f"{len(CHOSEN)} likelihoods, {len(OBJECTIVES | SEMI)} objectives: "
         f"{sums['train']:,} combinations train, {sums['refuse']:,} are refused",
     )
-    assert set(tally.values()) <= {len(PARTS)}
+    assert set(tally.values()) <= {len(PARTS), len(TURNS)}
     if len(tally) == len(TRAINED) + len(REFUSED):
-        assert sums == {"train": len(PARTS) * len(TRAINED), "refuse": len(PARTS) * len(REFUSED)}
+        assert sums == {"train": len(PARTS) * len(TRAINED), "refuse": len(TURNS) * len(REFUSED)}
         assert sums["train"] >= 7360
-        assert sums["refuse"] >= 1600
+        assert sums["refuse"] >= 200

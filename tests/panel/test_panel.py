@@ -13,6 +13,7 @@ import torch
 from zoo import images, labels, member
 
 import vaezoo
+from vaezoo.panel import app
 from vaezoo.panel.inbox import Inbox
 from vaezoo.panel.panel import Panel
 
@@ -156,4 +157,14 @@ vaezoo.explore(vaezoo.models.VAE(), vaezoo.data.digits("test"))
     assert run(code) == (
         "ImportError: vaezoo.explore needs anywidget, which is not installed: "
         "pip install 'vaezoo[notebooks]'"
+    )
+
+
+def test_without_voila_the_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "voila", None)
+    assert app.main(["VAE"]) == 1
+    assert capsys.readouterr().out == (
+        "the panel is served by voila, which is not installed: pip install 'vaezoo[panel]'\n"
     )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from several import run_script
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kills.py"
 
@@ -20,9 +19,10 @@ def test_killed_runs_end_as_if_they_had_not_been(
 ) -> None:
     """In a run of 60 steps, 12 checkpoints: bitwise equal in each process, and no file left over."""
     output = tmp_path / "found.json"
-    command = [sys.executable, str(SCRIPT), "--kills", str(kills), "--processes", str(processes)]
-    options = ["--steps", "60", "--output", str(output)]
-    subprocess.run([*command, *options], check=True, timeout=300)
+    options = ["--kills", str(kills), "--processes", str(processes), "--steps", "60"]
+    options += ["--output", str(output)]
+    done = run_script(SCRIPT, *options, folder=tmp_path, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text())
     assert (found["kills"], found["different"]) == (kills, 0)
     assert all(name.startswith("step-") for name in found["files"])

@@ -35,12 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line.
     """
     asked = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # or the server would be left behind
     if importlib.util.find_spec("voila") is None:
-        print(
-            "the panel is served by voila, which is not installed: pip install 'vaezoo[notebooks]'"
-        )
+        print("the panel is served by voila, which is not installed: pip install 'vaezoo[panel]'")
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # or the server would be left behind
     with tempfile.TemporaryDirectory() as folder:
         address = _write(Path(folder), _cell(asked.member, asked.load), asked.port)
         server = subprocess.Popen([sys.executable, "-m", "voila", "panel.ipynb"], cwd=folder)
