@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import pyro.distributions as dist
 import pytest
 import torch
+from torch import nn
 from zoo import MEMBERS, X_SHAPE, images, labels, member, widen
 
 from vaezoo import likelihoods, models, networks, objectives, posteriors, priors
@@ -111,6 +114,80 @@ def test_code_names_what_is_yours() -> None:
     assert "# yours, to be defined or imported first: Mine\n" in code
     assert "prior=Mine(z_dim=3)" in code
     assert "model.guide = guide  # yours" in code
+
+
+def layers() -> nn.Sequential:
+    """A network of torch's layers for a posterior of `member("VAE")`."""
+    inner = nn.Sequential(nn.LayerNorm(5), nn.Dropout(0.1))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 5, bias=False), nn.GELU(), inner, nn.Linear(5, 6), nn.Unflatten(1, (2, 3))
+    )  # fmt: skip
+
+
+class Tanh(nn.Module):
+    """Of the name of a layer of torch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x.tanh()
+
+
+def encoded(activation: Any) -> Any:
+    network = networks.MLP(X_SHAPE, (8,), (2, 3), activation=activation)
+    return member("VAE", posterior=posteriors.DiagonalNormal(X_SHAPE, 3, network=network))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: member("VAE", posterior=posteriors.DiagonalNormal(X_SHAPE, 3, network=layers())),
+        lambda: encoded(functools.partial(nn.LeakyReLU, 0.2)),
+        lambda: encoded(functools.partial(nn.ELU, alpha=0.5)),
+        lambda: encoded(Tanh),
+        lambda: encoded(nn.Tanh),
+    ],
+)
+def test_code_has_layers_of_torch_and_classes_of_ones_own(make: Any) -> None:
+    model, x = make(), images()
+    names: dict[str, Any] = {"Tanh": Tanh} if Tanh in map(type, model.modules()) else {}
+    exec(source_of(model, objectives.ELBO()), names)
+    again = names["model"].eval()
+    again.load_state_dict(model.state_dict())
+    assert repr(again.posterior.network) == repr(model.posterior.network)
+    assert torch.equal(again.encode(x), model.eval().encode(x))
+    assert ("# yours" in source_of(model, objectives.ELBO())) == bool(names.get("Tanh"))
+
+
+def test_code_says_which_weights_rest_and_their_dtypes() -> None:
+    model = member("VAE")
+    first = next(name for name, _ in model.named_parameters())
+    model.get_parameter(first).requires_grad_(False)
+    model.likelihood.double()
+    again, _ = rebuilt(model, objectives.ELBO())
+    for (name, a), b in zip(again.named_parameters(), model.parameters(), strict=True):
+        assert (a.requires_grad, a.dtype) == (b.requires_grad, b.dtype), name
+
+
+class Open(priors.StandardNormal):
+    """A prior that need not keep what it is given."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(sum(sizes))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: member("VAE", prior=dist.Normal(torch.zeros(3), 1.0).to_event(1)),
+            "no code says how this Normal was made: write a Prior",
+        ),
+        (lambda: member("VAE", prior=Open(1, 2)), "how this Open was made: put it into a class"),
+        (lambda: encoded(lambda: nn.Tanh()), "how this <lambda> was made"),
+    ],
+)
+def test_what_no_code_can_say_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        source_of(make(), objectives.ELBO())
 
 
 def test_records_are_thinned() -> None:

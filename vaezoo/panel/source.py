@@ -6,9 +6,13 @@ would do by itself is left out. Weights are no part of the code: `vaezoo.save` a
 
 from __future__ import annotations
 
+import ast
 import copy
+import functools
 import inspect
-from collections.abc import Iterator
+import re
+import types
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -17,6 +21,7 @@ from torch import nn
 from vaezoo import likelihoods, models, networks, objectives, posteriors, priors
 from vaezoo.models import LatentVariableModel
 from vaezoo.models.checkpoints.describing import describe
+from vaezoo.priors.bare import as_given
 from vaezoo.scopes import own_generator
 
 __all__ = ["argument_of", "source_of"]
@@ -29,8 +34,11 @@ MISSING = object()
 def source_of(model: LatentVariableModel, objective: Any) -> str:
     """Code that leaves a model like this one, and its objective, in `model` and `objective`.
 
-    Names of classes from outside vaezoo stand in it as they are, and a comment says that they are
-    to be defined or imported first.
+    Names of classes and functions from outside vaezoo stand in it as they are, and a comment says
+    that they are to be defined or imported first.
+
+    Raises:
+        ValueError: something in it was not made by a constructor that keeps its arguments.
 
     Example:
         >>> vae = models.VAE(z_dim=2)
@@ -43,12 +51,12 @@ def source_of(model: LatentVariableModel, objective: Any) -> str:
     """
     lines = [_assigned("model", model), *_settings(model), _assigned("objective", objective)]
     code = "\n".join(lines)
-    used = sorted(room for room in map(_leaf, ROOMS) if f"{room}." in code)
-    imports = ["import torch"] if "(torch." in code else []
-    imports += ["from torch import nn"] if "=nn." in code else []
+    used = sorted(room for room in map(_leaf, ROOMS) if _names(room, code))
+    imports = [f"import {name}" for name in ("functools", "torch") if _names(name, code)]
+    imports += ["from torch import nn"] if _names("nn", code) else []
     imports += [f"from vaezoo import {', '.join(used)}"]
-    own = sorted({_name(type(thing)) for thing in (*model.modules(), objective) if _is_own(thing)})
-    named = [f"# yours, to be defined or imported first: {n}" for n in own if f"{n}(" in code]
+    own = sorted({_name(kind) for kind in _kinds([*model.modules(), objective]) if _is_own(kind)})
+    named = [f"# yours, to be defined or imported first: {n}" for n in own if _names(n, code)]
     return "\n".join([*imports, *named, "", code])
 
 
@@ -70,35 +78,101 @@ def _assigned(name: str, value: Any) -> str:
 
 
 def _settings(model: LatentVariableModel) -> Iterator[str]:
-    """What assignments have made of it: a dtype, parts that are not trained, programs."""
-    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    if dtypes - {torch.get_default_dtype()}:
-        yield f"model.to({dtypes.pop()})"
+    """What assignments have made of it: dtypes, weights that are not trained, programs."""
+    if len(_dtypes(model)) == 1:
+        yield from _cast("model", model)
     for name in model.parts:
-        flags = [p.requires_grad for p in getattr(model, name, nn.Identity()).parameters()]
-        if flags and not any(flags):
+        part = getattr(model, name, nn.Identity())
+        if len(_dtypes(model)) > 1:
+            yield from _cast(f"model.{name}", part)
+        frozen = [n for n, p in part.named_parameters() if not p.requires_grad]
+        if frozen and len(frozen) == len([*part.parameters()]):
             yield f"model.{name}.requires_grad_(False)"
+        else:
+            yield from (f'model.get_parameter("{name}.{n}").requires_grad_(False)' for n in frozen)
     for name in model.replaced_programs:
         program = getattr(model, name)
         called = getattr(program, "__name__", type(program).__name__)
         yield f"model.{name} = {called}  # yours"
 
 
+def _cast(name: str, module: nn.Module) -> Iterator[str]:
+    """Its dtype, if that is not the usual one."""
+    yield from (f"{name}.to({dtype})" for dtype in _dtypes(module) - {torch.get_default_dtype()})
+
+
+def _dtypes(module: nn.Module) -> set[torch.dtype]:
+    return {p.dtype for p in module.parameters() if p.is_floating_point()}
+
+
 def _source(value: Any, indent: int, taken: int) -> str:
     """A value as code, on one line where that has room for it."""
+    value = as_given(value)
+    if isinstance(value, type | types.FunctionType):
+        return _kind(value)
+    if isinstance(value, functools.partial):
+        given: list[tuple[str, Any]] = [("", value.func), *(("", v) for v in value.args)]
+        return _called("functools.partial", [*given, *value.keywords.items()], indent, taken)
+    if type(value) is nn.Sequential:
+        return _called("nn.Sequential", [("", layer) for layer in value], indent, taken)
+    if _is_torchs(type(value)):
+        return _layer(value)
     room = next((r for r in ROOMS if getattr(r, type(value).__name__, None) is type(value)), None)
-    if isinstance(value, type):
-        return f"nn.{value.__name__}" if hasattr(nn, value.__name__) else value.__name__
     if room is None and not isinstance(value, nn.Module):
-        return repr(value)
+        return _plain(value)
     called = type(value).__name__ if room is None else f"{_leaf(room)}.{type(value).__name__}"
-    given = _arguments(value).items()
-    line = ", ".join(f"{n}={_source(v, 0, 0)}" for n, v in given)
+    return _called(called, _arguments(value).items(), indent, taken)
+
+
+def _kind(value: Any) -> str:
+    """A class, or a function of one's own, by its name."""
+    if _is_torchs(value):
+        return f"nn.{_name(value)}"
+    if not _is_own(value) or not _name(value).isidentifier():
+        raise ValueError(_unwritten(value))
+    return _name(value)
+
+
+def _called(called: str, given: Iterable[tuple[str, Any]], indent: int, taken: int) -> str:
+    """A call with these arguments, by position where they have no name."""
+    named = [(f"{name}=" if name else "", value) for name, value in given]
+    line = ", ".join(n + _source(v, 0, 0) for n, v in named)
     if indent + taken + len(called) + len(line) + 2 <= WIDTH and "\n" not in line:
         return f"{called}({line})"
     inner = indent + 4
-    rows = [f"{' ' * inner}{n}={_source(v, inner, len(n) + 2)},\n" for n, v in given]
+    rows = [f"{' ' * inner}{n}{_source(v, inner, len(n) + 1)},\n" for n, v in named]
     return f"{called}(\n{''.join(rows)}{' ' * indent})"
+
+
+def _layer(layer: nn.Module) -> str:
+    """A layer of torch, most of which show themselves as they are written."""
+    code = f"nn.{layer!r}"
+    try:
+        with own_generator():
+            again = eval(code, {"nn": nn})
+    except Exception as error:  # of a syntax or of a constructor
+        raise ValueError(_unwritten(layer)) from error
+    if repr(again) != repr(layer):
+        raise ValueError(_unwritten(layer))
+    return code
+
+
+def _plain(value: Any) -> str:
+    try:
+        ast.literal_eval(repr(value))
+    except (SyntaxError, ValueError):
+        if repr(value) not in ("inf", "-inf", "nan"):
+            raise ValueError(_unwritten(value)) from None
+        return f'float("{value}")'
+    return repr(value)
+
+
+def _unwritten(value: Any) -> str:
+    called = getattr(value, "__name__", type(value).__name__)
+    return (
+        f"no code says how this {called} was made: put it into a class of yours, whose constructor "
+        "makes it from numbers, texts or parts by name, and keeps these as attributes"
+    )
 
 
 def _arguments(thing: Any) -> dict[str, Any]:
@@ -107,6 +181,8 @@ def _arguments(thing: Any) -> dict[str, Any]:
     given = {}
     for name, parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            if _is_own(type(thing)):  # which it need not keep
+                raise ValueError(_unwritten(thing))
             continue
         value = argument_of(thing, name, parameter.default)
         if value is parameter.empty:
@@ -138,12 +214,31 @@ def _same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 
-def _is_own(thing: Any) -> bool:
-    return not type(thing).__module__.startswith(("vaezoo.", "torch.", "pyro."))
+def _kinds(things: Iterable[Any]) -> Iterator[Any]:
+    """The classes of things, and the classes and functions that they keep."""
+    for thing in things:
+        yield type(thing)
+        for value in vars(thing).values():
+            kind = value.func if isinstance(value, functools.partial) else value
+            if isinstance(kind, type | types.FunctionType):
+                yield kind
 
 
-def _name(kind: type) -> str:
-    return kind.__name__
+def _is_own(kind: Any) -> bool:
+    return not kind.__module__.startswith(("vaezoo.", "torch.", "pyro."))
+
+
+def _is_torchs(kind: Any) -> bool:
+    return getattr(nn, _name(kind), None) is kind
+
+
+def _names(name: str, code: str) -> bool:
+    """Whether code has a name, but for one that follows a dot."""
+    return re.search(rf"(?<![\w.\"]){re.escape(name)}\b", code) is not None
+
+
+def _name(kind: Any) -> str:
+    return str(kind.__name__)
 
 
 def _leaf(room: Any) -> str:

@@ -23,7 +23,7 @@ from vaezoo.distributions import as_pyro, pyro_class
 from vaezoo.priors.base import Prior
 from vaezoo.scopes import own_generator
 
-__all__ = ["as_prior"]
+__all__ = ["as_given", "as_prior"]
 
 WRITE = (
     "write a Prior whose forward returns it: class MyPrior(priors.Prior): def forward(self): "
@@ -52,6 +52,17 @@ def as_prior(value: Any) -> Prior | None:
     except Exception:
         return None
     return _Module(value) if isinstance(returned, torch.distributions.Distribution) else None
+
+
+def as_given(value: Any) -> Any:
+    """The module that `as_prior` has made a prior of; anything else as it is.
+
+    Raises:
+        ValueError: it is the prior of a distribution, of which only the tensors are kept.
+    """
+    if isinstance(value, _Distribution):
+        raise ValueError(f"no code says how this {value.name} was made: {WRITE}")
+    return value.module if isinstance(value, _Module) else value
 
 
 class _Module(Prior):
