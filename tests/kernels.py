@@ -38,7 +38,7 @@ class _Forked(AsyncKernelManager):
 def server(environment: dict[str, str]) -> Iterator[Callable[[Path], AsyncKernelManager]]:
     """What begins a kernel in a folder, once the last one is over."""
     command, pipes = [sys.executable, __file__], {"stdin": PIPE, "stdout": PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as process:
+    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as process:
 
         def begin(folder: Path) -> AsyncKernelManager:
             manager = _Forked()
@@ -48,8 +48,10 @@ def server(environment: dict[str, str]) -> Iterator[Callable[[Path], AsyncKernel
             manager.pid = int(process.stdout.readline())
             return manager
 
-        yield begin
-        process.stdin.close()
+        try:
+            yield begin
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)  # with a kernel that nobody has ended
 
 
 def _kernel(connection: str, folder: str) -> None:

@@ -79,26 +79,19 @@ def _assigned(name: str, value: Any) -> str:
 
 def _settings(model: LatentVariableModel) -> Iterator[str]:
     """What assignments have made of it: dtypes, weights that are not trained, programs."""
-    if len(_dtypes(model)) == 1:
-        yield from _cast("model", model)
-    for name in model.parts:
-        part = getattr(model, name, nn.Identity())
-        if len(_dtypes(model)) > 1:
-            yield from _cast(f"model.{name}", part)
+    parts = {f"model.{n}": getattr(model, n) for n in model.parts if hasattr(model, n)}
+    for name, module in ({"model": model} if len(_dtypes(model)) == 1 else parts).items():
+        yield from (f"{name}.to({d})" for d in _dtypes(module) - {torch.get_default_dtype()})
+    for name, part in parts.items():
         frozen = [n for n, p in part.named_parameters() if not p.requires_grad]
         if frozen and len(frozen) == len([*part.parameters()]):
-            yield f"model.{name}.requires_grad_(False)"
+            yield f"{name}.requires_grad_(False)"
         else:
-            yield from (f'model.get_parameter("{name}.{n}").requires_grad_(False)' for n in frozen)
+            yield from (f'{name}.get_parameter("{n}").requires_grad_(False)' for n in frozen)
     for name in model.replaced_programs:
         program = getattr(model, name)
         called = getattr(program, "__name__", type(program).__name__)
         yield f"model.{name} = {called}  # yours"
-
-
-def _cast(name: str, module: nn.Module) -> Iterator[str]:
-    """Its dtype, if that is not the usual one."""
-    yield from (f"{name}.to({dtype})" for dtype in _dtypes(module) - {torch.get_default_dtype()})
 
 
 def _dtypes(module: nn.Module) -> set[torch.dtype]:
@@ -120,7 +113,7 @@ def _source(value: Any, indent: int, taken: int) -> str:
     room = next((r for r in ROOMS if getattr(r, type(value).__name__, None) is type(value)), None)
     if room is None and not isinstance(value, nn.Module):
         return _plain(value)
-    called = type(value).__name__ if room is None else f"{_leaf(room)}.{type(value).__name__}"
+    called = _kind(type(value)) if room is None else f"{_leaf(room)}.{type(value).__name__}"
     return _called(called, _arguments(value).items(), indent, taken)
 
 
@@ -148,8 +141,11 @@ def _layer(layer: nn.Module) -> str:
     """A layer of torch, most of which show themselves as they are written."""
     code = f"nn.{layer!r}"
     try:
+        call: Any = ast.parse(code, mode="eval").body
+        values = [ast.literal_eval(each) for each in call.args]
+        named = {each.arg: ast.literal_eval(each.value) for each in call.keywords}
         with own_generator():
-            again = eval(code, {"nn": nn})
+            again = type(layer)(*values, **named)
     except Exception as error:  # of a syntax or of a constructor
         raise ValueError(_unwritten(layer)) from error
     if repr(again) != repr(layer):
@@ -218,7 +214,7 @@ def _kinds(things: Iterable[Any]) -> Iterator[Any]:
     """The classes of things, and the classes and functions that they keep."""
     for thing in things:
         yield type(thing)
-        for value in vars(thing).values():
+        for value in getattr(thing, "__dict__", {}).values():
             kind = value.func if isinstance(value, functools.partial) else value
             if isinstance(kind, type | types.FunctionType):
                 yield kind
