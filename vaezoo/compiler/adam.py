@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vaezoo.compiler.tracing import TracedStep
 
-__all__ = ["UPDATES", "AdamUpdate", "Trained", "update_for"]
+__all__ = ["AdamUpdate", "Trained", "update_for"]
 
 _NEUTRAL_OPTIONS = {"weight_decay": 0, "amsgrad": False, "maximize": False, "differentiable": False}
 
@@ -29,14 +29,18 @@ class AdamUpdate:
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
         self.params: list[Tensor] = list(optimizer.param_groups[0]["params"])
+        self.device = self.params[0].device
         self._key: tuple[float, ...] = ()
-        self._rates = torch.empty(0)
+        # always in one place, where a step that was recorded on a GPU finds them
+        self._rates = torch.zeros(4, dtype=torch.float64, device=self.device)
         self._adopt()
 
     def _adopt(self) -> None:
         """Take the optimizer's state as it is now."""
         self.states = {p: self.optimizer.state[p] for p in self.params}
-        self.steps = torch.zeros(len(self.states))
+        # as the optimizer makes them itself: a fused one takes no other
+        dtype = torch.float32 if self.optimizer.param_groups[0]["fused"] else None
+        self.steps = torch.zeros(len(self.states), dtype=dtype, device=self.device)
         for i, (p, state) in enumerate(self.states.items()):
             if state:
                 self.steps[i] = state["step"]
@@ -61,7 +65,9 @@ class AdamUpdate:
 
     @staticmethod
     def fits(optimizer: torch.optim.Optimizer) -> bool:
-        """Whether it is Adam without further options or hooks, over one group of one dtype.
+        """Whether it is Adam without further options or hooks, over one group of one kind.
+
+        One dtype and device, that is, and fused on a GPU.
 
         Example:
             >>> p = torch.zeros(2, requires_grad=True)
@@ -70,8 +76,13 @@ class AdamUpdate:
         """
         if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
             return False
-        dtypes = {p.dtype for p in optimizer.param_groups[0]["params"]}
-        return len(dtypes) == 1 and _is_adam_alone(optimizer)
+        (group,) = optimizer.param_groups
+        kinds = {(p.dtype, p.device) for p in group["params"]}
+        if len(kinds) != 1 or not _is_adam_alone(optimizer):
+            return False
+        # on a GPU, only a fused one counts steps there
+        (_, device), *_ = kinds
+        return device.type == "cpu" or (device.type == "cuda" and bool(group["fused"]))
 
     def inputs(self, leaves: list[Tensor], rows: Tensor) -> list[Tensor]:
         """The last arguments of a `whole_step` graph, behind those of the traced step.
@@ -88,7 +99,8 @@ class AdamUpdate:
         group = self.optimizer.param_groups[0]
         key = tuple(map(float, (group["lr"], *group["betas"], group["eps"])))
         if key != self._key:
-            self._key, self._rates = key, torch.tensor(key, dtype=torch.float64)
+            self._key = key
+            self._rates.copy_(torch.tensor(key, dtype=torch.float64, device="cpu"))
         return self._rates
 
     def trained(self, traced: TracedStep, inputs: list[Tensor]) -> Trained:
@@ -107,10 +119,6 @@ class AdamUpdate:
         )
 
 
-# by the device of the parameters: elsewhere torch's fused Adam is one kernel too
-UPDATES = {"cpu": AdamUpdate}
-
-
 def update_for(optimizer: torch.optim.Optimizer) -> type[AdamUpdate] | None:
     """What can make an optimizer's update inside a graph; None where the optimizer has to.
 
@@ -119,9 +127,7 @@ def update_for(optimizer: torch.optim.Optimizer) -> type[AdamUpdate] | None:
         >>> [update_for(o([p])) is None for o in (torch.optim.Adam, torch.optim.SGD)]
         [False, True]
     """
-    devices = {p.device.type for group in optimizer.param_groups for p in group["params"]}
-    update = UPDATES.get(next(iter(devices))) if len(devices) == 1 else None
-    return update if update is not None and update.fits(optimizer) else None
+    return AdamUpdate if AdamUpdate.fits(optimizer) else None
 
 
 class Trained(NamedTuple):

@@ -15,6 +15,7 @@ from vaezoo.compiler.adam import AdamUpdate, Trained
 from vaezoo.compiler.beside import Beside
 from vaezoo.compiler.guards import Guards
 from vaezoo.compiler.orders import Order
+from vaezoo.compiler.replay import Replay, are_on_gpu
 from vaezoo.compiler.tracing import Backend, TracedStep
 from vaezoo.cpu import give_back
 from vaezoo.programs.writes import Writes
@@ -70,6 +71,7 @@ class CompiledStep:
         """
         assert self.traced is not None
         inputs, trained = self.traced.inputs(batch), None
+        moving = len(inputs) - len(self.traced.held)
         if update is not None:
             trained = update.trained(self.traced, inputs)
             self._update(update, trained)
@@ -82,6 +84,8 @@ class CompiledStep:
                 self.awaited = Beside(order, inputs, key)
         if self.call is None and self.awaited is None:
             self.call = order.compile(inputs, key)
+            if are_on_gpu(inputs):
+                self.call = Replay(self.call, moving)
 
     def arrive(self, batch: Batch) -> bool:
         """Whether it is compiled: if another process could not, it is done here.
@@ -147,7 +151,7 @@ class CompiledStep:
         assert self.traced is not None
         places = (i - trained.terms for i in trained.gradients)
         self._leaves = [self.traced.leaves[i] for i in places]
-        self.update, self._rows = update, torch.tensor(trained.rows, device="cpu")
+        self.update, self._rows = update, torch.tensor(trained.rows, device=update.device)
 
     def _more(self) -> list[Tensor]:
         """The arguments that the update needs, behind those of the step."""

@@ -31,6 +31,9 @@ __all__ = ["Rewrites", "compile_graph", "flags_are_known", "instructions_of_the_
 
 aten = torch.ops.aten
 
+# small kernels that do not wait for one another, such as Adam's of each weight, are made one
+ON_GPU = {"combo_kernels": True, "combo_kernel_allow_mixed_sizes": 2}
+
 
 class Rewrites(CustomGraphPass):
     """The passes for a graph's device, in order; a graph of several devices is left as it is."""
@@ -75,8 +78,11 @@ def compile_graph(
     with contextlib.ExitStack() as settings, warnings.catch_warnings():
         # of no concern to users: torch's compiler uses what torch deprecates
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", r"\s*Online softmax is disabled", UserWarning)
         config: Any = torch._inductor.config
         settings.enter_context(config.patch(_settings(config)))
+        if any(t.is_cuda for t in inputs):
+            settings.enter_context(config.patch(ON_GPU))
         settings.enter_context(_shapes())
         settings.enter_context(_no_collections())
         settings.enter_context(several_kernels_in_a_file())

@@ -5,8 +5,8 @@
         terms = step(x)
 
 does what a loop around a `Bound` does. Compiled, all of it is one graph where the optimizer is Adam
-without further options, on a CPU (see `compiler.adam`); otherwise the bound is compiled, and the
-update is the optimizer's own.
+without further options, fused on a GPU (see `compiler.adam`); otherwise the bound is compiled, and
+the update is the optimizer's own.
 """
 
 from __future__ import annotations
@@ -114,14 +114,16 @@ class Step:
         if self.compiled is None:
             self._untrained.keep()
         terms = self.bound(*batch) if self.compiled is None else self.compiled(self.bound, batch)
-        finite = math.isfinite(terms["loss"].item())
         if self.compiled is not None and self.compiled.updated:
             updated = self.compiled.finite
         else:
-            updated = finite and self._update(terms["loss"])
+            updated = math.isfinite(terms["loss"].item()) and self._update(terms["loss"])
             if not updated:
                 self._untrained.put_back()
-        self.broken = "" if updated else "gradient" if finite else "loss"
+        if updated:  # to read the loss is to wait for a GPU
+            self.broken = ""
+        else:
+            self.broken = "gradient" if math.isfinite(terms["loss"].item()) else "loss"
         return terms
 
     @property
