@@ -38,7 +38,9 @@ def main() -> None:
         for seed in options.seeds:
             for name in options.names:
                 folders = (options.runs, options.results)
-                print(run(RECIPES[name], name, seed, options.budget, *folders))
+                print(
+                    run(RECIPES[name], name, seed, options.budget, *folders, device=options.device)
+                )
 
 
 def arguments() -> argparse.Namespace:
@@ -53,6 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--budget", type=float, default=1.0, help="share of the steps")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--runs", type=Path, default=FOLDER / "runs", help="what is under way")
     parser.add_argument("--results", type=Path, default=FOLDER / "results/quality")
     options = parser.parse_args()

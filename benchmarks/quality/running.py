@@ -35,7 +35,16 @@ PART = 2_500  # images
 CHECKPOINTS = 20
 
 
-def run(recipe: Recipe, name: str, seed: int, budget: float, runs: Path, results: Path) -> Path:
+def run(
+    recipe: Recipe,
+    name: str,
+    seed: int,
+    budget: float,
+    runs: Path,
+    results: Path,
+    *,
+    device: str = "cpu",
+) -> Path:
     """Train and measure, or go on with it.
 
     Args:
@@ -44,6 +53,7 @@ def run(recipe: Recipe, name: str, seed: int, budget: float, runs: Path, results
         seed: of weights, order, noise, and the draw of labels.
         budget: the share of the recipe's steps that are taken.
         runs, results: folders of what is under way, and of what is done.
+        device: where it is trained and measured, "cpu" or "cuda".
 
     Returns:
         The JSON file.
@@ -51,7 +61,8 @@ def run(recipe: Recipe, name: str, seed: int, budget: float, runs: Path, results
     title = f"{name}-{seed}" if budget == 1 else f"{name}-{seed}-budget-{budget:g}"
     folder, steps = runs / title, max(round(recipe.steps * budget), 1)
     torch.manual_seed(seed)
-    model, batches, test = recipe.member(), recipe.train(seed), recipe.test()
+    model, batches, test = recipe.member().to(device), recipe.train(seed), recipe.test()
+    batches = batches.to(device) if isinstance(batches, data.Images) else batches
     record = {"name": name, "seed": seed, "budget": budget, "steps": steps}
     record |= {"recipe": described(recipe, model, batches, test)}
     _check_same(folder / "recipe.json", record)
@@ -64,7 +75,7 @@ def run(recipe: Recipe, name: str, seed: int, budget: float, runs: Path, results
         "train_seconds": round(history["seconds"][-1], 1),
         "evaluate_seconds": round(seconds, 1),
         "threads": torch.get_num_threads(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared with other work",
+        "machine": _machine(device),
         "versions": {m.__name__: m.__version__ for m in (vaezoo, torch, pyro)},
     }
     results.mkdir(parents=True, exist_ok=True)
@@ -137,6 +148,12 @@ def _parts(images: data.Images) -> Iterator[list[tuple[Tensor, ...]]]:
         yield list(zip(*(t.split(100) for t in part), strict=True))
 
 
+def _machine(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()}, {os.cpu_count()} cores, shared with other work"
+
+
 def _check_same(file: Path, record: dict[str, Any]) -> None:
     """A run goes on by the recipe that it began with."""
     if not file.exists():
@@ -150,9 +167,9 @@ def _check_same(file: Path, record: dict[str, Any]) -> None:
 
 def digest(images: data.Images) -> str:
     """What tells one set of images from another: SHA-256 of its pixels and labels."""
-    found = hashlib.sha256(images.pixels.numpy().tobytes())
+    found = hashlib.sha256(images.pixels.cpu().numpy().tobytes())
     if images.labels is not None:
-        found.update(images.labels.numpy().tobytes())
+        found.update(images.labels.cpu().numpy().tobytes())
     return found.hexdigest()
 
 
