@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 TOOLS := $(VENV)/tools
 
-.PHONY: demo test test-browser compat exact notebooks docs lint types quality speed clean
+.PHONY: demo test test-browser test-gpu compat exact notebooks docs lint types quality speed clean
 
 demo: $(STAMP)  ## train the semi-supervised VAE on the built-in digits, about three minutes
 	$(BIN)/python examples/ssvae_mnist.py --data digits --steps 7500
@@ -22,6 +22,9 @@ test-browser: $(STAMP)  ## the panel in a real browser against real Jupyter serv
 	  { echo "a browser is missing: sudo apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 	$(BIN)/python -m pytest tests/browser -m browser -n0
+
+test-gpu: $(STAMP)  ## training and evaluation on an NVIDIA GPU, with the torch that is installed
+	$(BIN)/python -m pytest tests/gpu -m gpu --dist load
 
 compat:  ## all tests on the oldest and on the newest releases that setup.cfg allows, about 15 GB
 	.ci/compat oldest $(PYTHON_OLDEST) $(COMPAT)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.quality import clusters, digits, documents, figures, labels, paper, tables
+from benchmarks import documents
+from benchmarks.quality import clusters, digits, figures, labels, paper, tables
 from benchmarks.quality.running import run
 
 FOLDER = Path(__file__).parents[1]

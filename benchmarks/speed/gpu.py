@@ -13,6 +13,7 @@ Batches lie on the GPU. Evaluation is of 500 images, with 5,000 particles each.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -24,16 +25,17 @@ from typing import Any
 
 import torch
 
-from benchmarks import markdown
+from benchmarks import documents, markdown
 from benchmarks.peers.building import REFERENCE
 from benchmarks.peers.elsewhere import Elsewhere
 from benchmarks.peers.handwritten import Peer
-from benchmarks.peers.on_gpu import EVALUATION, NAMES
+from benchmarks.peers.on_gpu import BOTH, COMPILED, EVALUATION, NAMES, RECORDED, REDUCED
 from benchmarks.speed.machine import describe
 from benchmarks.speed.report import ratio
 from benchmarks.speed.steps import interleaved
 
 RESULTS = Path(__file__).parents[1] / "results"
+DOCUMENT = Path(__file__).parents[2] / "docs/speed.md"
 TASKS, SIZES = ("VAE", "SSVAE", "IWAE-50"), (100, 1000, 10_000)
 NUMPYRO = "NumPyro"
 BURST, ROUNDS, IMAGES, PARTICLES = 0.25, 5, 500, 5000
@@ -59,6 +61,8 @@ def main() -> None:
             record |= measured(task, [PARTICLES] if task == "evaluation" else options.sizes)
             file.write_text(json.dumps(record, indent=1) + "\n")
     (options.out / "speed_gpu.md").write_text(table(record))
+    if options.out == RESULTS:
+        documents.write(DOCUMENT, {"gpu": overview(record)})
 
 
 def about() -> dict[str, Any]:
@@ -118,6 +122,30 @@ def _steps(reference: Peer) -> int:
     started = time.perf_counter()
     reference(10)
     return max(2, round(10 * BURST / (time.perf_counter() - started)))
+
+
+def overview(record: dict[str, Any]) -> str:
+    """Medians of the ratios of a step, a row for each task and size; evaluation is not in it."""
+    short = {
+        "by hand": REFERENCE,
+        "compiled": COMPILED,
+        "its CUDA graphs": REDUCED,
+        "one CUDA graph": RECORDED,
+        "compiled, one CUDA graph": BOTH,
+        "NumPyro": NUMPYRO,
+        "vaezoo, eager": "vaezoo, eager",
+        "vaezoo, compiled": "vaezoo, compiled",
+        "vaezoo, bf16": "vaezoo, compiled bf16",
+    }
+    rows = []
+    for task, size in itertools.product(TASKS, SIZES):
+        if (found := record.get(f"{task}, {size}")) is None:
+            rows.append((f"{task}, {size:,}", *["not measured"] * len(short)))
+            continue
+        seconds = found["seconds"]
+        ratios = [ratio(seconds[name], seconds[REFERENCE]) for name in short.values()]
+        rows.append((f"{task}, {size:,}", *(f"{each.median:.2f}" for each in ratios)))
+    return markdown.table(("time of a step", *short), rows)
 
 
 def table(record: dict[str, Any]) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from several import run_code
 
-from benchmarks.quality import documents, figures, results, tables
+from benchmarks import documents
+from benchmarks.quality import figures, results, tables
 from benchmarks.quality.__main__ import RECIPES
 from benchmarks.quality.results import Found, found, runs_of
 

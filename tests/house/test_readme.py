@@ -17,11 +17,10 @@ import torch
 from pyro import infer
 from torch.utils.data import DataLoader
 
-from benchmarks import agreement, disentanglement, flows, gradients, panel
-from benchmarks.quality.documents import filled
+from benchmarks import agreement, disentanglement, documents, flows, gradients, panel
 from benchmarks.quality.results import found as measured
 from benchmarks.quality.tables import tables
-from benchmarks.speed import report
+from benchmarks.speed import gpu, report
 from vaezoo import Step, contract, models
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +156,7 @@ def test_tables_are_the_committed_ones() -> None:
     """README and docs/quality.md say what the JSON says."""
     for text in (README, DOCS["quality"]):
         assert "<!-- table " in text
-        assert filled(text, tables()) == text, "run `python -m benchmarks.quality table`"
+        assert documents.filled(text, tables()) == text, "run `python -m benchmarks.quality table`"
     results = ROOT / "benchmarks/results"
     rows = json.loads((results / "gradients.json").read_text())["rows"]
     assert (results / "gradients.md").read_text() == gradients.table(rows)
@@ -187,6 +186,9 @@ def test_speed_is_what_was_measured() -> None:
     assert (results / "speed.md").read_text() == report.table(record)
     assert report.summary(record) in DOCS["speed"]
     assert report.overview(record) in README
+    on_gpu = json.loads((results / "speed_gpu.json").read_text())
+    assert (results / "speed_gpu.md").read_text() == gpu.table(on_gpu)
+    assert gpu.overview(on_gpu) in DOCS["speed"]
     compared = json.loads((results / "agreement.json").read_text())
     assert (results / "agreement.md").read_text() == agreement.table(compared)
     assert agreement.table(compared).strip() in DOCS["speed"]
