@@ -95,6 +95,9 @@ BETTER = {
     "vae": replace(REFERENCE["vae"], cycle=True, rate=4e-3),
     "gmvae": replace(REFERENCE["gmvae"], cycle=True, rate=4e-3),
     "iwae": replace(REFERENCE["iwae"], cycle=True, rate=4e-3),
+    "iwae-dreg": replace(
+        REFERENCE["iwae"], cycle=True, rate=4e-3, objective=objectives.IWELBO(10, estimator="dreg")
+    ),
     "vamp": replace(REFERENCE["vamp"], cycle=True, rate=2e-3),
     "flow": replace(REFERENCE["flow"], cycle=True, rate=2e-3),
     "iaf": replace(REFERENCE["iaf"], cycle=True, rate=2e-3),

@@ -1,7 +1,7 @@
 """Recipes beside published ones: the IWAE paper's networks, and the fixed binarisation.
 
 IWAE paper: 784-200-200 with tanh, z of 50, batches of 20 for 3,280 epochs there. Here batches of
-100 for 200 epochs, one cycle of the rate with a peak of 2e-3.
+100 for 1,000 epochs, one cycle of the rate with a peak of 2e-3.
 
 Fixed binarisation: `binarized_mnist.npz` under VAEZOO_DATA, the arrays of Larochelle and Murray
 (2011), packed by `np.packbits(…, axis=1)` under the names train, valid and test. 300-300 and z of
@@ -45,7 +45,7 @@ def fixed(split: str) -> data.Images:
     return data.Images(pixels, binarisation="threshold", name=f"fixed binarisation {split}")
 
 
-PAPER = Recipe(one_layer, steps=120_000, cycle=True, rate=2e-3, particles=(1, 50, 500, 5000))
+PAPER = Recipe(one_layer, steps=600_000, cycle=True, rate=2e-3, particles=(1, 50, 500, 5000))
 TWO_LAYERS = replace(PAPER, member=models.HierarchicalVAE)
 FIXED = replace(
     *(PAPER,),

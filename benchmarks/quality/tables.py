@@ -93,6 +93,7 @@ SCENES = {
 def tables() -> dict[str, str]:
     """All tables by name, as Markdown."""
     cycles = {f"{name}-cycle": f"{title}, one cycle" for name, title in MEMBERS.items()}
+    cycles["iwae-dreg-cycle"] = "IWAE, m = 10, DReG, one cycle"
     fashion = {f"{name}-fashion": title for name, title in MEMBERS.items()}
     better = {f"{name}-cycle": PARTS[name] for name in BETTER if name in PARTS}
     return {

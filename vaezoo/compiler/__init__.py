@@ -17,6 +17,7 @@ What fails on the way is a warning, and the bound runs eagerly. Who imports whom
     cache → trials, compiled_step → guards, beside → orders → whole_step → adam;  kept → onednn
     trials, guards → tracing, state;  tracing → reads → writes;  state → places
     adam, whole_step, beside → tracing
+    compiled_step → first_run, replay
     orders → kept, inductor (late: slow to import) → noise, one_file, passes → onednn
     inductor → capture → kept, portable
 """

@@ -1,0 +1,70 @@
+"""The first run of a compiled step, held against the graph that it was made from.
+
+It has happened that a compiler made NaN of a term, and gradients that were wrong. What is far from
+what rounding makes of it is refused: of networks in bf16, gradients were seen off by a tenth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_gradients", "check_terms"]
+
+FAR = 0.1  # of a term, and in nats: bf16 rounds by less than a hundredth
+FAR_OFF = 0.5  # of the size of all gradients together
+
+
+def check_terms(found: Mapping[str, Tensor], expected: Sequence[Tensor]) -> None:
+    """Refuse a term that is far from the graph's.
+
+    Args:
+        found: by name.
+        expected: in the same order.
+
+    Raises:
+        RuntimeError: one is; the message names it.
+
+    Example:
+        >>> check_terms({"loss": torch.tensor(1.0)}, [torch.tensor(2.0)])
+        Traceback (most recent call last):
+        ...
+        RuntimeError: a fault of torch's compiler: loss=1, where the graph that was compiled says 2
+    """
+    for (name, t), value in zip(found.items(), expected, strict=True):
+        if not torch.allclose(t.detach(), value, rtol=FAR, atol=FAR, equal_nan=True):
+            raise RuntimeError(
+                f"a fault of torch's compiler: {name}={t.item():.4g}, where the graph that was "
+                f"compiled says {value.item():.4g}"
+            )
+
+
+def check_gradients(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    """Refuse gradients that are far from the graph's, all of them together.
+
+    Args:
+        found, expected: in the same order; not finite ones of a graph are not compared.
+
+    Raises:
+        RuntimeError: they are.
+
+    Example:
+        >>> check_gradients([torch.ones(2)], [torch.tensor([1.0, 1.1])])
+        >>> check_gradients([torch.zeros(2)], [torch.ones(2)])
+        Traceback (most recent call last):
+        ...
+        RuntimeError: a fault of torch's compiler: gradients are off by 1 of their size
+    """
+    size = _norm(expected)
+    off = _norm([a - b for a, b in zip(found, expected, strict=True)])
+    if size.isfinite() and not off <= FAR_OFF * size:
+        raise RuntimeError(
+            f"a fault of torch's compiler: gradients are off by {off / size:.4g} of their size"
+        )
+
+
+def _norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Of all of them as one vector."""
+    return sum((t.double().square().sum() for t in tensors), torch.zeros(())).sqrt()
