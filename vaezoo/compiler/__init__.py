@@ -9,7 +9,8 @@
    `kept` on disk; if not, `orders` makes one graph of both, `whole_step`, and has it compiled,
    here or `beside` in another process.
 6. `inductor` rewrites the graph by `passes`, whose products may be `onednn`'s, and compiles it,
-   draws kept in order by `noise`; `capture` keeps what came of it, made `portable`.
+   draws kept in order by `noise`; `capture` keeps what came of it, made `portable`. The `first_run`
+   is held against the graph; on a GPU later ones `replay` what was recorded of one.
 7. `choice` says whether all this pays, of which training and evaluation ask it.
 
 What fails on the way is a warning, and the bound runs eagerly. Who imports whom:
