@@ -5,17 +5,21 @@ Moments and numbers of steps are those of a `torch.optim.Adam`, which may take a
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from vaezoo.compiler.tracing import TracedStep
 
 __all__ = ["AdamUpdate", "Trained", "update_for"]
 
+_STATE = operator.itemgetter("step", "exp_avg", "exp_avg_sq")
+_KIND = operator.attrgetter("dtype", "device")
 _NEUTRAL_OPTIONS = {"weight_decay": 0, "amsgrad": False, "maximize": False, "differentiable": False}
 
 
@@ -29,35 +33,47 @@ class AdamUpdate:
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
         self.params: list[Tensor] = list(optimizer.param_groups[0]["params"])
+        self.states: dict[Tensor, dict[str, Any]] = {}
+        self.steps, self._known = torch.zeros(0), list[Tensor]()
+        self._kinds = set(map(_KIND, self.params))
         self.device = self.params[0].device
         self._key: tuple[float, ...] = ()
         # always in one place, where a step that was recorded on a GPU finds them
         self._rates = torch.zeros(4, dtype=torch.float64, device=self.device)
-        self._adopt()
 
     def _adopt(self) -> None:
         """Take the optimizer's state as it is now."""
         self.states = {p: self.optimizer.state[p] for p in self.params}
         # as the optimizer makes them itself: a fused one takes no other
-        dtype = torch.float32 if self.optimizer.param_groups[0]["fused"] else None
+        double = torch.get_default_dtype() == torch.float64
+        double = double and not self.optimizer.param_groups[0]["fused"]
+        dtype = torch.float64 if double else torch.float32
         self.steps = torch.zeros(len(self.states), dtype=dtype, device=self.device)
         for i, (p, state) in enumerate(self.states.items()):
-            if state:
+            if "step" in state:
                 self.steps[i] = state["step"]
-            else:
-                state.update(exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+            for name in ("exp_avg", "exp_avg_sq"):
+                state[name] = _laid_out(state.get(name), p)
             state["step"] = self.steps[i]  # a view: the optimizer and the steps count together
-        self.counts = [state["step"] for state in self.states.values()]
+        self._known = self._views()
+
+    def _views(self) -> list[Any]:
+        """The tensors that the optimizer keeps now, of which another may be set at any time."""
+        try:
+            states = map(_STATE, map(self.optimizer.state.__getitem__, self.params))
+            return [*itertools.chain.from_iterable(states)]
+        except KeyError:  # there is none yet, or it was cleared
+            return []
 
     def follow(self) -> bool:
         """Re-read the optimizer's state; False if a graph can no longer make its update."""
         groups = self.optimizer.param_groups
         same = len(groups) == 1 and _are_same(groups[0]["params"], self.params)
-        if not same or not _is_adam_alone(self.optimizer):
+        if not same or set(map(_KIND, self.params)) != self._kinds:
             return False
-        states: list[Any] = list(map(self.optimizer.state.get, self.params))
-        known = _are_same(states, self.states.values())
-        if not known or not _are_same([s["step"] for s in states], self.counts):
+        if not _is_adam_alone(self.optimizer):
+            return False
+        if not self._known or not _are_same(self._views(), self._known):
             self._adopt()
         for p in self.params:
             p.grad = None  # of an earlier step, which was not compiled
@@ -77,12 +93,13 @@ class AdamUpdate:
         if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) != 1:
             return False
         (group,) = optimizer.param_groups
-        kinds = {(p.dtype, p.device) for p in group["params"]}
+        kinds = set(map(_KIND, group["params"]))
         if len(kinds) != 1 or not _is_adam_alone(optimizer):
             return False
+        (dtype, device), *_ = kinds
         # on a GPU, only a fused one counts steps there
-        (_, device), *_ = kinds
-        return device.type == "cpu" or (device.type == "cuda" and bool(group["fused"]))
+        here = device.type == "cpu" or (device.type == "cuda" and bool(group["fused"]))
+        return here and dtype.is_floating_point
 
     def inputs(self, leaves: list[Tensor], rows: Tensor) -> list[Tensor]:
         """The last arguments of a `whole_step` graph, behind those of the traced step.
@@ -105,6 +122,7 @@ class AdamUpdate:
 
     def trained(self, traced: TracedStep, inputs: list[Tensor]) -> Trained:
         """Which of a step's leaves this updates, and where they are."""
+        self._adopt()  # weights may have other strides than moments have
         numbers = {p: i for i, p in enumerate(self.states)}
         leaves = [i for i, p in enumerate(traced.leaves) if p in numbers]
         if not leaves:
@@ -152,11 +170,25 @@ def _are_same(some: Collection[Any], others: Collection[Any]) -> bool:
     return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
+def _laid_out(average: Tensor | None, p: Tensor) -> Tensor:
+    """A moment in the dtype and strides of its parameter, which is what compiled code reads."""
+    if average is None:
+        return torch.zeros_like(p)
+    if _KIND(average) == _KIND(p) and average.stride() == p.stride():
+        return average
+    return torch.empty_like(p).copy_(average)
+
+
 def _is_adam_alone(optimizer: torch.optim.Optimizer) -> bool:
     """Whether no option and no hook, of the optimizer or of gradients, asks for more than Adam."""
     group = optimizer.param_groups[0]
     if any(group[name] != value for name, value in _NEUTRAL_OPTIONS.items()):
         return False
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return False
+    if _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
+        return False
+    step = vars(optimizer).get("step")  # a scheduler wraps it, to see whether it is called
+    if step is not None and getattr(step, "__wrapped__", step) is not type(optimizer).step:
         return False
     return not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in group["params"])

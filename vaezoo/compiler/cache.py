@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor
 
 from vaezoo.compiler.adam import AdamUpdate
@@ -86,7 +87,7 @@ class StepCache:
         if self.resting:
             return self._eager(bound, batch)
         are_data = all(isinstance(t, Tensor) and not t.requires_grad for t in batch)
-        if not are_data or torch.is_grad_enabled() is not self.gradients or _casts(batch):
+        if not are_data or torch.is_grad_enabled() is not self.gradients or _is_wrapped(batch):
             return self._eager(bound, batch)
         shapes = batch_key(batch)
         step = self._find(shapes)
@@ -139,8 +140,7 @@ class StepCache:
     def _find(self, shapes: Any) -> CompiledStep | None:
         """The step for batches of these shapes; those of another program are forgotten."""
         fitting = (s for s in self.steps if s.key in (shapes, None) and s.guards.modes_hold())
-        step = next(fitting, None)
-        if step is None:
+        if (step := next(fitting, None)) is None:
             return None
         if step.guards.hold():
             step.calls += 1
@@ -155,8 +155,8 @@ class StepCache:
         again = repr(batch_key(batch)) in self._resumed[1]
         if not self._may_make(batch_key(batch)):
             return self._eager(bound, batch)
-        self.made += 1
         self._say("compiling")
+        self.made += 1
         started, others = time.perf_counter(), [altered(batch), *self._others(batch, key)]
         self.steps.append(self._make(bound, batch, others, beside=self.beside and not again))
         self.steps[-1].started = started
@@ -245,6 +245,6 @@ class StepCache:
         self._has_warned = True
 
 
-def _casts(batch: Batch) -> bool:
-    """Whether autocast is on: a graph would cast in regions that disable it too."""
-    return bool(batch) and torch.is_autocast_enabled(batch[0].device.type)
+def _is_wrapped(batch: Batch) -> bool:
+    """Whether Pyro's handlers are around, or autocast, in a graph also where that is disabled."""
+    return am_i_wrapped() or (bool(batch) and torch.is_autocast_enabled(batch[0].device.type))

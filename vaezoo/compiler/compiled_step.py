@@ -13,7 +13,7 @@ from vaezoo.autograd import KnownGradients, gradients
 from vaezoo.compiler import kept
 from vaezoo.compiler.adam import AdamUpdate, Trained
 from vaezoo.compiler.beside import Beside
-from vaezoo.compiler.first_run import check_gradients, check_terms
+from vaezoo.compiler.first_run import check_gradients, check_terms, norm
 from vaezoo.compiler.guards import Guards
 from vaezoo.compiler.orders import Order
 from vaezoo.compiler.replay import Replay, are_on_gpu
@@ -119,7 +119,8 @@ class CompiledStep:
             check_terms(terms, expected[:n])
             if self.update is None or self.finite:
                 known = [expected[i] for i in self._gradients] or expected[n:]
-                check_gradients(self._found(terms, values), known)
+                found, rounding = self._found(terms, values)
+                check_gradients(found, known, rounding)
         except Exception:
             for t, value in zip(tensors, values, strict=True):
                 t.copy_(value)
@@ -135,20 +136,25 @@ class CompiledStep:
             return [t.clone() for t in outputs]
 
     @torch.no_grad()
-    def _found(self, terms: dict[str, Tensor], before: list[Tensor]) -> list[Tensor]:
-        """The gradients of a run; where they are not handed out, as the first moments have them.
+    def _found(self, terms: dict[str, Tensor], before: list[Tensor]) -> tuple[list[Tensor], float]:
+        """The gradients of a run, as first moments have them if they are not handed out.
 
         Args:
             terms: of the run.
             before: what was held before it, the moments last.
+
+        Returns:
+            The gradients, and what rounding moments may have done to all of them.
         """
         assert self.traced is not None
         if self.update is None:
             by_leaf = dict(gradients(terms.get("loss"), retain_graph=True))
-            return [by_leaf[leaf] for leaf in self.traced.leaves]
+            return [by_leaf[leaf] for leaf in self.traced.leaves], 0.0
         (_, beta, *_), _, _, *moments = self._more()
-        averages = zip(moments[::2], before[-len(moments) :: 2], strict=True)
-        return [(now - beta * old) / (1 - beta) for now, old in averages]
+        averages = [*zip(moments[::2], before[-len(moments) :: 2], strict=True)]
+        size = norm([old for _, old in averages]) / (1 - beta)
+        rounding = 4 * torch.finfo(moments[0].dtype).eps * size.item()
+        return [(now - beta * old) / (1 - beta) for now, old in averages], rounding
 
     def run(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of a batch; the loss can be differentiated, or the weights are updated."""
@@ -156,15 +162,24 @@ class CompiledStep:
         assert self.traced is not None
         inputs = self.traced.inputs(batch)
         with torch.no_grad():
+            more = []
             if self.update is None:
                 outputs = self._in_own_memory(inputs, [*self.call(*inputs)])
             else:
-                *outputs, finite = self.call(*inputs, *self._more())
+                more = self._more()
+                *outputs, finite = self.call(*inputs, *more)
                 self.finite = bool(finite)
+        self._tell([inputs[i] for i in self.traced.written] + more[3:])
         terms = dict(zip(self.traced.names, outputs, strict=False))
         if gradients := outputs[len(terms) :]:
             terms["loss"] = KnownGradients.apply(terms["loss"], gradients, *self.traced.leaves)
         return terms
+
+    def _tell(self, written: list[Tensor]) -> None:
+        """Have torch count that these were written into: compiled code need not say so."""
+        if self.update is not None:
+            written = [*written, *self._leaves]
+        torch.autograd.graph.increment_version([t for t in written if not t.is_inference()])
 
     def _update(self, update: AdamUpdate, trained: Trained) -> None:
         """Have the update made inside the step."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["check_gradients", "check_terms"]
+__all__ = ["check_gradients", "check_terms", "norm"]
 
 FAR = 0.1  # of a term, and in nats: bf16 rounds by less than a hundredth
 FAR_OFF = 0.5  # of the size of all gradients together
@@ -41,11 +41,14 @@ def check_terms(found: Mapping[str, Tensor], expected: Sequence[Tensor]) -> None
             )
 
 
-def check_gradients(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+def check_gradients(
+    found: Sequence[Tensor], expected: Sequence[Tensor], rounding: float = 0.0
+) -> None:
     """Refuse gradients that are far from the graph's, all of them together.
 
     Args:
         found, expected: in the same order; not finite ones of a graph are not compared.
+        rounding: how far off they may be besides, all of them together.
 
     Raises:
         RuntimeError: they are.
@@ -57,14 +60,20 @@ def check_gradients(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None
         ...
         RuntimeError: a fault of torch's compiler: gradients are off by 1 of their size
     """
-    size = _norm(expected)
-    off = _norm([a - b for a, b in zip(found, expected, strict=True)])
-    if size.isfinite() and not off <= FAR_OFF * size:
+    size = norm(expected)
+    off = norm([a - b for a, b in zip(found, expected, strict=True)])
+    if size.isfinite() and not off <= FAR_OFF * size + rounding:
         raise RuntimeError(
             f"a fault of torch's compiler: gradients are off by {off / size:.4g} of their size"
         )
 
 
-def _norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Of all of them as one vector."""
-    return sum((t.double().square().sum() for t in tensors), torch.zeros(())).sqrt()
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The length of all of them as one vector, in float64.
+
+    Example:
+        >>> norm([torch.tensor([3.0]), torch.tensor(4.0)]).item()
+        5.0
+    """
+    each = [t.abs().double().square().sum() for t in tensors]
+    return torch.stack(each).sum().sqrt() if each else torch.zeros(())

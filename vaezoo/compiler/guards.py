@@ -62,7 +62,8 @@ class Guards:
         if list(map(len, self.watched)) != self.lengths:
             return False
         dictionaries, names, values = self.entries
-        if not all(map(operator.is_, map(dict.get, dictionaries, names), values)):
+        now = [*map(dict.get, dictionaries, names)]
+        if not all(map(operator.is_, now, values)) and not all(map(_are_same, now, values)):
             return False
         return _facts(self.held) == self.facts and self.state.is_current()
 
@@ -94,6 +95,12 @@ def _dictionaries(
 def _entries(dictionary: dict[str, Any]) -> Iterable[tuple[str, Any]]:
     """Those to watch: what torch itself sets on a module is watched by other means."""
     return ((n, v) for n, v in dictionary.items() if n not in _OF_MODULES)
+
+
+def _are_same(now: object, then: object) -> bool:
+    """Whether they are one object, or equal numbers, of which a new one is set now and then."""
+    kinds = type(now), type(then)
+    return now is then or (kinds in ((int, int), (float, float)) and now == then)
 
 
 def _facts(tensors: list[Tensor]) -> tuple[list[Any], list[Any]]:

@@ -13,7 +13,8 @@ from vaezoo.programs.writes import memory, tensors_in
 
 __all__ = ["NoNumbers", "NoReads"]
 
-NUMBERS = (Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__)
+NUMBERS: tuple[Any, ...] = (Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__)
+NUMBERS += (Tensor.__repr__, Tensor.__reduce_ex__)
 _READS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
 _FRESH = (torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default)
 _GET_DATA, _SET_DATA = Tensor.data.__get__, Tensor.data.__set__  # type: ignore[attr-defined]
@@ -41,6 +42,8 @@ class NoReads(TorchDispatchMode):
         if func in _READS and memory(args[0]) not in self.made:
             raise _read_in_python(func)
         given = set(map(memory, tensors_in((args, kwargs))))
+        if func not in _READS and _shows_values(func, args) and not given <= self.constant:
+            raise _read_in_python(func)
         result = func(*args, **(kwargs or {}))
         made = set(map(memory, tensors_in(result)))
         random = torch.Tag.nondeterministic_seeded in func.tags
@@ -57,6 +60,16 @@ class NoReads(TorchDispatchMode):
     def unrecorded(self) -> set[int | None]:
         """The memory of tensors that depend on the batch: where a graph holds such, it is wrong."""
         return self.made - self.constant
+
+
+def _shows_values(func: Any, args: Any) -> bool:
+    """Whether what an operation returns, or the shape of that, depends on values.
+
+    So it is of indices that are a mask; of numbers it is not.
+    """
+    if func is torch.ops.aten.index.Tensor:
+        return any(t is not None and t.dtype in (torch.bool, torch.uint8) for t in args[1])
+    return bool({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags))
 
 
 class NoNumbers(TorchFunctionMode):

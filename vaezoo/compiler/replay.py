@@ -7,6 +7,7 @@ one from Python takes longer than they run; a graph of them is launched at once.
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 from vaezoo.compiler.state import users_level
 
 __all__ = ["Replay", "are_on_gpu"]
+
+_made: weakref.WeakSet[Replay] = weakref.WeakSet()
 
 RECORDINGS = 8  # for weights that lie elsewhere again and again, calls are not recorded any more
 
@@ -41,9 +44,14 @@ class Replay:
         self._places: list[int] | None = None
         self._given: list[Tensor] = []
         self._outputs: Sequence[Tensor] = []
+        _made.add(self)
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         """What the function returns, in memory of its own."""
+        with torch.cuda.device_of(next(t for t in inputs if t.is_cuda)):
+            return self._run(inputs)
+
+    def _run(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         places = [t.data_ptr() for t in inputs[self._moving :]]
         if places != self._places:  # the first call is not recorded: kernels are made and tuned
             self._places, self.graph = places, None
@@ -71,7 +79,11 @@ class Replay:
                 self._outputs = self._function(*self._given, *inputs[self._moving :])
         except Exception as error:  # whatever a GPU cannot record
             self.recorded, self._outputs = RECORDINGS, []
-            generator.graphsafe_set_state(state)  # that of before is taken for one of the recording
+            # the generator's state is taken for one of the recording: others, which know it, are
+            # made anew
+            generator.graphsafe_set_state(state)
+            for each in _made:
+                each.graph, each._places = None, None
             reason = str(error).strip().partition("\n")[0]
             warnings.warn(f"steps are not recorded: {reason}", stacklevel=users_level())
         else:
@@ -79,13 +91,14 @@ class Replay:
 
 
 def are_on_gpu(inputs: Sequence[Tensor]) -> bool:
-    """Whether all are, but for those that hold nothing: of others values would be recorded.
+    """Whether all are on one, but for those that hold nothing: of others values would be recorded.
 
     Example:
         >>> are_on_gpu([torch.zeros(2)])
         False
     """
-    return all(t.is_cuda or not t.numel() for t in inputs) and any(t.is_cuda for t in inputs)
+    devices = {t.device for t in inputs if t.is_cuda or t.numel()}
+    return len(devices) == 1 and devices.pop().type == "cuda"
 
 
 def _copies(outputs: Sequence[Tensor]) -> list[Tensor]:

@@ -94,7 +94,8 @@ class TracedStep:
         with _fixed(self.schedules, values), self._reads, NoNumbers(self._reads):
             terms = self._eager(*batch)
         self.names = sorted(terms, key="loss".__ne__)
-        by_leaf = gradients(terms.get("loss"))
+        # what was made before the step may be differentiated after it
+        by_leaf = gradients(terms.get("loss"), retain_graph=True)
         self.leaves = [leaf for leaf, _ in by_leaf]
         return [*(terms[name] for name in self.names), *(g for _, g in by_leaf)]
 

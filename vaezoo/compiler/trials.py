@@ -79,7 +79,7 @@ def _try(traced: TracedStep, bound: Traceable, batch: Batch, state: State) -> fr
 
     def program() -> tuple[Iterable[Tensor], Iterable[Tensor]]:
         terms = bound.eager(*batch)
-        by_leaf = gradients(terms.get("loss"))
+        by_leaf = gradients(terms.get("loss"), retain_graph=True)
         return [terms[name] for name in traced.names], [g for _, g in by_leaf]
 
     def graph() -> tuple[Iterable[Tensor], Iterable[Tensor]]:
@@ -177,14 +177,22 @@ def _altered(t: Tensor) -> Tensor:
 def _own_code() -> Iterator[set[types.CodeType]]:
     """The code that runs within it, but for that of libraries."""
     codes: set[types.CodeType] = set()
-    if sys.getprofile() is not None:  # a profiler is at work, and would be turned off
-        yield codes
-        return
-    sys.setprofile(lambda frame, event, _: codes.add(frame.f_code) if event == "call" else None)
+
+    def note(frame: types.FrameType, event: str, _: Any) -> None:
+        if event == "call":
+            codes.add(frame.f_code)
+
+    # a profiler that is at work would be turned off, and so would a debugger
+    free = [
+        s for g, s in ((sys.getprofile, sys.setprofile), (sys.gettrace, sys.settrace)) if not g()
+    ]
+    if not free:
+        raise RuntimeError("a profiler and a debugger hide what the program looks up")
+    free[0](note)
     try:
         yield codes
     finally:
-        sys.setprofile(None)
+        free[0](None)
         codes -= set(filter(is_in_a_library, codes))
 
 

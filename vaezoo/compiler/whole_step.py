@@ -24,6 +24,8 @@ __all__ = ["whole_step"]
 
 aten = torch.ops.aten
 
+SMALL = 2.0**-40  # so small that sums of finite numbers are finite
+
 
 def whole_step(graph: GraphModule, trained: Trained, inputs: list[Tensor]) -> GraphModule:
     """The graph of a step with the update behind it.
@@ -42,7 +44,7 @@ def whole_step(graph: GraphModule, trained: Trained, inputs: list[Tensor]) -> Gr
     written = [given[i] for i in trained.written]
     before = [whole.call_function(aten.clone.default, (node,)) for node in written]
     outputs = _copied(graph, whole, given[:n])
-    terms, gradients = outputs[: trained.terms], outputs[trained.terms :]
+    terms, gradients = outputs[: trained.terms], [outputs[i] for i in trained.gradients]
     ends = [*given[n : n + 3], terms[0], *gradients]
     finite, *sizes = _copied(_counting(inputs, trained, ends), whole, ends)
     for node, value in zip(written, before, strict=True):
@@ -92,7 +94,8 @@ def _counted(
 
 def _are_finite(ends: list[Tensor]) -> Tensor:
     """Whether all are: by sums, which are not finite where a number is not."""
-    sums = [t.sum(0).sum() if t.dim() > 1 else t.sum() for t in ends]
+    small = [SMALL * (t.float() if t.dtype == torch.float16 else t) for t in ends]
+    sums = [t.sum(0).sum() if t.dim() > 1 else t.sum() for t in small]
     return torch.isfinite(torch.stack(sums).sum())
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.bound import Bound
+from vaezoo.scopes import one_thread
 from vaezoo.training.untrained import Untrained
 
 if TYPE_CHECKING:
@@ -110,6 +111,10 @@ class Step:
         optimizer's state, buffers and frozen parameters are those from before the step. Gradients
         are left in the parameters, unless the update is part of the graph; then they have none.
         """
+        with one_thread():
+            return self._take(*batch)
+
+    def _take(self, *batch: Tensor) -> dict[str, Tensor]:
         self._follow()
         if self.compiled is None:
             self._untrained.keep()
@@ -125,6 +130,13 @@ class Step:
         else:
             self.broken = "gradient" if math.isfinite(terms["loss"].item()) else "loss"
         return terms
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without compiled steps, which a copy makes anew."""
+        return {**vars(self), "compiled": None, "_settings": (), "_untrained": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _untrained=Untrained(state["bound"]))
 
     @property
     def cache(self) -> StepCache | None:
@@ -149,7 +161,7 @@ class Step:
         now, known = self._now(), self.compiled is None or self.compiled.follow()
         if known and now == self._settings:
             return
-        same_bound = now[0] is self._settings[0]
+        same_bound = now[:1] == self._settings[:1]
         if self.compiled is None and same_bound and self._update_inside() is None:
             self._settings = now  # the bound is compiled, and the update is anyway the optimizer's
         else:
@@ -159,13 +171,13 @@ class Step:
         """What a compiled step with the update in it was made for."""
         b = self.bound
         hooked = b._forward_hooks or b._forward_pre_hooks or b._backward_hooks
-        return b, self.optimizer, self._max_grad_norm, bool(hooked or b._backward_pre_hooks)
+        own = hooked or b._backward_pre_hooks or "forward" in vars(b)
+        return b, self.optimizer, self._max_grad_norm, bool(own)
 
     def _update_inside(self) -> type[AdamUpdate] | None:
         """What can make the update inside the graph, where nothing more is done between the two."""
-        *_, norm, hooked = self._now()
-        own = hooked or type(self.bound).forward is not Bound.forward
-        if norm is not None or own:
+        *_, norm, own = self._now()
+        if norm is not None or own or type(self.bound).forward is not Bound.forward:
             return None
         from vaezoo.compiler.adam import update_for
 
