@@ -129,11 +129,12 @@ class Bound(nn.Module):
         unless a program draws samples it never uses.
 
         A program that a graph would not repeat runs eagerly after one warning: one that reads the
-        values of tensors in Python (`.item()`, `.numpy()`, `torch.equal`, a mask as index), draws random numbers that are not
-        torch's, changes attributes, containers, closures or globals as it runs, or has hooks that
-        return nothing. So does one of Pyro's objectives, and what the compiler fails on. Before a
-        graph is used, it is compared with the program on other batches, which leaves no trace.
-        Under an `autocast` or handlers of Pyro's from outside calls run eagerly too.
+        values of tensors in Python (`.item()`, `.numpy()`, `torch.equal`, a mask as an index),
+        draws random numbers that are not torch's, changes attributes, containers, closures or
+        globals as it runs, or has hooks that return nothing. So does one of Pyro's objectives, and
+        what the compiler fails on. Before a graph is used, it is compared with the program on other
+        batches, which leaves no trace. Under an `autocast` or handlers of Pyro's from outside calls
+        run eagerly too.
 
         What the programs' own code names is watched, and makes a new graph when it is changed
         from outside: attributes, globals, closures, lists and dictionaries of up to 1,000

@@ -194,8 +194,9 @@ def test_records_are_thinned() -> None:
     stepper = Stepper([(images(), labels())], lambda text: None)
     stepper.records = [{"step": i} for i in range(1000)]
     model = widen(member("VAE"), 0.1)
+    objective = model.objective()
     while stepper.step < 10:
-        stepper.piece(model, model.objective())
+        stepper.piece(model, objective)
     stepper.close()
     assert len(stepper.records) < 600
     assert stepper.records[-1]["step"] % 10 == 0

@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
+from sessions import same, session, train, weights
 from torch import Tensor, nn
 from zoo import GIVEN, INFERS, MEMBERS, X_SHAPE, images, labels, member, refused
 
 from vaezoo import compare, data, evaluate, objectives, posteriors, priors
 from vaezoo.panel.session import Session
-
-
-def session(name: str = "VAE", *, n: int = 40, **options: Any) -> Session:
-    batch = (images(n), images(9), labels(9)) if name in INFERS else (images(n), labels(n))
-    return Session(member(name), [batch], **options)
-
-
-def train(it: Session, steps: int, meanwhile: Callable[[], object] | None = None) -> int:
-    """Train for some steps, do something in the midst of it, train on as long; count the rests."""
-
-    async def run() -> int:
-        task, rests, end = asyncio.create_task(it.train()), 0, it.stepper.step + steps
-        for todo in (meanwhile, it.pause):
-            while it.stepper.step < end and (it.running or not rests):
-                await asyncio.sleep(0)
-                rests += 1
-            if todo is not None:
-                todo()
-            end = it.stepper.step + steps
-        await task
-        return rests
-
-    return asyncio.run(run())
-
-
-def weights(module: nn.Module) -> list[Tensor]:
-    return [p.detach().clone() for p in module.parameters()]
-
-
-def same(a: list[Tensor], b: list[Tensor]) -> bool:
-    return all(torch.equal(s, t) for s, t in zip(a, b, strict=True))
 
 
 def test_it_trains_in_pieces_and_pauses() -> None:
@@ -178,6 +146,18 @@ test_it_refuses = refused(
         "a place": (lambda: session().swap("x", "y"), ValueError, "has the places member, prior"),
         "a line": (lambda: session().swap("prior", "Normal"), ValueError, "prior can be Flow, Mix"),
         "a swap": (lambda: session().undo(), ValueError, "there is no swap to undo"),
+        "none": (lambda: session(images=0), ValueError, "images must be at least 1, got 0"),
+        "half": (lambda: session(images=2.5), ValueError, "must be a whole number, got 2.5"),
+        "text": (lambda: session(images="a"), TypeError, "must be a whole number, got 'a'"),
+        "a number": (lambda: session(parts=[3]), TypeError, "LatentVariableModel, got 3: derive"),
+        "a layer": (lambda: session(parts=[nn.Linear(2, 2)]), TypeError, "got Linear"),
+        "no option": (lambda: session(lrr=1), TypeError, "takes the options batch_size, .*'lrr'"),
+        "an average": (lambda: session(average=0.9), TypeError, "averaged when training ends"),
+        "an end": (lambda: session(epochs=3), TypeError, "no epochs: a panel trains until it is"),
+        "steps": (lambda: session(steps=3), TypeError, "no steps: a panel trains until it is"),
+        "records": (lambda: session(log_every=5), TypeError, "a panel records every 10 steps"),
+        "a bar": (lambda: session(progress=True), TypeError, "no progress: a panel shows curves"),
+        "a past": (lambda: session(history={}), TypeError, "no history: a panel begins"),
         "two": (lambda: asyncio.run(session().compare()), ValueError, "swap a part, train, then"),
     }
 )

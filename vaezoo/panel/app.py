@@ -26,6 +26,7 @@ __all__ = ["main"]
 MEMBERS = [member.__name__ for member in offered(LatentVariableModel)]
 COLOUR, LABELS = "FSVAE", ("SSVAE", "M1M2", "ADGM")  # by what they are trained on
 PATIENCE = 60  # seconds for a server to start
+LAST_PORT = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: of the command line.
     """
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if not _is_free(asked.port):  # voila would take another, and the token be shown to this one
+        parser.error(f"port {asked.port} is in use: name another one, or none for any free one")
     if importlib.util.find_spec("voila") is None:
         print("the panel is served by voila, which is not installed: pip install 'vaezoo[panel]'")
         return 1
@@ -61,10 +65,22 @@ def _parser() -> argparse.ArgumentParser:
         description="Train, swap, decode and draw at a model in the browser, on built-in digits.",
     )
     parser.add_argument("member", nargs="?", default="VAE", choices=MEMBERS, help="VAE by default")
-    parser.add_argument("--load", metavar="FILE", help="a checkpoint written by vaezoo.save")
-    parser.add_argument("--port", type=int, default=0, help="any free one by default")
+    parser.add_argument("--load", metavar="FILE", type=_file, help="a checkpoint of vaezoo.save")
+    parser.add_argument("--port", type=_port, default=0, help="any free one by default")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     return parser
+
+
+def _file(text: str) -> str:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}: vaezoo.save writes one")
+    return text
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > LAST_PORT:
+        raise argparse.ArgumentTypeError(f"a port is a number up to {LAST_PORT}, got {text!r}")
+    return int(text)
 
 
 def _cell(member: str, checkpoint: str | None) -> str:
@@ -94,9 +110,20 @@ def _write(folder: Path, cell: str, port: int) -> str:
     notebook = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
     (folder / "panel.ipynb").write_text(json.dumps(notebook))
     token, port = secrets.token_urlsafe(24), port or _free_port()
-    settings = {"ip": "127.0.0.1", "port": port, "token": token, "open_browser": False}
+    settings: dict[str, object] = {"ip": "127.0.0.1", "port": port, "port_retries": 0}
+    settings |= {"token": token, "open_browser": False}
     (folder / "voila.json").write_text(json.dumps({"Voila": settings}))
     return f"http://127.0.0.1:{port}/?token={token}"
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as asked:
+        asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+        try:
+            asked.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _free_port() -> int:

@@ -38,7 +38,8 @@ def explore(
         validation: images to look at and to compare on; by default the first ones of the data.
         parts: parts, objectives or members of your own to be offered, or classes of them.
         images: how many are looked at.
-        options: `lr`, `batch_size` and others of `training.steps`.
+        options: `lr`, `batch_size` and others of `training.steps`, but for those that say where
+            training ends and what is recorded of it.
 
     Returns:
         A widget of ipywidgets, to be shown as the last line of a cell; `panel.session` does by
@@ -46,7 +47,8 @@ def explore(
 
     Raises:
         ImportError: ipywidgets or anywidget is missing.
-        TypeError, ValueError: as `fit`, of the model and the data.
+        TypeError, ValueError: as `fit`, of the model and the data; a part fits no place, an option
+            is none.
 
     Example:
         >>> from vaezoo import data, models

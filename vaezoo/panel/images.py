@@ -62,7 +62,7 @@ def levels(x: Tensor) -> dict[str, Any]:
     """
     if x.dim() != 3 or x.shape[0] not in (1, 3):
         x = x.reshape(1, 1, -1) / x.max().clamp_min(1e-30)
-    whole = (x.detach().cpu().clamp(0, 1) * 255).round().long()
+    whole = (x.detach().cpu().float().clamp(0, 1) * 255).round().long()
     channels, height, width = whole.shape
     flat = whole.permute(1, 2, 0).flatten().tolist()
     return {"height": height, "width": width, "channels": channels, "levels": flat}

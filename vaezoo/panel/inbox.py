@@ -8,8 +8,9 @@ trains it rests.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 __all__ = ["Inbox"]
@@ -40,7 +41,7 @@ class Inbox:
     def __init__(self, fail: Callable[[Exception], object]) -> None:
         self.fail = fail
         self._waiting: dict[str, Action] = {}
-        self._lock = threading.Lock()
+        self._lock, self._here = threading.Lock(), threading.local()
         self._tasks: set[asyncio.Task[Any]] = set()
         try:
             self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
@@ -48,7 +49,12 @@ class Inbox:
             self._loop = None
 
     def post(self, what: str, action: Action) -> None:
-        """Have an action done, in place of an earlier one of this name that still waits."""
+        """Have an action done, in place of an earlier one of this name that still waits.
+
+        Nothing is asked for while this thread is `showing`: no hand did it.
+        """
+        if getattr(self._here, "showing", False):
+            return
         with self._lock:
             first = not self._waiting
             self._waiting.pop(what, None)
@@ -57,6 +63,29 @@ class Inbox:
             self._empty()
         elif first:
             self._loop.call_soon_threadsafe(self._empty)
+
+    def waits(self, what: str) -> bool:
+        """Whether an action of this name is still to be done."""
+        with self._lock:
+            return what in self._waiting
+
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[None]:
+        """Within it widgets are written, as they are within an action.
+
+        Example:
+            >>> inbox = Inbox(print)
+            >>> with inbox.showing():
+            ...     inbox.post("slider", lambda: print("moved"))
+            >>> inbox.post("slider", lambda: print("moved by hand"))
+            moved by hand
+        """
+        before = getattr(self._here, "showing", False)
+        self._here.showing = True
+        try:
+            yield
+        finally:
+            self._here.showing = before
 
     def start(self, work: Coroutine[Any, Any, object]) -> None:
         """Begin something that goes on in pieces; to be called within an action.
@@ -85,6 +114,7 @@ class Inbox:
             waiting, self._waiting = self._waiting, {}
         for action in waiting.values():
             try:
-                action()
+                with self.showing():
+                    action()
             except Exception as error:
                 self.fail(error)

@@ -30,7 +30,7 @@ class Plane(NamedTuple):
 
     def shown(self, z: Tensor) -> Tensor:
         """The coordinates (n, 2) of codes (n, z_dim)."""
-        return (z - self.centre) @ self.axes.T
+        return (z - self.centre).to(self.axes) @ self.axes.T
 
     def code(self, across: float, up: float) -> Tensor:
         """The code (z_dim,) at a point of the plane.
@@ -63,6 +63,8 @@ def codes_of(
 ) -> Codes:
     """The codes of images (n, *x_shape) in the latent of the prior, and draws of that prior.
 
+    They are in float32 at least: of shorter numbers there are no principal components.
+
     Args:
         model: any member; y is passed to one that cannot do without.
         x, y: images, and their labels if there are any.
@@ -78,6 +80,7 @@ def codes_of(
     with own_generator(0), one_thread(), in_mode(model, False):
         z = model.encode(x, y, latent=latent)
         prior = model.prior().sample((DRAWS,))
+    z, prior = (t.to(torch.promote_types(t.dtype, torch.float32)) for t in (z, prior))
     return Codes(z, prior, plane_of(z, before))
 
 
@@ -104,7 +107,7 @@ def plane_of(z: Tensor, before: Plane | None = None) -> Plane:
     if len(axes) < 2:  # of a single image
         axes = torch.eye(2, size, dtype=z.dtype, device=z.device)
     if before is not None and before.axes.shape == axes.shape:
-        u, _, v = torch.linalg.svd(before.axes @ axes.T)
+        u, _, v = torch.linalg.svd(before.axes.to(axes) @ axes.T)
         axes = u @ v @ axes
     share = spread[:2].square().sum() / spread.square().sum().clamp_min(1e-30)
     return Plane(centre, axes, f"plane of two principal components, {share:.0%} of the variance")

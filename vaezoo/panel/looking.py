@@ -76,13 +76,14 @@ class Looking:
     def _follow(self) -> None:
         viewer = self.session.viewer
         self._at = _numbers(viewer.codes.plane.shown(viewer.z[None]))
-        self.plane.cross = self._at
+        if not self.inbox.waits("cross"):  # or a hand that moves it would see it jump back
+            self.plane.cross = self._at
         self._move_slider()
 
     def _move_slider(self) -> None:
         value = float(self.session.viewer.z[self.unit.value])
-        self._along = min(FARTHEST, max(-FARTHEST, value))
-        self.value.value = self._along
+        if not self.inbox.waits(f"unit {self.unit.value}"):
+            self.value.value = min(FARTHEST, max(-FARTHEST, value))
 
     def _codes(self) -> dict[str, Any]:
         viewer = self.session.viewer
@@ -99,17 +100,21 @@ class Looking:
         }
 
     def _listen(self) -> None:
-        for widget, name, action in (
-            (self.plane, "cross", self._point),
-            (self.value, "value", self._traverse),
-            (self.unit, "value", lambda _: self._move_slider()),
-            (self.label, "value", self._draw_class),
+        for widget, name, what, action in (
+            (self.plane, "cross", "cross", self._point),
+            (self.unit, "value", "unit", lambda _: self._move_slider()),
+            (self.label, "value", "class", self._draw_class),
         ):
 
-            def ask(change: Any, action: Any = action, what: str = str(id(widget))) -> None:
+            def ask(change: Any, action: Any = action, what: str = what) -> None:
                 self.inbox.post(what, lambda: action(change["new"]))
 
             widget.observe(ask, name)
+        self.value.observe(lambda change: self._ask(self.unit.value, change["new"]), "value")
+
+    def _ask(self, unit: int, value: float) -> None:
+        """Ask for a move of the unit that is chosen now: another may be when it is done."""
+        self.inbox.post(f"unit {unit}", lambda: self._traverse(unit, value))
 
     def _point(self, cross: list[float]) -> None:
         if cross != self._at:  # else it is what was just shown
@@ -117,15 +122,15 @@ class Looking:
             self.decoded.state = levels(self.session.viewer.at(*cross))
             self._move_slider()
 
-    def _traverse(self, value: float) -> None:
-        if value != self._along:
-            self.decoded.state = levels(self.session.viewer.traverse(self.unit.value, value))
+    def _traverse(self, unit: int, value: float) -> None:
+        if unit < len(self.session.viewer.z):  # which another model may have fewer of
+            self.decoded.state = levels(self.session.viewer.traverse(unit, value))
             self._follow()
 
     def _draw_class(self, label: int | None) -> None:
         if label is not None and label != self.session.viewer.label:
             self.session.viewer.label = label
-            self.redraw()
+            self.session.changed("codes")
 
 
 def column(title: str, *widgets: ipywidgets.Widget, width: str = "auto") -> ipywidgets.VBox:

@@ -8,8 +8,9 @@ it is a number, a text or a tuple, is.
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from vaezoo import likelihoods, models, objectives, posteriors, priors
@@ -22,7 +23,7 @@ from vaezoo.panel.source import argument_of
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
 
-__all__ = ["Choice", "choices", "offered", "parsed", "present"]
+__all__ = ["Choice", "choices", "offered", "own_parts", "parsed", "present"]
 
 CATALOGUE: dict[type, Any] = {
     Prior: priors,
@@ -32,6 +33,7 @@ CATALOGUE: dict[type, Any] = {
     LatentVariableModel: models,
 }
 ABSTRACT = (*OFFERED, Component)
+SCHEDULES: dict[str, Any] = {s.__name__: s for s in (objectives.WarmUp, objectives.Cyclical)}
 
 
 class Choice(NamedTuple):
@@ -97,7 +99,7 @@ def choices(
     menu = {t.__name__: _choice(model, place, t, data) for t in offered(kind)}
     for thing in own:
         if isinstance(thing, kind) or (isinstance(thing, type) and issubclass(thing, kind)):
-            menu[name_in_menu(thing)] = _choice(model, place, thing, data)
+            menu[name_in_menu(thing, menu)] = _choice(model, place, thing, data)
     return menu
 
 
@@ -112,27 +114,65 @@ def present(menu: Mapping[str, Choice], thing: Any) -> tuple[str, str]:
     for name, choice in menu.items():
         if choice.thing is thing:
             return name, ""
+    for name, choice in menu.items():
         if choice.thing is type(thing):
             now = {n: argument_of(thing, n, v) for n, v in parsed(choice.options).items()}
             return name, written(now)
     return "", ""
 
 
-def name_in_menu(thing: Any) -> str:
-    """What a thing of the user's own is called in a menu."""
+def own_parts(parts: Iterable[Any]) -> list[Any]:
+    """Parts of the user's own, each once.
+
+    Raises:
+        TypeError: one of them fits no place.
+
+    Example:
+        >>> own_parts([objectives.ELBO, 3])
+        Traceback (most recent call last):
+        ...
+        TypeError: parts are objects or classes of Prior, Likelihood, Posterior, Objective, \
+LatentVariableModel, got 3: derive a class from one of these
+    """
+    found: list[Any] = []
+    for part in parts:
+        if not issubclass(part if isinstance(part, type) else type(part), OFFERED):
+            kinds = ", ".join(kind.__name__ for kind in OFFERED)
+            raise TypeError(
+                f"parts are objects or classes of {kinds}, got {part!r}: "
+                "derive a class from one of these"
+            )
+        if not any(part is other for other in found):
+            found.append(part)
+    return found
+
+
+def name_in_menu(thing: Any, taken: Container[str]) -> str:
+    """What a thing of the user's own is called in a menu, with a number where that is taken.
+
+    Example:
+        >>> name_in_menu(priors.StandardNormal(2), ["StandardNormal (yours)"])
+        'StandardNormal (yours, 2)'
+    """
     kind = thing if isinstance(thing, type) else type(thing)
-    return f"{kind.__name__} (yours)"
+    name, number = f"{kind.__name__} (yours)", 1
+    while name in taken:
+        number += 1
+        name = f"{kind.__name__} (yours, {number})"
+    return name
 
 
 def parsed(options: str) -> dict[str, Any]:
     """Options by name.
 
     Raises:
-        ValueError: they are not names and plain values.
+        ValueError: they are not names and plain values, or schedules.
 
     Example:
         >>> parsed("k=50, hidden=(8, 8)")
         {'k': 50, 'hidden': (8, 8)}
+        >>> parsed("beta=WarmUp(7, end=2.0)")
+        {'beta': WarmUp(7, start=0, end=2)}
         >>> parsed("k 50")
         Traceback (most recent call last):
         ...
@@ -142,11 +182,22 @@ def parsed(options: str) -> dict[str, Any]:
         call: Any = ast.parse(f"f({options})", mode="eval").body
         if call.args or any(keyword.arg is None for keyword in call.keywords):
             raise ValueError
-        return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        values = {keyword.arg: _value(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError, AttributeError):
         raise ValueError(
             f"options are written as in a call, such as k=50, learn_weights=True, got {options!r}"
         ) from None
+    # made here, as what a schedule refuses it says itself
+    return {n: v() if isinstance(v, functools.partial) else v for n, v in values.items()}
+
+
+def _value(node: Any) -> Any:
+    """A plain value, or what makes a weight that changes in training."""
+    if not isinstance(node, ast.Call) or ast.unparse(node.func) not in SCHEDULES:
+        return ast.literal_eval(node)
+    named = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in node.keywords}
+    kind = SCHEDULES[ast.unparse(node.func)]
+    return functools.partial(kind, *map(ast.literal_eval, node.args), **named)
 
 
 def written(options: Mapping[str, Any]) -> str:

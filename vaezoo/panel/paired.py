@@ -11,6 +11,8 @@ from torch import Tensor
 from vaezoo.estimates import Estimate, compare
 from vaezoo.evaluation import evaluate
 from vaezoo.models import LatentVariableModel
+from vaezoo.models.batches import tensor_like
+from vaezoo.programs.pair import required_arguments
 
 __all__ = ["Paired", "in_pairs"]
 
@@ -55,15 +57,22 @@ def in_pairs(
     starts = range(0, max(len(x) - 1, 1), AT_A_TIME)
     for seed, start in enumerate(starts):
         end = len(x) if start == starts[-1] else start + AT_A_TIME
-        batch = (x[start:end],) if y is None else (x[start:end], y[start:end])
+        labels = None if y is None else y[start:end]
         found = [
-            evaluate(model, [batch], particles=k, seed=seed, progress=False)
+            evaluate(
+                model, [_batch(model, x[start:end], labels)], particles=k, seed=seed, progress=False
+            )
             for model in (before, after)
         ]
         for column, each in zip(columns, (*found, compare(found[1], found[0])), strict=True):
             column.append(torch.as_tensor(each[name].values))
         first, second, difference = map(_estimate, columns)
         yield Paired(first, second, difference, k)
+
+
+def _batch(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> tuple[Tensor, ...]:
+    x = x.to(tensor_like(model))
+    return (x,) if y is None or required_arguments(model.model) < 2 else (x, y)
 
 
 def _estimate(columns: list[Tensor]) -> Estimate:

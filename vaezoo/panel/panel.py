@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import ipywidgets
 
 from vaezoo.models import LatentVariableModel
@@ -29,7 +31,8 @@ class Panel(ipywidgets.VBox):
     def __init__(self, session: Session) -> None:
         self.session, self.inbox = session, Inbox(session.fail)
         self.toolbar = Toolbar(session, self.inbox)
-        self.swapping = Swapping(session, self.inbox)
+        with self.inbox.showing():
+            self.swapping = Swapping(session, self.inbox)
         self.looking = Looking(session, self.inbox)
         self.drawing = Drawing(session, self.inbox, self.looking)
         right = ipywidgets.VBox([self.looking.beside, self.drawing.box])
@@ -47,7 +50,22 @@ class Panel(ipywidgets.VBox):
         """The present model."""
         return self.session.model
 
+    def close(self) -> None:
+        """Rest, let go of the data, and take the panel away."""
+        self.session.changed = lambda what: None
+        try:
+            self.session.pause()
+        finally:
+            self.session.stepper.close()
+            for widget in _inside(self):
+                widget.close()
+            super().close()
+
     def _changed(self, what: str) -> None:
+        with self.inbox.showing():
+            self._show(what)
+
+    def _show(self, what: str) -> None:
         if what == "step":
             self.toolbar.tell()
         elif what == "message":
@@ -60,3 +78,10 @@ class Panel(ipywidgets.VBox):
             self.swapping.renew()
             self.looking.renew()
             self.drawing.redraw()
+
+
+def _inside(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
+    """All widgets in a box, which ipywidgets would keep for ever."""
+    for child in getattr(widget, "children", ()):
+        yield from _inside(child)
+        yield child

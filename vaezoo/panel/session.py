@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from vaezoo.bound import default_objective
+from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data
 from vaezoo.models import LatentVariableModel
 from vaezoo.models.batches import tensor_like
 from vaezoo.panel.images import some_images
-from vaezoo.panel.menus import Choice, choices, present
+from vaezoo.panel.menus import Choice, choices, own_parts, present
 from vaezoo.panel.paired import Paired, in_pairs
 from vaezoo.panel.places import places
 from vaezoo.panel.source import source_of
 from vaezoo.panel.stepper import Stepper
-from vaezoo.panel.swaps import Swap, carry_over, put_back, remember
+from vaezoo.panel.swaps import Swap, placed, put_back, remember
 from vaezoo.panel.viewer import Viewer
 from vaezoo.programs.pair import described
 from vaezoo.scopes import own_generator
@@ -28,6 +31,8 @@ __all__ = ["Session"]
 REST = 0.005  # seconds between pieces; with 0 a kernel answers three times as late
 REDRAW = 0.5  # seconds between two looks at the latent space while training
 UNDOES = 10
+
+_running: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 class Session:
@@ -72,17 +77,19 @@ class Session:
     ) -> None:
         if not isinstance(model, LatentVariableModel):
             raise TypeError(f"explore takes a member of vaezoo.models, got {described(model)}")
-        self.model, self.data, self.own = model, data, list(parts)
+        self.model, self.data, self.own = model, data, own_parts(parts)
         self.objective: Any = default_objective(model, data)
         self.running, self.message, self.failed = False, "", False
         self.changed: Callable[[str], object] = lambda what: None
         self.stepper = Stepper(data, self.say, **options)
-        self.swaps: list[Swap] = []
-        self._new, self._looked = False, 0.0
-        self._parts = list(model.children())
-        held_out = data if validation is None else validation
-        self.viewer = Viewer(model, *some_images(held_out, images, tensor_like(model)))
-        self._keep_own()
+        self.swaps, self._new, self._looked = list[Swap](), False, 0.0
+        held_out, n = data if validation is None else validation, as_count("images", images)
+        self._pause_others()
+        self.viewer = Viewer(model, *some_images(held_out, n, tensor_like(model)))
+        for place, (_, name, _) in self.menus().items():
+            if not name:  # it is in no menu, and is to be able to come back
+                self.own.append(self._in(place))
+        self.stepper.notice(model, self.objective)
 
     # what is chosen
 
@@ -103,7 +110,8 @@ class Session:
             options: such as "k=50"; those to begin with by default.
 
         Raises:
-            ValueError, TypeError: it does not fit the rest, or the options are not its own.
+            ValueError, TypeError: it does not fit the rest or the data, or the options are not
+                its own.
         """
         menu = choices(self.model, place, self.data, self.own)
         if name not in menu:
@@ -111,11 +119,20 @@ class Session:
         with own_generator():
             new = menu[name].make(options)
         what = f"{place}: {name}({options or ''})" if options != "" else f"{place}: {name}"
-        before = remember(what, self.model, self.objective)
-        self.stepper.close()
-        self._place(place, new)
+        self.stepper.rest()
+        before, looked = remember(what, self.model, self.objective), dict(vars(self.viewer))
+        try:
+            self.model, self.objective = placed(before, place, new, self.data)
+            self.viewer.model = self.model
+            self.viewer.look()
+            self.viewer.decoded()
+        except BaseException:
+            put_back(before)
+            self.model, self.objective = before.model, before.objective
+            vars(self.viewer).update(looked)
+            raise
         self.swaps = [*self.swaps[1 - UNDOES :], before]
-        self._new_model(what)
+        self._new_model(what, resized=before.model is not self.model)
 
     def undo(self) -> str:
         """Take the last swap back: the model as it was then, to the last weight.
@@ -125,11 +142,13 @@ class Session:
         """
         if not self.swaps:
             raise ValueError("there is no swap to undo")
+        swap, now = self.swaps[-1], self.model
         self.stepper.close()
-        swap = self.swaps.pop()
         put_back(swap)
+        self.swaps.pop()
         self.model, self.objective = swap.model, swap.objective
-        self._new_model("undone")
+        self.viewer.model = self.model
+        self._new_model("undone", resized=now is not self.model)
         return swap.what
 
     def source(self) -> str:
@@ -142,14 +161,18 @@ class Session:
         """Train until `pause`, in pieces, or until something goes wrong, which `message` says."""
         if self.running:
             return
+        self._pause_others()
         self.running, self._looked = True, time.perf_counter()
+        _running.add(self)
         try:
             while self.running:
-                self._notice()
+                self._new |= self.stepper.notice(self.model, self.objective)
                 self.stepper.piece(self.model, self.objective)
                 self._show()
                 await asyncio.sleep(REST)
         except (Exception, KeyboardInterrupt) as error:
+            with contextlib.suppress(Exception):  # of a look at what has gone wrong
+                self.pause()
             self.fail(error)
         finally:
             self.pause()
@@ -158,7 +181,8 @@ class Session:
         """Rest after the present piece; `train` goes on from there."""
         if self.running:
             self.running = False
-            self.stepper.close()
+            _running.discard(self)
+            self.stepper.rest()
             self.changed("step")
             self._looked = 0.0
             self._show()
@@ -178,7 +202,7 @@ class Session:
         if not self.swaps:
             raise ValueError("there is no swap to compare with: swap a part, train, then compare")
         now, result = copy.deepcopy(self.model), None
-        x, y = self.viewer.batch(images)
+        x, y = self.viewer.x[:images], self.viewer.y
         for result in in_pairs(self.swaps[-1].before, now, x, y, k):
             self.say(str(result))
             await asyncio.sleep(REST)
@@ -199,44 +223,27 @@ class Session:
         whole = {"member": self.model, "objective": self.objective}
         return whole[place] if place in whole else getattr(self.model, place)
 
-    def _place(self, place: str, new: Any) -> None:
-        if place == "objective":
-            self.objective = new
-        elif place == "member":
-            with own_generator():
-                carry_over(self.model, new.to(tensor_like(self.model).device))
-            self.model, self.objective = new, default_objective(new, self.data)
-        else:
-            setattr(self.model, place, new)
+    def _pause_others(self) -> None:
+        """Two that train one model would leave it in one another's mode."""
+        for other in list(_running):
+            if other is not self and other.model is self.model:
+                other.pause()
 
-    def _new_model(self, what: str) -> None:
+    def _new_model(self, what: str, *, resized: bool) -> None:
         """Go on with a model, and show it once training has: drawing takes longer than a swap."""
         self.stepper.marks.append((self.stepper.step, what))
-        resized = self.viewer.model is not self.model
-        self.viewer.model, self._new = self.model, True
+        self.stepper.notice(self.model, self.objective)
+        self._new = True
         self.say("")
         if resized or not self.running:
             self._show()
 
-    def _notice(self) -> None:
-        """Begin anew where a part was assigned in another cell: the optimizer does not know it."""
-        now = list(self.model.children())
-        if [id(part) for part in now] != [id(part) for part in self._parts]:
-            self.stepper.close()
-            self._parts, self._new = now, True
-
     def _show(self) -> None:
         """Show what is due: a new model, the codes now and then, and the steps."""
         if self._new:
-            self._new = False
-            self.look()
+            self._new, self._looked = False, time.perf_counter()
+            self.viewer.look()
             self.changed("model")
         elif time.perf_counter() - self._looked > REDRAW:
             self.look()
         self.changed("step")
-
-    def _keep_own(self) -> None:
-        """Offer what is in the model and in no menu, so that it can come back."""
-        for place, (_, name, _) in self.menus().items():
-            if not name:
-                self.own.append(self._in(place))

@@ -7,6 +7,7 @@ whole process, and a program run beside a training step would come into it.
 from __future__ import annotations
 
 import contextvars
+import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from vaezoo.data.passes import Data
 from vaezoo.models import LatentVariableModel
 from vaezoo.training.errors import TrainingWarning
 from vaezoo.training.stepping import steps
-from vaezoo.training.training import Taken
+from vaezoo.training.training import Taken, Training
 
 __all__ = ["Stepper"]
 
@@ -24,6 +25,16 @@ PIECE = 0.025  # seconds of work
 EVERY = 10  # steps of which one record is the mean
 ENDLESS = 10**9  # passes over the data
 RECORDS = 1000  # kept: of more, every other one is forgotten
+GIVEN = ("model", "data", "objective", "validation")  # by the panel itself
+NO_END = "a panel trains until it is paused"
+REFUSED = {
+    "steps": NO_END,
+    "epochs": NO_END,
+    "average": f"the weights are averaged when training ends, and {NO_END}",
+    "history": "a panel begins its curves itself",
+    "log_every": f"a panel records every {EVERY} steps",
+    "progress": "a panel shows curves",
+}
 
 
 class Stepper:
@@ -33,6 +44,9 @@ class Stepper:
         data, options: as in `training.steps`.
         advise: called with what a guard of training says.
 
+    Raises:
+        TypeError: an option is none of `training.steps`, or has no meaning without an end.
+
     Attributes:
         step: steps taken so far.
         records: their terms by name, each a mean over a few steps.
@@ -40,10 +54,13 @@ class Stepper:
     """
 
     def __init__(self, data: Data, advise: Callable[[str], object], **options: Any) -> None:
+        _check(options)
         self.data, self.options, self.advise = data, options, advise
         self.step, self.records = 0, list[dict[str, float]]()
         self.marks: list[tuple[int, str]] = []
+        self._training: Training | None = None
         self._steps: Iterator[Taken] | None = None
+        self._trained: tuple[list[Any], list[Any]] = [], []
         self._context = contextvars.copy_context()
 
     def piece(self, model: LatentVariableModel, objective: Any) -> None:
@@ -52,6 +69,7 @@ class Stepper:
         Raises:
             NonFiniteLoss, ValueError, TypeError: as `fit`; the next piece begins anew.
         """
+        self.notice(model, objective)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", TrainingWarning)
             try:
@@ -62,18 +80,42 @@ class Stepper:
             finally:
                 self._pass_on(said)
 
-    def close(self) -> None:
-        """Leave the model in the mode that it was in; the next piece makes a new optimizer."""
+    def notice(self, model: LatentVariableModel, objective: Any) -> bool:
+        """Whether there is something else to train; if so, the next piece begins anew.
+
+        An optimizer does not know what was assigned to a part, or is to be trained from now on.
+        """
+        programs = [vars(model)[name] for name in model.replaced_programs]
+        parameters = list(model.parameters())
+        # kept, or a new object might have the id of one that is no more
+        things = [model, objective, *model.modules(), *programs, *parameters]
+        seen = [*map(id, things), *((p.requires_grad, p.dtype, p.device) for p in parameters)]
+        anew = seen != self._trained[1]
+        if anew:
+            self.close()
+            self._trained = things, seen
+        return anew
+
+    def rest(self) -> None:
+        """Leave the model in the mode that it was in; the next piece goes on from here."""
         taken, self._steps = self._steps, None
         if taken is not None:  # in the context in which it was begun, as it resets variables
             self._context.run(taken.close)  # type: ignore[attr-defined]
 
+    def close(self) -> None:
+        """Rest, and let go of the data; the next piece makes a new optimizer."""
+        self.rest()
+        training, self._training = self._training, None
+        if training is not None:
+            training.close()
+
     def _take_some(self, model: LatentVariableModel, objective: Any) -> None:
-        if self._steps is None:
-            training = self._context.run(
+        if self._training is None:
+            self._training = self._context.run(
                 steps, model, self.data, objective, epochs=ENDLESS, log_every=EVERY, **self.options
             )
-            self._steps = self._context.run(iter, training)
+        if self._steps is None:
+            self._steps = self._context.run(iter, self._training)
         end = time.perf_counter() + PIECE
         while time.perf_counter() < end:
             self._note(self._context.run(next, self._steps))
@@ -91,3 +133,13 @@ class Stepper:
                 self.advise(str(each.message))
             else:
                 warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Refuse at once what training could refuse, or leave without effect, only later."""
+    taken = [n for n in inspect.signature(steps).parameters if n not in (*GIVEN, *REFUSED)]
+    for name in options:
+        if name in REFUSED:
+            raise TypeError(f"a panel takes no {name}: {REFUSED[name]}; leave it out, or use fit")
+        if name not in taken:
+            raise TypeError(f"a panel takes the options {', '.join(taken)}, got {name!r}")

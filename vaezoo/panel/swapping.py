@@ -81,7 +81,7 @@ class Swapping:
                 self.session.swap(place, name, options)
             except Exception:
                 if options is None:  # what was chosen is not there; what was written can be mended
-                    self.menus[place].value = present
+                    self.menus[place].value = present or None
                 raise
 
         return swap

@@ -6,11 +6,17 @@ import copy
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
+from vaezoo.bound import default_objective
 from vaezoo.models import LatentVariableModel
-from vaezoo.priors import Prior, StandardNormal
+from vaezoo.models.batches import tensor_like
+from vaezoo.models.swapping import claim
+from vaezoo.objectives.schedules import schedules_in
+from vaezoo.priors import StandardNormal
+from vaezoo.scopes import own_generator
 
-__all__ = ["Swap", "carry_over", "put_back", "remember"]
+__all__ = ["Swap", "carry_over", "placed", "put_back", "remember"]
 
 
 class Swap(NamedTuple):
@@ -19,31 +25,74 @@ class Swap(NamedTuple):
     Attributes:
         what: the swap in words.
         model: the member, which is still the same object unless it was the member that changed.
-        parts: its parts by name.
         before: a copy, with the weights of that moment.
+        held: the tables of its modules, parameters and buffers, with what stood in each.
+        programs: those of the user's own, by name.
         objective: what it was trained with.
+        taken: its schedules, with the steps that were over.
     """
 
     what: str
     model: LatentVariableModel
-    parts: dict[str, Any]
     before: LatentVariableModel
+    held: list[tuple[dict[str, Any], dict[str, Any]]]
+    programs: dict[str, Any]
     objective: Any
+    taken: list[tuple[Any, int]]
 
 
 def remember(what: str, model: LatentVariableModel, objective: Any) -> Swap:
     """Note a model as it is, to the last weight."""
-    parts = {name: getattr(model, name) for name in model.parts if hasattr(model, name)}
-    return Swap(what, model, parts, copy.deepcopy(model), copy.deepcopy(objective))
+    tables = [t for m in model.modules() for t in (m._modules, m._parameters, m._buffers)]
+    programs = {name: vars(model)[name] for name in model.replaced_programs}
+    schedules = [getattr(owner, name) for owner, name in schedules_in(objective)]
+    return Swap(
+        *(what, model, copy.deepcopy(model), [(table, dict(table)) for table in tables], programs),
+        *(objective, [(schedule, schedule.taken) for schedule in schedules]),
+    )
 
 
+@torch.no_grad()
 def put_back(swap: Swap) -> None:
-    """Make the model of a swap what it was: the same parts, with the weights of then."""
-    # priors last, which may follow a posterior
-    for name in sorted(swap.parts, key=lambda n: isinstance(swap.parts[n], Prior)):
-        if getattr(swap.model, name) is not swap.parts[name]:
-            setattr(swap.model, name, swap.parts[name])
-    swap.model.load_state_dict(swap.before.state_dict())
+    """Make the model of a swap what it was: the same modules, with the weights of then.
+
+    What was assigned in a cell since, to whatever module of it, goes.
+    """
+    for table, stood in swap.held:
+        table.clear()
+        table.update(stood)
+    for name in swap.model.replaced_programs:
+        del vars(swap.model)[name]
+    vars(swap.model).update(swap.programs)
+    claim(swap.model)
+    for tensor, then in zip(_tensors(swap.model), _tensors(swap.before), strict=True):
+        if (tensor.shape, tensor.dtype, tensor.device) == (then.shape, then.dtype, then.device):
+            tensor.copy_(then)
+        else:
+            tensor.data = then.detach().clone()
+        tensor.requires_grad_(then.requires_grad)
+    for schedule, taken in swap.taken:
+        schedule.taken = taken
+
+
+def _tensors(model: LatentVariableModel) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def placed(swap: Swap, place: str, new: Any, data: Any) -> tuple[LatentVariableModel, Any]:
+    """The model and the objective with something else in a place, which has been made.
+
+    Raises:
+        ValueError, TypeError: it does not fit the rest.
+    """
+    if place == "objective":
+        return swap.model, new
+    if place == "member":
+        with own_generator():
+            carry_over(swap.model, new.to(tensor_like(swap.model)))
+        return new, default_objective(new, data)
+    setattr(swap.model, place, new)
+    return swap.model, swap.objective
 
 
 @torch.no_grad()

@@ -29,8 +29,9 @@ class View(anywidget.AnyWidget):
         [255, 255, 255, 255]
     """
 
-    _esm = FOLDER / "view.js"
-    _css = FOLDER / "view.css"
+    # texts: of a path anywidget keeps a watcher, and that keeps every view there was
+    _esm = (FOLDER / "view.js").read_text(encoding="utf-8")
+    _css = (FOLDER / "view.css").read_text(encoding="utf-8")
     kind = traitlets.Unicode().tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
     state = traitlets.Dict().tag(sync=True)

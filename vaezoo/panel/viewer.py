@@ -55,15 +55,17 @@ class Viewer:
         self.z = self.codes.plane.centre.clone()
 
     def batch(self, n: int) -> tuple[Tensor, Tensor | None]:
-        """The first n images, and labels for a member that cannot do without."""
-        needed = required_arguments(self.model.model) > 1 and self.y is not None
-        return self.x[:n], self.y[:n] if needed and self.y is not None else None
+        """The first n images in the model's dtype, and labels if it cannot do without."""
+        x, needed = self.x[:n].to(tensor_like(self.model)), required_arguments(self.model.model) > 1
+        return x, self.y[:n] if needed and self.y is not None else None
 
     def look(self) -> None:
         """Encode the images anew."""
         self.codes = codes_of(self.model, *self.batch(len(self.x)), self.codes.plane)
         if self.z.shape != self.codes.plane.centre.shape:
             self.z = self.codes.plane.centre.clone()
+        if self.label >= self.model.classes:
+            self.label = 0
 
     def at(self, across: float, up: float) -> Tensor:
         """Move to a point of the plane shown, and decode it."""
@@ -79,7 +81,8 @@ class Viewer:
     def decoded(self) -> Tensor:
         """E[x|z] of the present code, shape (*x_shape)."""
         latent: Any = self.model.parts["prior"].of
-        code: Any = {"z" if latent == self.model.code else latent: self.z[None]}
+        z = self.z[None].to(tensor_like(self.model))
+        code: Any = {"z" if latent == self.model.code else latent: z}
         with own_generator(0):
             return self.model.sample(y=self.label if self.model.classes else None, **code)[0]
 

@@ -1,0 +1,136 @@
+"""A swap is done as a whole or not at all, and an undo brings all back, what is yours included."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import torch
+from sessions import same, session, train, weights
+from torch import nn
+from zoo import X_SHAPE, images, labels, member
+
+import vaezoo
+from vaezoo import data, models, networks, objectives, posteriors, priors
+from vaezoo.panel.session import Session
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_swap_that_the_data_refuse_has_not_happened(trains: bool) -> None:
+    """By hand, in a kernel: the menu goes back by itself, and what was wrong stays said."""
+
+    async def kernel() -> None:
+        vae = models.VAE(X_SHAPE, 3, hidden=(8,), beta=4.0)
+        it = vaezoo.explore(vae, [images(30)])
+        objective, before = it.session.objective, weights(vae)
+        if trains:
+            it.toolbar.train.click()
+            await asyncio.sleep(0.05)
+            before = []
+        it.swapping.menus["member"].value = "FSVAE"
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        assert it.session.message == "ValueError: FSVAE is given labels: pass y, shape (30,)"
+        assert (it.swapping.menus["member"].value, it.session.failed) == ("VAE", True)
+        assert it.model is vae
+        assert it.session.viewer.model is vae
+        assert it.session.objective is objective
+        assert (vae.beta, it.session.swaps, it.session.stepper.marks) == (4.0, [], [])
+        assert it.session.running == trains
+        assert trains or same(weights(vae), before)
+        it.session.pause()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(kernel())
+
+
+def test_a_part_whose_first_look_fails_is_taken_out_again() -> None:
+    it = session()
+    prior, codes = it.model.prior, it.viewer.codes
+
+    class Wrong(priors.StandardNormal):
+        def forward(self) -> Any:
+            if it.viewer.model.prior is self:
+                raise ValueError("no more")
+            return super().forward()
+
+    it.own.append(Wrong(3))
+    with pytest.raises(ValueError, match="no more"):
+        it.swap("prior", "Wrong (yours)")
+    assert it.model.prior is prior
+    assert (it.viewer.codes is codes, it.swaps, it.stepper.marks) == (True, [], [])
+
+
+def test_another_member_has_the_dtype_of_the_old_one() -> None:
+    pixels = data.Images((255 * images(30)).to(torch.uint8), labels(30), binarisation="threshold")
+    it = Session(member("VAE").double(), pixels)
+    it.swap("member", "IWAE", "z_dim=3, particles=2, hidden=(8, 6)")
+    assert {p.dtype for p in it.model.parameters()} == {torch.float64}
+    train(it, 3)
+    assert (it.message, len(it.swaps)) == ("", 1)
+
+
+def test_undo_takes_back_what_cells_have_assigned_since() -> None:
+    it = session()
+    network, before = it.model.posterior.network, weights(it.model)
+    it.swap("prior", "MixtureOfGaussians", "k=3")
+    it.model.posterior.network = networks.MLP(X_SHAPE, (5,), (2, 3))
+    it.model.extra = nn.Linear(2, 2)
+    it.model.likelihood.requires_grad_(False)
+    it.model.guide = lambda x, y=None: None
+    it.undo()
+    assert it.model.posterior.network is network
+    assert same(weights(it.model), before)
+    assert all(p.requires_grad for p in it.model.parameters())
+    assert not hasattr(it.model, "extra")
+    assert (it.model.replaced_programs, it.swaps) == ((), [])
+    train(it, 5)
+    assert it.message == ""
+    assert not same(weights(it.model), before)
+
+
+def test_undo_brings_your_own_objective_back_with_the_steps_of_then() -> None:
+    mine = objectives.ELBO(objectives.WarmUp(1000))
+    it = session(parts=[mine])
+    it.swap("objective", "ELBO (yours)")
+    train(it, 5)
+    taken = mine.beta.taken  # type: ignore[union-attr]
+    assert it.menus()["objective"][1:] == ("ELBO (yours)", "")
+    it.swap("prior", "MixtureOfGaussians", "k=3")
+    train(it, 5)
+    assert mine.beta.taken > taken > 0  # type: ignore[union-attr]
+    it.undo()
+    assert it.objective is mine
+    assert mine.beta.taken == taken  # type: ignore[union-attr]
+
+
+def test_parts_of_one_class_are_all_offered() -> None:
+    class Mine(priors.StandardNormal):
+        """A prior of one's own."""
+
+    vae, theirs = member("VAE"), Mine(3)
+    vae.prior = own = Mine(3)
+    narrow, wide = (posteriors.DiagonalNormal(X_SHAPE, 3, hidden=(n,)) for n in (5, 7))
+    it = Session(vae, [images(30)], parts=[theirs, narrow, wide, narrow])
+    assert [n for n in it.menus()["posterior"][0] if "yours" in n] == [
+        "DiagonalNormal (yours)",
+        "DiagonalNormal (yours, 2)",
+    ]
+    it.swap("posterior", "DiagonalNormal (yours, 2)")
+    assert it.model.posterior is wide
+    assert it.menus()["prior"][1] == "Mine (yours, 2)"
+    it.swap("prior", "Mine (yours)")
+    assert it.model.prior is theirs
+    it.swap("prior", "Mine (yours, 2)")
+    assert it.model.prior is own
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("FSVAE", "VAE"), ("FSVAE", "SSVAE"), ("VAE", "FSVAE"), ("SSVAE", "VAE")]
+)
+def test_members_with_and_without_labels_are_compared(old: str, new: str) -> None:
+    it = Session(member(old), [(images(40), labels(40))])
+    sizes = "z_dim=3, hidden=(8,)" + (", classes=3" if new != "VAE" else "")
+    it.swap("member", new, sizes)
+    assert asyncio.run(it.compare(3, 20)).difference.n == 20
