@@ -45,6 +45,17 @@ def flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+def test_blocks_may_end_in_any_order() -> None:
+    """As two trainings do that take turns."""
+    first, second = tuned(), tuned()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not denormals()
+    second.__exit__(None, None, None)
+    assert denormals()
+
+
 def test_denormals_are_0_inside() -> None:
     assert denormals()
     with tuned():

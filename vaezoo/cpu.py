@@ -20,7 +20,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT = {MMAP_THRESHOLD: 2**30, TRIM_THRESHOLD: 2**31 - 1}
 USUAL = {MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}  # where glibc's own adjustment ends
 
-_blocks, _counting = 0, threading.Lock()
+_blocks, _counting, _here = 0, threading.Lock(), threading.local()
 
 
 @contextlib.contextmanager
@@ -42,8 +42,13 @@ def tuned() -> Iterator[None]:
         0.0
     """
     global _blocks
-    # denormals are a setting of this thread alone, malloc's limits of the process
-    flushed = bool(torch.full((1,), 1e-40, dtype=torch.float32, device="cpu").mul(1) == 0)
+    # denormals are a setting of this thread, malloc's limits of the process; blocks may end in
+    # another order than they began in, as those of two trainings that take turns
+    here = vars(_here)  # of this thread: a loop that is dropped may end in another
+    if not here.setdefault("blocks", 0):
+        tiny = torch.full((1,), 1e-40, dtype=torch.float32, device="cpu")
+        here["flushed"] = bool(tiny.mul(1) == 0)
+    here["blocks"] += 1
     torch.set_flush_denormal(True)
     with _counting:
         _blocks += 1
@@ -51,7 +56,9 @@ def tuned() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_flush_denormal(flushed)
+        here["blocks"] -= 1
+        if not here["blocks"] and here is vars(_here):
+            torch.set_flush_denormal(here["flushed"])
         with _counting:
             _blocks -= 1
             if not _blocks:

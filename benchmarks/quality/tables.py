@@ -18,6 +18,7 @@ BOUNDS = ("nelbo", "kl", "rec", "niwae-10", "niwae-100", "niwae-1000")
 HEAD = ("seeds", "NELBO", "KL", "rec", "NIWAE-10", "-100", "-1000")
 MEMBERS = {"vae": "VAE", "gmvae": "GMVAE, k = 500", "iwae": "IWAE, m = 10"}
 NORMAL = "diagonal Normal"
+ESTIMATED = {"iwae-dreg-cycle": "IWAE, m = 10, DReG, one cycle"}
 SUMMARY = {
     "vae-cycle": "VAE",
     "gmvae-cycle": "GMVAE, k = 500",
@@ -93,12 +94,11 @@ SCENES = {
 def tables() -> dict[str, str]:
     """All tables by name, as Markdown."""
     cycles = {f"{name}-cycle": f"{title}, one cycle" for name, title in MEMBERS.items()}
-    cycles["iwae-dreg-cycle"] = "IWAE, m = 10, DReG, one cycle"
     fashion = {f"{name}-fashion": title for name, title in MEMBERS.items()}
     better = {f"{name}-cycle": PARTS[name] for name in BETTER if name in PARTS}
     return {
         "summary": _summary(),
-        "members": _bounds("MNIST, 10,000 test images", MEMBERS | cycles),
+        "members": _bounds("MNIST, 10,000 test images", MEMBERS | cycles | ESTIMATED),
         "changes": _bounds("the VAE, what each change brings", CHANGES),
         "parts": _bounds("prior; posterior, constant rate", PARTS),
         "parts by one cycle": _bounds("prior; posterior, one cycle", better | BOTH),
