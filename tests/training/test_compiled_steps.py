@@ -185,8 +185,7 @@ def test_a_forward_that_was_set_on_the_bound_runs() -> None:
     assert take(step, 1, 9) == pytest.approx([10 * take(eager, 1, 9)[0]], rel=1e-4)
 
 
-@pytest.mark.parametrize("backend", ["eager", "inductor"])
-def test_what_is_finite_is_finite_compiled(backend: str) -> None:
+def test_what_is_finite_is_finite_compiled() -> None:
     """Gradients whose sum is not, and those of what the optimizer does not train."""
 
     class Large(Bound):
@@ -198,7 +197,7 @@ def test_what_is_finite_is_finite_compiled(backend: str) -> None:
     vae = member("VAE")
     vae.weight, vae.lost = weight, lost
     trained = [p for name, p in vae.named_parameters() if name != "lost"]
-    step = Step(Large(vae), torch.optim.Adam(trained)).compile(backend)
+    step = Step(Large(vae), torch.optim.Adam(trained)).compile("eager")
     for _ in range(4):
         step(X)
         assert not step.broken
