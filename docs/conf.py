@@ -47,6 +47,7 @@ OUTSIDE = {
     "../CONTRIBUTING.md": "site/contributing.md",
     "../benchmarks/results/speed.md": "site/speed_tables.md",
     "../benchmarks/results/compiling.md": "site/speed_tables.md",
+    "../benchmarks/results/speed_gpu.md": "site/speed_tables.md",
 }
 FOLDER = Path(__file__).parent
 ROOMS = (
