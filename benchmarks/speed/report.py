@@ -83,8 +83,8 @@ def _machine(record: Record) -> str:
     quick = " Quick run: not to be quoted." if any(each["quick"] for _, each in about) else ""
     return (
         f"{last['cpu']}, {last['cores']} cores, {last['threads']} threads, {last['capability']}; "
-        f"torch {last['torch']}, Pyro {last['pyro']}, Python {last['python']}; GPU: "
-        f"{last['gpu'] or MISSING}. Load before each part: {loads}.{quick}"
+        f"torch {last['torch']}, Pyro {last['pyro']}, Python {last['python']}. "
+        f"Load before each part: {loads}.{quick}"
     )
 
 
@@ -165,8 +165,6 @@ def _steps(record: Record) -> str:
         title = f"{task}, batch {int(size):,}, {device}; {turns}"
         header = (title, "ratio (quartiles)", "ms a step", "first steps, s")
         parts.append(markdown.table(header, rows))
-    if not any("cuda" in name for name in record.get("steps", {})):
-        parts.append(f"Steps on a GPU: {MISSING}.")
     return "\n\n".join(parts)
 
 

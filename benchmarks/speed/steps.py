@@ -27,22 +27,21 @@ BURST, BUDGET = 1.5, 90.0  # seconds of a turn of the reference, and of all turn
 def measure(arguments: argparse.Namespace, record: dict[str, Any]) -> dict[str, Any]:
     """Every setting asked for; the others stay as they were."""
     rows = {k: v for k, v in record.items() if k != "about"}
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    for device, task, size in itertools.product(devices, arguments.tasks, arguments.batches):
-        others = [n for n in _others(task, device) if n in (arguments.peers or [n])]
+    for task, size in itertools.product(arguments.tasks, arguments.batches):
+        others = [n for n in _others(task) if n in (arguments.peers or [n])]
         if arguments.quick and not arguments.peers:
             others = [n for n in others if "compile" not in n or n == "vaezoo, compiled"]
         with pyro.validation_enabled(False), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            rows[f"{task}, {size}, {device}"] = setting(arguments, task, size, device, others)
+            rows[f"{task}, {size}, cpu"] = setting(arguments, task, size, "cpu", others)
         pyro.clear_param_store()
         torch._dynamo.reset()
         gc.collect()
     return rows
 
 
-def _others(task: str, device: str) -> list[str]:
-    with_numpyro = device == "cpu" and importlib.util.find_spec("numpyro") is not None
+def _others(task: str) -> list[str]:
+    with_numpyro = importlib.util.find_spec("numpyro") is not None
     return [n for n in names(task, numpyro=with_numpyro) if n != REFERENCE]
 
 
