@@ -24,7 +24,7 @@ from benchmarks.peers.handwritten import Batch, Peer
 from benchmarks.peers.tasks import by_hand, member
 from vaezoo import evaluate
 
-__all__ = ["BOTH", "COMPILED", "EVALUATION", "NAMES", "RECORDED", "REDUCED", "peer"]
+__all__ = ["EVALUATION", "NAMES", "peer"]
 
 COMPILED, REDUCED = "by hand, torch.compile", "by hand, torch.compile, its CUDA graphs"
 RECORDED, BOTH = "by hand, one CUDA graph", "by hand, torch.compile, one CUDA graph"

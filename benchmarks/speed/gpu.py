@@ -29,7 +29,7 @@ from benchmarks import documents, markdown
 from benchmarks.peers.building import REFERENCE
 from benchmarks.peers.elsewhere import Elsewhere
 from benchmarks.peers.handwritten import Peer
-from benchmarks.peers.on_gpu import BOTH, COMPILED, EVALUATION, NAMES, RECORDED, REDUCED
+from benchmarks.peers.on_gpu import EVALUATION, NAMES
 from benchmarks.speed.machine import describe
 from benchmarks.speed.report import ratio
 from benchmarks.speed.steps import interleaved
@@ -125,27 +125,14 @@ def _steps(reference: Peer) -> int:
 
 
 def overview(record: dict[str, Any]) -> str:
-    """Medians of the ratios of a step, a row for each task and size; evaluation is not in it."""
-    short = {
-        "by hand": REFERENCE,
-        "compiled": COMPILED,
-        "its CUDA graphs": REDUCED,
-        "one CUDA graph": RECORDED,
-        "compiled, one CUDA graph": BOTH,
-        "NumPyro": NUMPYRO,
-        "vaezoo, eager": "vaezoo, eager",
-        "vaezoo, compiled": "vaezoo, compiled",
-        "vaezoo, bf16": "vaezoo, compiled bf16",
-    }
+    """Medians of the ratios of a step, a column for each task and size that was measured."""
+    pairs = itertools.product(TASKS, SIZES)
+    measured = {f"{t}, {n:,}": found for t, n in pairs if (found := record.get(f"{t}, {n}"))}
     rows = []
-    for task, size in itertools.product(TASKS, SIZES):
-        if (found := record.get(f"{task}, {size}")) is None:
-            rows.append((f"{task}, {size:,}", *["not measured"] * len(short)))
-            continue
-        seconds = found["seconds"]
-        ratios = [ratio(seconds[name], seconds[REFERENCE]) for name in short.values()]
-        rows.append((f"{task}, {size:,}", *(f"{each.median:.2f}" for each in ratios)))
-    return markdown.table(("time of a step", *short), rows)
+    for name in (*NAMES, NUMPYRO):
+        each = [m["seconds"] for m in measured.values()]
+        rows.append((name, *(f"{ratio(s[name], s[REFERENCE]).median:.2f}" for s in each)))
+    return markdown.table(("time of a step", *measured), rows)
 
 
 def table(record: dict[str, Any]) -> str:
