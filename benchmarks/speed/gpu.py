@@ -31,7 +31,7 @@ from benchmarks.peers.elsewhere import Elsewhere
 from benchmarks.peers.handwritten import Peer
 from benchmarks.peers.on_gpu import EVALUATION, NAMES
 from benchmarks.speed.machine import describe
-from benchmarks.speed.report import ratio
+from benchmarks.speed.report import MISSING, ratio
 from benchmarks.speed.steps import interleaved
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -131,8 +131,14 @@ def overview(record: dict[str, Any]) -> str:
     rows = []
     for name in (*NAMES, NUMPYRO):
         each = [m["seconds"] for m in measured.values()]
-        rows.append((name, *(f"{ratio(s[name], s[REFERENCE]).median:.2f}" for s in each)))
+        rows.append((name, *(_median(s, name) for s in each)))
     return markdown.table(("time of a step", *measured), rows)
+
+
+def _median(seconds: dict[str, list[float]], name: str) -> str:
+    if name not in seconds:
+        return MISSING
+    return f"{ratio(seconds[name], seconds[REFERENCE]).median:.2f}"
 
 
 def table(record: dict[str, Any]) -> str:
@@ -155,7 +161,7 @@ def _setting(setting: str, found: dict[str, Any]) -> str:
     rows: list[tuple[object, ...]] = []
     for name in found["first"]:
         if name not in seconds:
-            rows.append((name, "not measured", ""))
+            rows.append((name, MISSING, ""))
             continue
         of_one = 1e3 * median(seconds[name])
         rows.append((name, str(ratio(seconds[name], seconds[REFERENCE])), f"{of_one:.3f}"))

@@ -11,7 +11,7 @@ from benchmarks.peers.building import REFERENCE
 from benchmarks.peers.handwritten import BY_HAND
 from benchmarks.speed.growth import PEERS
 
-__all__ = ["Ratio", "Target", "overview", "ratio", "summary", "table", "targets"]
+__all__ = ["MISSING", "Ratio", "Target", "overview", "ratio", "summary", "table", "targets"]
 
 COMPILED, BF16 = "vaezoo, compiled", "vaezoo, compiled bf16"
 STOCK = ("Trace_ELBO", "RenyiELBO", "TraceEnum_ELBO")  # each task has one of them
