@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.peers.building import REFERENCE
 from benchmarks.speed.growth import AXES, PEERS
-from benchmarks.speed.report import ratio
+from benchmarks.speed.targets import ratio
 
 __all__ = ["growth", "steps"]
 

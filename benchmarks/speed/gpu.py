@@ -31,8 +31,8 @@ from benchmarks.peers.elsewhere import Elsewhere
 from benchmarks.peers.handwritten import Peer
 from benchmarks.peers.on_gpu import EVALUATION, NAMES
 from benchmarks.speed.machine import describe
-from benchmarks.speed.report import MISSING, ratio
 from benchmarks.speed.steps import interleaved
+from benchmarks.speed.targets import MISSING, ratio
 
 RESULTS = Path(__file__).parents[1] / "results"
 DOCUMENT = Path(__file__).parents[2] / "docs/speed.md"

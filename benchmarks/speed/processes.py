@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -28,7 +29,8 @@ def _run(arguments: argparse.Namespace, cache: str | None = None, **asked: Any) 
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
     if cache:
         environment["TORCHINDUCTOR_CACHE_DIR"] = cache
-    command = [sys.executable, "-m", "benchmarks.speed.fresh", json.dumps(about | asked)]
+    module = "peers.numpyro_alone" if asked["peer"] == "NumPyro" else "speed.fresh"
+    command = [sys.executable, "-m", f"benchmarks.{module}", json.dumps(about | asked)]
     done = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -59,9 +61,10 @@ def cold(arguments: argparse.Namespace, record: dict[str, Any]) -> dict[str, Any
     result: dict[str, Any] = {**asked, "runs": []}
     if not has_mnist(data_root()):
         return result
+    jitted = ["NumPyro"] if importlib.util.find_spec("numpyro") else []
     for seed in range(arguments.rounds or 1):
         with tempfile.TemporaryDirectory() as cache:
-            for peer in (BY_HAND, "eager", "compiled", "compiled, again"):
+            for peer in (BY_HAND, "eager", "compiled", "compiled, again", *jitted):
                 kind = peer.partition(",")[0]
                 run = _run(arguments, cache, what="cold", peer=kind, seed=seed, **asked)
                 result["runs"].append({"peer": peer, "seed": seed, **run})

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from statistics import median, quantiles
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
 
 from benchmarks import markdown
 from benchmarks.peers.building import REFERENCE
 from benchmarks.peers.handwritten import BY_HAND
+from benchmarks.peers.tasks import TASKS
 from benchmarks.speed.growth import PEERS
+from benchmarks.speed.targets import (
+    BF16,
+    COMPILED,
+    MISSING,
+    paired,
+    ratio,
+    runs_of,
+    seconds_of,
+    step,
+    targets,
+)
 
-__all__ = ["MISSING", "Ratio", "Target", "overview", "ratio", "summary", "table", "targets"]
+__all__ = ["overview", "summary", "table"]
 
-COMPILED, BF16 = "vaezoo, compiled", "vaezoo, compiled bf16"
 STOCK = ("Trace_ELBO", "RenyiELBO", "TraceEnum_ELBO")  # each task has one of them
-MISSING = "not measured"
 Record = dict[str, Any]
-
-
-class Ratio(NamedTuple):
-    """Median and quartiles."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.low:.2f}–{self.high:.2f})"
-
-
-class Target(NamedTuple):
-    """A ratio that has to be at most `bound`."""
-
-    what: str
-    against: str
-    bound: float
-    measured: Ratio | None
-
-
-def ratio(values: Sequence[float], reference: Sequence[float]) -> Ratio:
-    """Of two series in turns: the median and quartiles of the ratios of rounds."""
-    each = [a / b for a, b in zip(values, reference, strict=True)]
-    low, _, high = quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
-    return Ratio(median(each), low, high)
 
 
 def overview(record: Record) -> str:
@@ -51,9 +34,9 @@ def overview(record: Record) -> str:
     columns = {"stock Pyro": STOCK, "NumPyro": ("NumPyro",), "vaezoo, eager": ("vaezoo, eager",)}
     columns |= {"compiled": (COMPILED,), "compiled, bf16": (BF16,)}
     rows = []
-    for task in ("VAE", "GMVAE", "IWAE-50", "SSVAE", "FSVAE"):
+    for task in TASKS:
         ratios = [
-            next((r for n in names if (r := _step(record, task, n))), None)
+            next((r for n in names if (r := step(record, task, n))), None)
             for names in columns.values()
         ]
         rows.append((task, "1", *(f"{r.median:.2f}" if r else MISSING for r in ratios)))
@@ -89,62 +72,8 @@ def _machine(record: Record) -> str:
 
 
 def _targets(record: Record) -> str:
-    rows = []
-    for target in targets(record):
-        measured = target.measured
-        met = MISSING if measured is None else ["not met", "met"][measured.median <= target.bound]
-        rows.append((target.what, target.against, target.bound, measured or MISSING, met))
-    return markdown.table(("target, batch 100", "against", "at most", "measured", ""), rows)
-
-
-def targets(record: Record) -> Iterator[Target]:
-    """Every target, with what was measured."""
-    hand, jitted = "hand-written, data in memory", "NumPyro's jitted epoch"
-    yield Target("VAE step", hand, 0.65, _step(record, "VAE", COMPILED))
-    yield Target("VAE step", jitted, 1.0, _step(record, "VAE", COMPILED, "NumPyro"))
-    yield Target("VAE step, bf16", jitted, 0.7, _step(record, "VAE", BF16, "NumPyro"))
-    for task, style, single, half in (
-        ("IWAE-50", "hand-written, tiled", 0.7, 0.4),
-        ("SSVAE", "hand-written, ten copies", 0.6, 0.4),
-    ):
-        yield Target(f"{task} step", style, single, _step(record, task, COMPILED))
-        yield Target(f"{task} step, bf16", style, half, _step(record, task, BF16))
-    loader, tiled = "hand-written, DataLoader", "hand-written, tiled"
-    yield Target("epoch on MNIST, data included", loader, 0.35, _paired(record, "epoch"))
-    nelbo = record.get("cold", {}).get("nelbo", 102)
-    cold = f"seconds to NELBO ≤ {nelbo:g}, cold start"
-    yield Target(cold, loader, 0.5, _paired(record, "cold"))
-    k = record.get("evaluation", {}).get("k", 5000)
-    measured = _paired(record, "evaluation")
-    yield Target(f"evaluation, k = {k:,}", tiled, 0.5, measured)
-
-
-def _step(
-    record: Record, task: str, name: str, reference: str = REFERENCE, size: int = 100
-) -> Ratio | None:
-    times = record.get("steps", {}).get(f"{task}, {size}, cpu", {}).get("seconds", {})
-    if name not in times or reference not in times:
-        return None
-    return ratio(times[name], times[reference])
-
-
-def _runs(record: Record, section: str, peer: str) -> list[Record]:
-    return [r for r in record.get(section, {}).get("runs", []) if r["peer"] == peer]
-
-
-def _seconds(section: str, run: Record) -> float:
-    """Of one run; of an epoch, the median of those after the first."""
-    if section == "epoch":
-        return median(run["epochs"][1:])
-    if section == "cold" and not run["reached"]:
-        return float("inf")
-    return float(run["seconds"])
-
-
-def _paired(record: Record, section: str, peer: str = "compiled") -> Ratio | None:
-    peers = (peer, BY_HAND)
-    mine, hand = ([_seconds(section, r) for r in _runs(record, section, p)] for p in peers)
-    return ratio(mine, hand) if mine else None
+    rows = [(t.what, t.against, t.bound, *t.found()) for t in targets(record)]
+    return markdown.table(("target", "against", "at most", "measured", ""), rows)
 
 
 def _steps(record: Record) -> str:
@@ -198,8 +127,8 @@ def _breakdown(profiles: dict[str, dict[str, float]]) -> str:
 
 def _epoch(record: Record) -> str:
     def cells(runs: list[Record]) -> Sequence[object]:
-        steady = median(_seconds("epoch", r) for r in runs)
-        extra = median(r["epochs"][0] - _seconds("epoch", r) for r in runs)
+        steady = median(seconds_of("epoch", r) for r in runs)
+        extra = median(r["epochs"][0] - seconds_of("epoch", r) for r in runs)
         return f"{steady:.2f}", f"{extra:.1f}", len(runs)
 
     images = record.get("epoch", {}).get("images", 60_000)
@@ -209,13 +138,13 @@ def _epoch(record: Record) -> str:
 
 def _cold(record: Record) -> str:
     def cells(runs: list[Record]) -> Sequence[object]:
-        seconds = median(_seconds("cold", r) for r in runs)
+        seconds = median(seconds_of("cold", r) for r in runs)
         training = median(r["training"] for r in runs)
         return f"{seconds:.1f}", f"{training:.1f}", f"{runs[0]['steps']:,}"
 
     nelbo = record.get("cold", {}).get("nelbo", 102)
     header = (f"cold start to NELBO ≤ {nelbo:g}", "ratio", "s", "without imports, s", "steps")
-    return _by_peer(record, "cold", header, cells, "compiled, again")
+    return _by_peer(record, "cold", header, cells, "compiled, again", "NumPyro")
 
 
 def _evaluation(record: Record) -> str:
@@ -239,12 +168,10 @@ def _by_peer(
     """A line for each peer: its ratio to the loop by hand, and what `cells` makes of its runs."""
     rows: list[Sequence[object]] = []
     for peer in (BY_HAND, "eager", "compiled", *more):
-        title, runs = (
-            "by hand" if peer == BY_HAND else f"vaezoo, {peer}",
-            _runs(record, section, peer),
-        )
+        runs, ours = runs_of(record, section, peer), peer not in (BY_HAND, "NumPyro")
+        title = f"vaezoo, {peer}" if ours else peer.replace(BY_HAND, "by hand")
         missing = (MISSING, *[""] * (len(header) - 2))
-        measured = (_paired(record, section, peer), *cells(runs)) if runs else missing
+        measured = (*paired(record, section, peer), *cells(runs)) if runs else missing
         rows.append((title, *measured))
     return markdown.table(header, rows)
 

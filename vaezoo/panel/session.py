@@ -132,7 +132,7 @@ class Session:
             vars(self.viewer).update(looked)
             raise
         self.swaps = [*self.swaps[1 - UNDOES :], before]
-        self._new_model(what, resized=before.model is not self.model)
+        self._new_model(what, resized=before.model is not self.model, looked=True)
 
     def undo(self) -> str:
         """Take the last swap back: the model as it was then, to the last weight.
@@ -229,20 +229,21 @@ class Session:
             if other is not self and other.model is self.model:
                 other.pause()
 
-    def _new_model(self, what: str, *, resized: bool) -> None:
+    def _new_model(self, what: str, *, resized: bool, looked: bool = False) -> None:
         """Go on with a model, and show it once training has: drawing takes longer than a swap."""
         self.stepper.marks.append((self.stepper.step, what))
         self.stepper.notice(self.model, self.objective)
         self._new = True
         self.say("")
         if resized or not self.running:
-            self._show()
+            self._show(looked=looked)
 
-    def _show(self) -> None:
+    def _show(self, *, looked: bool = False) -> None:
         """Show what is due: a new model, the codes now and then, and the steps."""
         if self._new:
             self._new, self._looked = False, time.perf_counter()
-            self.viewer.look()
+            if not looked:
+                self.viewer.look()
             self.changed("model")
         elif time.perf_counter() - self._looked > REDRAW:
             self.look()

@@ -93,7 +93,8 @@ class Viewer:
         """
         model: Any = self.model
         x = x.to(tensor_like(model))[None]
-        y = torch.tensor([self.label]) if required_arguments(model.model) > 1 else None
+        wants_label = required_arguments(model.model) > 1
+        y = torch.tensor([self.label], device=x.device) if wants_label else None
         with own_generator(0):
             z = model.encode(x, y, latent=model.parts["prior"].of)[0]
             again = model.reconstruct(x, y)[0]
