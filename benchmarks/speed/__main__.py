@@ -17,8 +17,10 @@ Sections, each of which replaces its own part of the JSON:
                 hand with a DataLoader, processes in turn. The median of the epochs after the
                 first; what the first took more is listed as compilation.
     cold        seconds from the start of a process, imports, data and compilation included, to a
-                NELBO of 102 on 1,000 held-out images, looked at every 500 steps. Inductor's cache
-                is empty, or (again) as the run before has left it.
+                NELBO of 102 on 1,000 held-out images, looked at every 500 steps of
+                `vaezoo.training.steps`. Inductor's cache is empty, or (again) as the run before
+                has left it; by default another process compiles. NumPyro's program is one without
+                torch (`benchmarks.peers.numpyro_alone`).
     evaluation  NIWAE of 5,000 importance samples for 1,000 images, after 20 untimed: images a
                 second of the call of `evaluate`, which finds its graph on disk, and memory at the
                 peak of both above that before, in processes of their own. By hand images are tiled,

@@ -46,11 +46,9 @@ def measure(task: str, size: int, precision: str) -> dict[str, float]:
 def _graph(step: Any, batches: list[Any]) -> float:
     """Calls of the compiled graph, weights going on being trained."""
     (one,) = step.compiled.steps
-    more = one.update.inputs(one.updated)
+    given = [(*one.traced.inputs(batch), *one.for_update()) for batch in batches]
     with torch.no_grad():
-        return median(
-            _timed(one.call, (*one.traced.inputs(batch), *more)) for batch in _repeated(batches)
-        )
+        return median(_timed(one.call, each) for each in _repeated(given))
 
 
 def _repeated(batches: list[Any]) -> Any:

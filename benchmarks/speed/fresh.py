@@ -3,7 +3,7 @@
     python -m benchmarks.speed.fresh '{"what": "cold", "peer": "seed", "threads": 2, ...}'
 
 Peers are "seed", as the files have it (the hand-written loop with a DataLoader, which imports torch
-alone), and "eager" or "compiled" (vaezoo).
+alone), and vaezoo, "eager" or "compiled" or as it chooses "by default".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from torch import Tensor
 from benchmarks.peers import handwritten
 from benchmarks.peers.handwritten import BY_HAND
 from benchmarks.speed import growth, memory
+
+COMPILE = {"eager": False, "compiled": True, "by default": None}
 
 
 def main() -> None:
@@ -80,35 +82,18 @@ def _training(asked: dict[str, Any]) -> tuple[Callable[[int], float], Callable[[
         net = handwritten.VAE()
         batches = ((x,) for x, _ in handwritten.loaded(x, y, 100, binary=True))
         return handwritten.train(net, net.parameters(), batches), lambda x: net(x).item()
-    from vaezoo import Bound, Step, data, models
+    from vaezoo import data, models, training
 
-    bound = Bound(models.VAE())
-    step = Step(bound, torch.optim.Adam(bound.parameters(), lr=1e-3, fused=True))
-    if asked["peer"] == "compiled":
-        step.compile()
     images = data.Images(x, binarisation="dynamic")
-
-    def for_ever() -> Iterator[tuple[Tensor, ...]]:
-        while True:
-            yield from images.batches(100)
-
-    endless = for_ever()
+    way, most = COMPILE[asked["peer"]], asked["most"]
+    trained = training.steps(models.VAE(), images, steps=most, compile=way)
 
     def steps(n: int) -> float:
-        for batch in itertools.islice(endless, n):
-            terms = step(*batch)
-        return terms["loss"].item()
+        for taken in itertools.islice(trained, n):
+            loss = taken.terms["loss"]
+        return loss.item()
 
-    return _unchecked(steps), lambda x: -bound(x.reshape(-1, 1, 28, 28))["bound"].item()
-
-
-def _unchecked(steps: Callable[[int], float]) -> Callable[[int], float]:
-    """Validation on in the first step, off after it, as in `fit`."""
-    import pyro
-
-    steps(1)
-    pyro.enable_validation(False)
-    return steps
+    return steps, lambda x: -trained.bound(x.reshape(-1, 1, 28, 28))["bound"].item()
 
 
 def epoch(asked: dict[str, Any]) -> dict[str, Any]:
@@ -133,7 +118,7 @@ def epoch(asked: dict[str, Any]) -> dict[str, Any]:
         epochs=asked["epochs"],
         log_every=each,
         progress=False,
-        compile=asked["peer"] == "compiled",
+        compile=COMPILE[asked["peer"]],
     )
     return {"epochs": _differences([0.0, *history["seconds"]])}
 
@@ -171,7 +156,7 @@ def _by_vaezoo(pixels: Tensor, asked: dict[str, Any]) -> Callable[[int], Any]:
     from vaezoo import data, evaluate, models
 
     vae, images = models.VAE(), data.Images(pixels, binarisation="dynamic")
-    options: dict[str, Any] = {"progress": False, "compile": asked["peer"] == "compiled"}
+    options: dict[str, Any] = {"progress": False, "compile": COMPILE[asked["peer"]]}
     return lambda n: evaluate(vae, images[:n], particles=(asked["k"],), **options)
 
 

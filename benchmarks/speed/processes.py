@@ -18,6 +18,8 @@ from benchmarks.peers.handwritten import BY_HAND, has_mnist
 from benchmarks.speed.growth import POINTS, sweep
 from vaezoo.data.downloads import data_root
 
+COLD = (BY_HAND, "eager", "by default", "compiled", "compiled, again")  # finds the graph on disk
+
 __all__ = ["cold", "epoch", "evaluation", "growth"]
 
 ROOT = Path(__file__).parents[2]
@@ -61,12 +63,13 @@ def cold(arguments: argparse.Namespace, record: dict[str, Any]) -> dict[str, Any
     result: dict[str, Any] = {**asked, "runs": []}
     if not has_mnist(data_root()):
         return result
-    jitted = ["NumPyro"] if importlib.util.find_spec("numpyro") else []
+    jitted = ("NumPyro",) if importlib.util.find_spec("numpyro") else ()
     for seed in range(arguments.rounds or 1):
         with tempfile.TemporaryDirectory() as cache:
-            for peer in (BY_HAND, "eager", "compiled", "compiled, again", *jitted):
+            for peer in COLD + jitted:
                 kind = peer.partition(",")[0]
-                run = _run(arguments, cache, what="cold", peer=kind, seed=seed, **asked)
+                own = f"{cache}/{kind.replace(' ', '-')}"
+                run = _run(arguments, own, what="cold", peer=kind, seed=seed, **asked)
                 result["runs"].append({"peer": peer, "seed": seed, **run})
     return result
 

@@ -144,7 +144,7 @@ def _cold(record: Record) -> str:
 
     nelbo = record.get("cold", {}).get("nelbo", 102)
     header = (f"cold start to NELBO ≤ {nelbo:g}", "ratio", "s", "without imports, s", "steps")
-    return _by_peer(record, "cold", header, cells, "compiled, again", "NumPyro")
+    return _by_peer(record, "cold", header, cells, "compiled, again", "by default", "NumPyro")
 
 
 def _evaluation(record: Record) -> str:

@@ -81,8 +81,8 @@ def targets(record: Record) -> Iterator[Target]:
     yield Target("epoch on MNIST, data included", loader, 0.35, paired(record, "epoch"))
     nelbo = record.get("cold", {}).get("nelbo", 102)
     cold = f"seconds to NELBO ≤ {nelbo:g}, cold start"
-    yield Target(cold, loader, 0.3, paired(record, "cold"))
-    program = paired(record, "cold", against="NumPyro")
+    yield Target(cold, loader, 0.3, paired(record, "cold", "by default"))
+    program = paired(record, "cold", "by default", against="NumPyro")
     yield Target(cold, "NumPyro's program", 1.0, program)
     k = record.get("evaluation", {}).get("k", 5000)
     yield Target(f"evaluation, k = {k:,}", tiled, 0.15, paired(record, "evaluation"))

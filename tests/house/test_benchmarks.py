@@ -146,18 +146,29 @@ def test_the_command_writes_json_table_and_figure(tmp_path):
         "--rounds",
         "2",
     ]
-    asked += ["--peers", "vaezoo, eager", "--threads", "1", "--out", str(tmp_path)]
+    asked += [
+        "--peers",
+        "vaezoo, eager",
+        "vaezoo, compiled",
+        "--threads",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
     environment = {**os.environ, "VAEZOO_DATA": str(tmp_path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "benchmarks.speed", *asked]
     subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True, text=True)
     record = json.loads((tmp_path / "speed.json").read_text())
     setting = record["steps"]["VAE, 20, cpu"]
     assert setting["rounds"] == 2
-    assert {n: len(t) for n, t in setting["seconds"].items()} == {HAND[0]: 2, "vaezoo, eager": 2}
+    names = {HAND[0], "vaezoo, eager", "vaezoo, compiled"}
+    assert {n: len(t) for n, t in setting["seconds"].items()} == dict.fromkeys(names, 2)
     counted = record["floor"]["operations"]["VAE, 20"]
     assert 0.9 * counted["by hand"] < counted["vaezoo"] <= counted["by hand"]
+    profile = record["floor"]["profiles"]["VAE, 20, float32"]
+    assert 0 < profile["products"] < profile["step"]
     table = (tmp_path / "speed.md").read_text()
-    assert "| epoch on MNIST, data included | hand-written, DataLoader | 0.35 | not me" in table
+    assert "| epoch on MNIST, data included | by hand, DataLoader | 0.35 | not me" in table
     assert (tmp_path / "speed.png").stat().st_size > 1000
 
 

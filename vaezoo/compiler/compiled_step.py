@@ -76,7 +76,7 @@ class CompiledStep:
         if update is not None:
             trained = update.trained(self.traced, inputs)
             self._update(update, trained)
-            inputs += self._more()
+            inputs += self.for_update()
         order = Order(self.traced.graph, trained, backend)
         key = order.key(inputs)
         self.call = None if key is None else kept.load(key)
@@ -99,7 +99,7 @@ class CompiledStep:
         assert self.traced is not None
         awaited, self.awaited = self.awaited, None
         awaited.close()
-        inputs = [*self.traced.inputs(batch), *self._more()]
+        inputs = [*self.traced.inputs(batch), *self.for_update()]
         self.call = kept.load(awaited.key) or awaited.order.compile(inputs, awaited.key)
         return True
 
@@ -111,7 +111,7 @@ class CompiledStep:
         """
         assert self.traced is not None
         expected = self._by_graph(batch)
-        tensors = [t.detach() for t in (*self.traced.held, *self._more())]
+        tensors = [t.detach() for t in (*self.traced.held, *self.for_update())]
         values, generators = [t.clone() for t in tensors], Generators()
         give_back()  # what came before it needed more memory
         try:
@@ -150,7 +150,7 @@ class CompiledStep:
         if self.update is None:
             by_leaf = dict(gradients(terms.get("loss"), retain_graph=True))
             return [by_leaf[leaf] for leaf in self.traced.leaves], 0.0
-        (_, beta, *_), _, _, *moments = self._more()
+        (_, beta, *_), _, _, *moments = self.for_update()
         averages = [*zip(moments[::2], before[-len(moments) :: 2], strict=True)]
         size = norm([old for _, old in averages]) / (1 - beta)
         rounding = 4 * torch.finfo(moments[0].dtype).eps * size.item()
@@ -166,7 +166,7 @@ class CompiledStep:
             if self.update is None:
                 outputs = self._in_own_memory(inputs, [*self.call(*inputs)])
             else:
-                more = self._more()
+                more = self.for_update()
                 *outputs, finite = self.call(*inputs, *more)
                 self.finite = bool(finite)
         self._tell([inputs[i] for i in self.traced.written] + more[3:])
@@ -188,7 +188,7 @@ class CompiledStep:
         self._leaves = [self.traced.leaves[i - trained.terms] for i in trained.gradients]
         self.update, self._rows = update, torch.tensor(trained.rows, device=update.device)
 
-    def _more(self) -> list[Tensor]:
+    def for_update(self) -> list[Tensor]:
         """The arguments that the update needs, behind those of the step."""
         return [] if self.update is None else self.update.inputs(self._leaves, self._rows)
 
