@@ -91,7 +91,7 @@ def packed(x: Tensor) -> Pair:
     w, b = torch.randn(HIDDEN, PIXELS), torch.randn(HIDDEN)
 
     def again() -> Tensor:
-        reordered = torch.ops.mkldnn._reorder_linear_weight(w.to_mkldnn(), BATCH)
+        reordered = torch.ops.mkldnn._reorder_linear_weight(w, BATCH)
         return linear(x, reordered, b, "none", [], "")
 
     return lambda: linear(x, w, b, "none", [], ""), again
@@ -100,7 +100,7 @@ def packed(x: Tensor) -> Pair:
 def packed_before(x: Tensor) -> Pair:
     """The same, packing not counted: what keeping them packed would bring at most."""
     w, b = torch.randn(HIDDEN, PIXELS), torch.randn(HIDDEN)
-    reordered = torch.ops.mkldnn._reorder_linear_weight(w.to_mkldnn(), BATCH)
+    reordered = torch.ops.mkldnn._reorder_linear_weight(w, BATCH)
     return (
         lambda: linear(x, w, b, "none", [], ""),
         lambda: linear(x, reordered, b, "none", [], ""),
