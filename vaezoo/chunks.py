@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 from tqdm.auto import tqdm
 
 from vaezoo.bound import Bound
+from vaezoo.compiler import kept
 from vaezoo.compiler.choice import Choice, can_choose, described
 from vaezoo.objectives import Objective
 from vaezoo.programs.pair import Pair
@@ -56,7 +57,8 @@ class Draws(dict[int, Bound]):
         self.pair: Any = model  # nn.Module's own annotations hide the programs
         self.announce, self.left = None if bar is None else bar.set_postfix_str, left
         self.compiles, self.timed = compile is True, compile is None and can_choose(model)
-        self.choice = Choice(warm=0, about=described(model) if self.timed else "")
+        self.about, self.noted = described(model), False
+        self.choice = Choice(warm=0, about=self.about if self.timed else "")
         self.size: tuple[int, int] | None = None
 
     def size_of(self, batch: list[Tensor]) -> tuple[int, int]:
@@ -89,10 +91,13 @@ class Draws(dict[int, Bound]):
         """Within it they are used on a batch, and timed if there is something to choose."""
         started, before = time.thread_time(), self.compiles
         yield
+        served = any(b.compiled is not None and b.compiled.served for b in self.values())
+        if served and not self.noted:
+            self.noted = True
+            kept.note(self.about)
         if not self.timed:
             return
         self.left = None if self.left is None else self.left - 1
-        served = any(b.compiled is not None and b.compiled.served for b in self.values())
         self.choice.add(0, time.thread_time() - started, self.left, compiled=served)
         self.compiles = self.choice.compiles
         if self.compiles is not before:

@@ -13,13 +13,13 @@ from pyro import infer
 from torch import Tensor, nn
 from zoo import fixed, member
 
-from vaezoo import fit, posteriors
-from vaezoo.compiler import choice
+from vaezoo import evaluate, fit, posteriors
+from vaezoo.compiler import choice, kept
 from vaezoo.objectives import IWELBO
 from vaezoo.training import ResumeError, steps
 from vaezoo.training.alone import Alone
 from vaezoo.training.processes import World
-from vaezoo.training.step import Step
+from vaezoo.training.step import Step, kind_of
 from vaezoo.training.timed_step import TimedStep
 
 X = fixed(9).double()
@@ -166,6 +166,23 @@ def test_without_a_compiler_nothing_is_tried() -> None:
     with torch._inductor.config.patch({"cpp.cxx": (None, "/nowhere/g++")}):
         found = trained()[0]
     assert found.compiled == "eager: no C++ compiler was found"
+
+
+def test_what_was_compiled_when_told_to_is_known_to_be_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later training, or evaluation, that may choose takes it at once."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    model = member("VAE").double()
+    may_choose = steps(model, [X], steps=2).step
+    of_steps, of_draws = may_choose.about(kind_of((X,))), choice.described(model)
+    trained(2, model=model, compile=False)
+    assert not kept.is_noted(of_steps)
+    trained(2, model=model, compile=True)
+    assert kept.is_noted(of_steps)
+    assert not kept.is_noted(of_draws)
+    evaluate(model, [X] * 3, particles=2, progress=False, compile=True)
+    assert kept.is_noted(of_draws)
 
 
 def test_several_processes_never_choose() -> None:

@@ -104,7 +104,7 @@ class Choice:
 
     Args:
         warm: steps that are not timed, eager ones first and then compiled ones.
-        about: what they are steps of, by which it is noted on disk that graphs of it are there.
+        about: what they are steps of, by which it is noted that graphs of it are on disk.
 
     Attributes:
         compiles: whether the next step is to be a compiled one.
@@ -128,7 +128,7 @@ class Choice:
         self.reason, self.span = "", (0, 0)
         self.eager, self.steps, self.size = 0.0, 0, 0
         self._warm, self._times, self._spent, self._cost = warm, list[float](), 0.0, 0.0
-        self._about, self._kept = about, bool(about) and kept.is_noted(about)
+        self._kept = bool(about) and kept.is_noted(about)
 
     def __str__(self) -> str:
         """How steps run, in a few words."""
@@ -148,8 +148,6 @@ class Choice:
         self.steps += 1
         if compiled and not self.span[0]:
             self.span = step, 0
-            if self._about:
-                kept.note(self._about)
         if self.settled or compiled is not self.compiles:
             return
         self._spent += seconds

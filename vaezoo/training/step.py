@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.bound import Bound
+from vaezoo.compiler import kept
+from vaezoo.compiler.choice import described
 from vaezoo.scopes import one_thread
 from vaezoo.training.untrained import Untrained
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from vaezoo.compiler.cache import StepCache
     from vaezoo.compiler.tracing import Backend
 
-__all__ = ["Step"]
+__all__ = ["Step", "kind_of"]
 
 
 class Step:
@@ -66,6 +68,7 @@ class Step:
         self.compiled: StepCache | None = None
         self._asked: tuple[str | Backend, Callable[[str], object] | None] | None = None
         self._settings: tuple[Any, ...] = ()
+        self._noted = set[str]()
 
     @property
     def max_grad_norm(self) -> float | None:
@@ -94,7 +97,7 @@ class Step:
 
     def _compile(self, backend: str | Backend, announce: Callable[[str], object] | None) -> None:
         self._settings = self._now()
-        self.compiled, self._untrained = None, Untrained(self.bound)
+        self.compiled, self._untrained, self._noted = None, Untrained(self.bound), set()
         update = self._update_inside()
         if update is None:
             self.bound.compile(backend, announce=announce)
@@ -125,6 +128,8 @@ class Step:
             updated = math.isfinite(terms["loss"].item()) and self._update(terms["loss"])
             if not updated:
                 self._untrained.put_back()
+        if self.cache is not None and self.cache.served:
+            self._note(kind_of(batch))
         if updated:  # to read the loss is to wait for a GPU
             self.broken = ""
         else:
@@ -151,6 +156,16 @@ class Step:
     def of_all(self, names: list[str]) -> list[str]:
         """What was found by all processes that take this step."""
         return names
+
+    def about(self, kind: str) -> str:
+        """What steps on a kind of batch are known by, on disk too."""
+        return described(self.bound, self.bound.objective, type(self.optimizer), kind)
+
+    def _note(self, kind: str) -> None:
+        """Note that their graph is on disk, for those who choose whether to compile."""
+        if kind not in self._noted and self._asked and self._asked[0] == "inductor":
+            self._noted.add(kind)
+            kept.note(self.about(kind))
 
     def _follow(self) -> None:
         """Follow what was set since the last step, and compile anew where that needs it."""
@@ -195,6 +210,11 @@ class Step:
             nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         self.optimizer.step()
         return True
+
+
+def kind_of(batch: tuple[Tensor, ...]) -> str:
+    """Batches are of one kind if all their shapes are the same."""
+    return " ".join(str(tuple(t.shape)) for t in batch)
 
 
 @torch.no_grad()

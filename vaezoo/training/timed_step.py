@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vaezoo.autograd import nodes
 from vaezoo.bound import Bound
-from vaezoo.compiler.choice import Choice, described
-from vaezoo.training.step import Step
+from vaezoo.compiler.choice import Choice
+from vaezoo.training.step import Step, kind_of
 
 if TYPE_CHECKING:
     from vaezoo.compiler.tracing import Backend
@@ -124,12 +124,11 @@ class TimedStep(Step):
 
     def _choice(self, choices: dict[str, Choice], batch: tuple[Tensor, ...]) -> Choice:
         """That of the batch's kind."""
-        kind = " ".join(str(tuple(t.shape)) for t in batch)
+        kind = kind_of(batch)
         if kind not in choices and len(choices) >= KINDS:
             kind = "others"
         if kind not in choices:
-            more = self.bound.objective, type(self.optimizer), kind
-            choices[kind] = Choice(about=described(self.bound, *more))
+            choices[kind] = Choice(about=self.about(kind))
         return choices[kind]
 
     def _left(self, choice: Choice) -> float | None:
