@@ -94,13 +94,21 @@ def trained(task: str, steps: int, compile: bool | None, threads: int) -> dict[s
 
 def write(found: Found, arguments: argparse.Namespace) -> None:
     """JSON and table."""
-    from benchmarks import markdown
     from benchmarks.speed import machine
 
     arguments.quick = False
     record = {"about": machine.describe(arguments), "rounds": arguments.rounds, "runs": found}
     (RESULTS / "choosing.json").write_text(json.dumps(record, indent=1) + "\n")
-    middle = {kind: statistics.median(e["seconds"] for e in each) for kind, each in found.items()}
+    (RESULTS / "choosing.md").write_text(table(record) + "\n")
+    print(table(record))
+
+
+def table(record: dict[str, Any]) -> str:
+    """Medians of the rounds, and that of None over the better of both."""
+    from benchmarks import markdown
+
+    runs = record["runs"]
+    middle = {kind: statistics.median(e["seconds"] for e in each) for kind, each in runs.items()}
     rows = []
     for kind in middle:
         task, steps, way, state = kind.split(", ")
@@ -109,12 +117,10 @@ def write(found: Found, arguments: argparse.Namespace) -> None:
             compiled = middle[f"{task}, {steps}, compiled, {state}"]
             ratio = f"{middle[kind] / min(eager, compiled):.2f}"
             seconds = [f"{each:.1f}" for each in (eager, compiled, middle[kind])]
-            rows.append((task, steps, state, *seconds, ratio, found[kind][0]["steps"]))
+            rows.append((task, steps, state, *seconds, ratio, runs[kind][0]["steps"]))
     seconds_of = ("eager, s", "compiled, s", "chosen, s")
     titles = ("task", "steps", "graphs", *seconds_of, "chosen over better", "what was chosen")
-    table = markdown.table(titles, rows)
-    (RESULTS / "choosing.md").write_text(table + "\n")
-    print(table)
+    return markdown.table(titles, rows)
 
 
 if __name__ == "__main__":

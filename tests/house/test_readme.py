@@ -17,10 +17,10 @@ import torch
 from pyro import infer
 from torch.utils.data import DataLoader
 
-from benchmarks import agreement, disentanglement, documents, flows, gradients, panel
+from benchmarks import agreement, choosing, disentanglement, documents, flows, gradients, panel
 from benchmarks.quality.results import found as measured
 from benchmarks.quality.tables import tables
-from benchmarks.speed import gpu, report
+from benchmarks.speed import candidates, gpu, report
 from vaezoo import Step, contract, models
 
 ROOT = Path(__file__).parents[2]
@@ -192,6 +192,19 @@ def test_speed_is_what_was_measured() -> None:
     compared = json.loads((results / "agreement.json").read_text())
     assert (results / "agreement.md").read_text() == agreement.table(compared)
     assert agreement.table(compared).strip() in DOCS["speed"]
+
+
+def test_what_more_it_says_of_speed_was_measured() -> None:
+    """On another processor, of ways that are not taken, and of what `fit` chooses."""
+    results = ROOT / "benchmarks/results"
+    other = json.loads((results / "speed_zen5.json").read_text())
+    assert report.overview(other) in DOCS["speed"]
+    assert report.summary(other) in DOCS["speed"]
+    for script in (candidates, choosing):
+        name = script.__name__.rpartition(".")[2]
+        found = json.loads((results / f"{name}.json").read_text())
+        assert (results / f"{name}.md").read_text().strip() == script.table(found)
+        assert script.table(found) in DOCS["speed"]
 
 
 def test_factors_are_as_far_apart_as_it_says() -> None:
