@@ -23,7 +23,7 @@ from vaezoo.programs.run import run
 from vaezoo.programs.terms import Terms
 from vaezoo.scopes import checks_data, own_generator, unchecked
 
-__all__ = ["Draws", "per_image", "weighed"]
+__all__ = ["Draws", "check", "few", "per_image", "weighed"]
 
 
 class _SumsAndWeights(Objective):
@@ -127,11 +127,33 @@ def weighed(
     """
     labels, outputs = draws.size_of(batch)
     at_a_time = max(1, max_decodes // (labels * outputs))
-    # run once in full, to check it
-    for part in _split(batch, len(batch[0]) if outputs == 1 else at_a_time):
-        run(draws.pair.model, draws.pair.guide, *part)
-    for part in _split(batch, max(1, max_decodes // (particles * labels * outputs))):
+    for part in _split(batch, at_a_time):
+        _look(draws.pair, part)
+    for part in few(draws, batch, particles, max_decodes):
         yield _few_images(draws, part, particles, at_a_time)
+
+
+def few(
+    draws: Draws, batch: list[Tensor], particles: int, max_decodes: int
+) -> Iterator[list[Tensor]]:
+    """As many images at a time as all their draws are decoded at once; at least one."""
+    labels, outputs = draws.size_of(batch)
+    return _split(batch, max(1, max_decodes // (particles * labels * outputs)))
+
+
+def check(model: Any, batch: list[Tensor]) -> None:
+    """Look at all values where Pyro checks them; no noise of the evaluation is used up.
+
+    Raises:
+        ValueError: a value is outside the support of its distribution.
+    """
+    with own_generator():
+        _look(model, batch)
+
+
+def _look(pair: Pair, batch: list[Tensor]) -> None:
+    """Run both programs once in full, with all densities."""
+    _ = run(pair.model, pair.guide, *batch).log_wy
 
 
 def _split(batch: list[Tensor], size: int) -> Iterator[list[Tensor]]:
@@ -176,7 +198,8 @@ def _size(pair: Pair, batch: list[Tensor]) -> tuple[int, int]:
     """
     terms = run(pair.model, pair.guide, *batch)
     observed = [terms.distribution(name, of="model") for name in terms.observed]
-    outputs = [_largest(fn) / math.prod(fn.batch_shape + fn.event_shape) for fn in observed]
+    numbers = [math.prod(fn.batch_shape + fn.event_shape) for fn in observed]  # 0 of a factor
+    outputs = [_largest(fn) / n for fn, n in zip(observed, numbers, strict=True) if n]
     return terms.log_qy.shape[0], max(1, round(max(outputs, default=1)))
 
 

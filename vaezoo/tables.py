@@ -16,6 +16,7 @@ _CODE = f"text-align: left; vertical-align: top; font-family: monospace; {_CELL}
 # of what is no number of nats
 _UNITS = {
     **dict.fromkeys(("accuracy", "judge", "consistency"), "share of images"),
+    "acceptance": "share of moves",
     **dict.fromkeys(("k_hat", "frechet", "floor"), "no unit"),
     "ess": "draws",
 }

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from zoo import fixed, labels, member
 
-from vaezoo import ELBO, IWELBO, SemiSupervised, data, fit, objectives, posteriors
+from vaezoo import ELBO, IWELBO, SemiSupervised, data, fit, models, objectives, posteriors
 from vaezoo.data.files import unfinished, write_whole
 from vaezoo.training import Checkpoints, EarlyStopping, KeepBest, Log, ResumeError
 from vaezoo.training.step import Step
@@ -319,6 +319,23 @@ def test_changed_arguments_are_refused_by_name(change: str, tmp_path: Path) -> N
     with pytest.raises(ResumeError, match=message):
         small(tmp_path, **options)
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("kind", ["alone", "with labels"])
+def test_images_that_are_moved_further_are_others(kind: str, tmp_path: Path) -> None:
+    few = data.digits("test")[:100]
+
+    def run(degrees: float) -> None:
+        moved: Any = data.Moved(few, degrees=degrees)
+        both = data.semi_supervised(few, moved, batch_size=50)
+        given = moved if kind == "alone" else both
+        model = models.VAE(z_dim=2) if kind == "alone" else models.SSVAE(z_dim=2)
+        small(tmp_path, data=given, model=model, steps=3)
+
+    run(1)
+    run(1)
+    with pytest.raises(ResumeError, match=r"Moves\(degrees=1, .*, got .*Moves\(degrees=60"):
+        run(60)
 
 
 Schedulers = torch.optim.lr_scheduler

@@ -94,8 +94,8 @@ class Agreement:
     """Whether guesses are the labels, and whether labels are numbered as the guesses are.
 
     Labels 1, 2, 3 of a model of five classes lie in 0..4, and may be classes 0, 1, 2. They are
-    taken for these where none of 20 labels or more is 0, and y - 1 is right more often than not,
-    and at least twice as often as y.
+    taken for these where none of 20 labels or more is 0, not all are one class, and y - 1 is right
+    more often than not, and at least twice as often as y.
 
     Example:
         >>> guesses = torch.arange(30) % 3
@@ -107,7 +107,7 @@ class Agreement:
 
     def __init__(self) -> None:
         self.n = self.right = self.shifted = 0
-        self.has_zero = False
+        self.has_zero, self.seen = False, set[int]()
 
     def of(self, guesses: Tensor, y: Tensor, classes: int) -> Tensor:
         """Whether each guess (n,) is its label.
@@ -126,7 +126,8 @@ class Agreement:
         self.n += len(labels)
         self.right += int(right.sum())
         self.shifted += int((guesses == labels - 1).sum())
-        if self.n >= 20 and self.shifted > max(self.n / 2, 2 * self.right):
+        self.seen |= set(labels.unique().tolist())
+        if len(self.seen) > 1 and self.n >= 20 and self.shifted > max(self.n / 2, 2 * self.right):
             raise ValueError(
                 f"of {self.n} labels none is 0, {self.right} agree with the model and "
                 f"{self.shifted} would as y - 1: use y - 1"

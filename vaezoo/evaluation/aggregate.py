@@ -98,6 +98,8 @@ def _terms(model: Any, batch: list[Tensor]) -> Terms:
 
 
 def _is_normal(distribution: Distribution) -> bool:
+    if len(distribution.event_shape) != 1:
+        return False
     diagonal = isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
     return diagonal or isinstance(distribution, MultivariateNormal | LowRankMultivariateNormal)
 

@@ -29,7 +29,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vaezoo.chunks import Draws
+from vaezoo.chunks import Draws, check, few
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate
@@ -90,7 +90,8 @@ def annealed(
     draws, at_a_time = Draws(model), as_count("max_decodes", max_decodes)
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
-        for part in _few_images(draws, batch, chains, at_a_time):
+        for part in few(draws, batch, settings.chains, at_a_time):
+            check(model, part)
             path = Path(model, part, settings)
             log_w, acceptance = path.forward(path.tuned())
             yield from from_weights(log_w.double())
@@ -119,8 +120,8 @@ def sandwiched(
 
     Args:
         data: says how many images there are to be, and with which labels, if those are given to
-            a model that has no p(y); its images are not looked at, and labels that the model
-            observes are drawn with them. The rest as of `annealed`.
+            a model that has no p(y); its images are checked, and not used. Labels that the model
+            observes are drawn with images. The rest as of `annealed`.
 
     Returns:
         "lower" and "upper", bounds of log p(x) in expectation, and "gap", their difference, in nats
@@ -140,19 +141,11 @@ def sandwiched(
     draws, at_a_time = Draws(model), as_count("max_decodes", max_decodes)
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
-        for part in _few_images(draws, batch, chains, at_a_time):
+        for part in few(draws, batch, settings.chains, at_a_time):
             lower, upper = _both(model, part, settings)
             yield from (("lower", lower), ("upper", upper), ("gap", upper - lower))
 
     return visit(model, data, look, seed=seed, batch_size=batch_size, progress=progress)
-
-
-def _few_images(
-    draws: Draws, batch: list[Tensor], chains: int, max_decodes: int
-) -> Iterator[list[Tensor]]:
-    labels, outputs = draws.size_of(batch)
-    size = max(1, max_decodes // (chains * labels * outputs))
-    return map(list, zip(*(t.split(size) for t in batch), strict=True))
 
 
 def _both(model: Any, batch: list[Tensor], settings: Settings) -> tuple[Tensor, Tensor]:

@@ -182,7 +182,7 @@ def _particles(particles: Any) -> list[int]:
         ks = [as_count("particles", k) for k in ([particles] if single else particles)]
         if not ks:
             raise ValueError("particles must be one or more k of at least 1, got none")
-        return sorted(ks)
+        return sorted(set(ks))
     return [as_count("particles", particles)]
 
 

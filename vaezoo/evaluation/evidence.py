@@ -80,9 +80,9 @@ def evidence(
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         for _, log_w in weighed(draws, batch, particles, at_a_time):
-            log_w = log_w.double().logsumexp(0)
-            yield from from_weights(log_w)
-            yield "k_hat", pareto_shape(log_w)
+            summed = log_w.double().logsumexp(0)
+            yield from from_weights(summed)
+            yield "k_hat", pareto_shape(summed, log_w.dtype)
 
     found = visit(model, data, look, seed=seed, batch_size=batch_size, progress=progress)
     warn_of_tails(found["k_hat"], particles)
@@ -110,7 +110,7 @@ def warn_of_tails(k_hat: Estimate, particles: int) -> None:
     """Say for how many images the weights are too few."""
     limit = min(1 - 1 / math.log10(particles), 0.7)
     assert k_hat.values is not None
-    if n := int((k_hat.values > limit).sum()):
+    if n := int((~(k_hat.values <= limit)).sum()):  # NaN too
         warnings.warn(
             f"{n} of {k_hat.n} images have too few weights to trust: Pareto k_hat is above "
             f"{limit:.2f}, so that log_px may be too low by more than mc_error says; take more "

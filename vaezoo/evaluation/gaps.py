@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from vaezoo.chunks import Draws
+from vaezoo.chunks import Draws, check, few
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate
@@ -82,10 +82,9 @@ def gaps(
     draws, at_a_time = Draws(model), as_count("max_decodes", max_decodes)
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
-        labels, outputs = draws.size_of(batch)
-        size = max(1, at_a_time // (labels * outputs))
-        for part in zip(*(t.split(size) for t in batch), strict=True):
-            yield from _of(Refined(model, list(part)), steps, lr, particles)
+        for part in few(draws, batch, 1, at_a_time):
+            check(model, part)
+            yield from _of(Refined(model, part), steps, lr, particles)
 
     found = visit(model, data, look, seed=seed, batch_size=batch_size, progress=progress)
     warn_of_tails(found["k_hat"], particles)
@@ -99,7 +98,7 @@ def _of(q: Refined, steps: int, lr: float, particles: int) -> Iterator[tuple[str
     log_px = dict(from_weights(log_w))["log_px"]
     yield from (("bound", bound), ("refined", refined), ("log_px", log_px))
     yield from (("amortisation_gap", refined - bound), ("family_gap", log_px - refined))
-    yield "k_hat", pareto_shape(log_w)
+    yield "k_hat", pareto_shape(log_w, q.offsets[0].dtype)
 
 
 def _bound_and_weights(q: Refined, particles: int) -> tuple[Tensor, Tensor]:

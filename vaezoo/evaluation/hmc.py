@@ -26,8 +26,15 @@ class State(NamedTuple):
     gradients: tuple[Tensor, Tensor]
 
     def log_density(self, beta: float) -> Tensor:
-        """(1 - β) log_start + β log_end, shape (K, N)."""
+        """(1 - β) log_start + β log_end, shape (K, N); where β is 0 or 1, of one of them alone."""
+        if beta in (0, 1):
+            return self.log_end if beta else self.log_start
         return (1 - beta) * self.log_start + beta * self.log_end
+
+    def change(self, before: float, beta: float) -> Tensor:
+        """From one β to another, (K, N): -∞ where there is no density at the other."""
+        there = self.log_density(beta)
+        return torch.where(there == -torch.inf, there, there - self.log_density(before))
 
     def gradient(self, beta: float) -> Tensor:
         """Its gradient in the chains, shape (K, N, D)."""

@@ -17,12 +17,19 @@ from torch import Tensor
 __all__ = ["FEWEST", "pareto_shape"]
 
 FEWEST = 25  # weights of which a fifth is a tail of five
+ROUNDING = 100  # in units of the last place of a log weight, which is a sum over pixels
 
 
-def pareto_shape(log_w: Tensor) -> Tensor:
+def pareto_shape(log_w: Tensor, computed: torch.dtype | None = None) -> Tensor:
     """k̂ of K log weights (K, N), shape (N,): the shape of the tail of the min(K/5, 3√K) largest.
 
-    Weights with a bounded tail have k̂ below 0. Those that are all the same have 0 here.
+    Weights with a bounded tail have k̂ below 0. Those that are all the same have 0 here, weights of
+    0 are in no tail, and among NaN k̂ is NaN.
+
+    Args:
+        log_w: log weights.
+        computed: the type that they were computed in, whose rounding makes no tail; theirs by
+            default.
 
     Example:
         >>> u = (torch.arange(4000) + 0.5) / 4000
@@ -31,12 +38,14 @@ def pareto_shape(log_w: Tensor) -> Tensor:
     """
     k = len(log_w)
     m = min(k // 5, math.isqrt(9 * k))
+    eps = ROUNDING * torch.finfo(computed or log_w.dtype).eps
     largest = (log_w.double() - log_w.max(0).values).topk(m + 1, 0).values.exp()
     # those that a float cannot tell from the cut count as just above it
     tail = (largest[:-1] - largest[-1]).clamp(min=torch.finfo(torch.float64).tiny)
-    spread = log_w.max(0).values - log_w.min(0).values
-    noise = 10 * torch.finfo(log_w.dtype).eps * log_w.abs().max(0).values
-    return torch.where(spread > noise, _shape(tail), 0.0)
+    positive = torch.where(log_w == -torch.inf, log_w.max(0).values, log_w)
+    spread = positive.max(0).values - positive.min(0).values
+    noise = eps * positive.abs().max(0).values
+    return torch.where(spread <= noise, 0.0, _shape(tail))
 
 
 def _shape(tail: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from vaezoo.evaluation.hmc import evaluated, transition
 from vaezoo.programs.densities import Latents, log_joint, log_marginal_q, marked
 from vaezoo.programs.run import run
 from vaezoo.programs.sites import sample_sites
+from vaezoo.programs.terms import Terms
 from vaezoo.scopes import unchecked
 
 __all__ = ["Path", "Settings"]
@@ -61,9 +62,9 @@ class Path:
         self.pair, self.batch, self.settings = pair, batch, settings
         terms = run(pair.model, pair.guide, *[t[:1] for t in batch])
         self.model = marked(pair.model, terms.summed_out)
-        self.shapes = {
-            n: terms.value(n).shape[-terms.distribution(n).event_dim :] for n in terms.latents
-        }
+        if not terms.latents:
+            raise ValueError("annealing moves latents that are numbers, and this pair has none")
+        self.shapes = {n: _event_shape(terms, n) for n in terms.latents}
         for name in self.shapes:
             _check_unbounded(name, terms.distribution(name, of="model").support)
 
@@ -85,13 +86,13 @@ class Path:
     def packed(self, latents: Latents) -> Tensor:
         """Values (K, N, *event), or one for each image (N, *event), as K chains."""
         sizes = self.settings.chains, len(self.batch[0])
-        each = [latents[n].expand(*sizes, *s).flatten(2) for n, s in self.shapes.items()]
+        each = [latents[n].expand(*sizes, *s).reshape(*sizes, -1) for n, s in self.shapes.items()]
         return torch.cat(each, -1)
 
     def _unpacked(self, h: Tensor) -> Latents:
         sizes = [shape.numel() for shape in self.shapes.values()]
         parts = zip(self.shapes.items(), h.split(sizes, -1), strict=True)
-        return {name: part.unflatten(-1, shape) for (name, shape), part in parts}
+        return {name: part.reshape(*h.shape[:-1], *shape) for (name, shape), part in parts}
 
     def tuned(self) -> list[Tensor]:
         """A size of steps (N,) for each β_1 … β_T, by which two moves of three are taken."""
@@ -109,7 +110,7 @@ class Path:
         log_w = acceptance = torch.zeros_like(state.log_end)
         for t, size in enumerate(sizes, start=1):
             before, beta = self.settings.betas[t - 1 : t + 1]
-            log_w = log_w + state.log_density(beta) - state.log_density(before)
+            log_w = log_w + state.change(before, beta)
             state, taken = transition(self.densities, state, beta, size, self.settings.steps)
             acceptance = acceptance + taken / len(sizes)
         return log_w, acceptance.mean(0)
@@ -121,8 +122,13 @@ class Path:
         for t in range(len(sizes), 0, -1):
             before, beta = self.settings.betas[t - 1 : t + 1]
             state, _ = transition(self.densities, state, beta, sizes[t - 1], self.settings.steps)
-            log_w = log_w + state.log_density(before) - state.log_density(beta)
+            log_w = log_w + state.change(beta, before)
         return log_w
+
+
+def _event_shape(terms: Terms, name: str) -> torch.Size:
+    shape = terms.value(name).shape
+    return shape[len(shape) - terms.distribution(name).event_dim :]
 
 
 def _check_unbounded(name: str, support: Any) -> None:

@@ -15,6 +15,7 @@ from torch.distributions import MixtureSameFamily
 
 from vaezoo.bound import check_pair
 from vaezoo.data import Images
+from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, check_data
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.bounds import evaluate
@@ -142,6 +143,7 @@ def report(
     if not isinstance(data, Images) and iter(data) is data:
         raise ValueError("a report reads its data several times: put the batches in a list")
     options: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "progress": progress}
+    particles, images = as_count("particles", particles), as_count("images", images)
     settings = {"particles": particles, "images": images, "seed": seed, "torch": torch.__version__}
     found = Report(repr(model), settings)
     with _noted(found):
@@ -150,7 +152,10 @@ def report(
         found.numbers["rate"] = rate(model, data, images=images, **options)
         found.units = units(model, data, **options)
         for question, ask in _of_labels(model, data):
-            found.numbers[question] = ask(model, data, **options).estimates
+            try:
+                found.numbers[question] = ask(model, data, **options).estimates
+            except ValueError as error:  # such as an image without a label
+                found.notes.append(f"{question}: {error}")
     return found
 
 

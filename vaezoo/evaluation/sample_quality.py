@@ -144,10 +144,11 @@ def _trained(train: Images, steps: int) -> nn.Sequential:
     hidden = nn.Linear(width, 2 * FEATURES), nn.ReLU(), nn.Linear(2 * FEATURES, FEATURES)
     judge = nn.Sequential(nn.Flatten(), *hidden, nn.ReLU(), nn.Linear(FEATURES, classes)).float()
     adam = torch.optim.Adam(judge.parameters(), 1e-3)
-    for x, y in passes(train, 100, steps, None, dtype=torch.float32)[0]:
-        adam.zero_grad()
-        functional.cross_entropy(judge(x), y).backward()
-        adam.step()
+    with torch.enable_grad():
+        for x, y in passes(train, 100, steps, None, dtype=torch.float32)[0]:
+            adam.zero_grad()
+            functional.cross_entropy(judge(x), y).backward()
+            adam.step()
     return judge.requires_grad_(False)
 
 

@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Normal, kl_divergence
 
+from vaezoo.chunks import Draws, few
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate
@@ -29,6 +30,8 @@ from vaezoo.programs.terms import Terms
 from vaezoo.tables import table
 
 __all__ = ["Units", "units"]
+
+AT_A_TIME = 2000  # images that are decoded, which bounds memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,28 +114,28 @@ def units(
         >>> units(models.VAE(), data.digits("test")[:50], progress=False)
         {'z': z: collapsed, none of 10 units active}
     """
-    draws = as_count("draws", draws, least=2)
+    draws, parts = as_count("draws", draws, least=2), Draws(model)
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
-        pair: Any = model
-        terms = run(pair.model, pair.guide, *batch, particles=draws)
-        for name in terms.latents:
-            for kind, each in _of_latent(terms, name):
-                yield from ((f"{kind} {name} {i}", v) for i, v in enumerate(each.unbind(-1)))
+        for part in few(parts, batch, draws, AT_A_TIME):
+            terms = run(parts.pair.model, parts.pair.guide, *part, particles=draws)
+            for name in terms.latents:
+                for kind, each in _of_latent(terms, name):
+                    yield from ((f"{kind} {name} {i}", v) for i, v in enumerate(each.unbind(-1)))
 
     found = visit(model, data, look, seed=seed, batch_size=batch_size, progress=progress)
-    names = dict.fromkeys(name.split(" ")[1] for name in found)
+    names = dict.fromkeys(name.partition(" ")[2].rpartition(" ")[0] for name in found)
     return {name: _units(found, name, threshold) for name in names}
 
 
 def _of_latent(terms: Terms, name: str) -> Iterator[tuple[str, Tensor]]:
-    """Mean, noise of the mean, and KL of each unit: (N, D)."""
+    """Mean, noise of the mean, and KL of each unit: (N, D), of a latent of any shape."""
     q, p = terms.distribution(name), terms.distribution(name, of="model")
-    means = _expect(terms, _mean(q, terms.value(name)))
+    means = _expect(terms, _flat(_mean(q, terms.value(name)), q.event_dim))
     yield "mean", means.mean(0)
     yield "noise", means.var(0) / len(means)
     if _is_diagonal(q) and _is_diagonal(p):
-        yield "kl", _expect(terms, _kl(terms, name, q.base_dist, p.base_dist)).mean(0)
+        yield "kl", _expect(terms, _kl(terms, name, q, p)).mean(0)
 
 
 def _mean(q: Any, value: Tensor) -> Tensor:
@@ -143,14 +146,21 @@ def _mean(q: Any, value: Tensor) -> Tensor:
     return mean
 
 
-def _kl(terms: Terms, name: str, q: Normal, p: Normal) -> Tensor:
+def _flat(values: Tensor, event_dim: int) -> Tensor:
+    """The numbers of a latent in one dimension, the last."""
+    return values.flatten(-event_dim) if event_dim else values.unsqueeze(-1)
+
+
+def _kl(terms: Terms, name: str, q: Any, p: Any) -> Tensor:
     """Of each unit, as `Terms` has it of all: in closed form where the site counts in both."""
-    value = terms.value(name)
+    value, dims = terms.value(name), q.event_dim
     on_q, on_p = (_of_units(mask, value) for mask in terms.masks(name))
-    sampled = torch.where(on_q, q.log_prob(value), 0) - torch.where(on_p, p.log_prob(value), 0)
+    q, p = (getattr(each, "base_dist", each) for each in (q, p))
+    log_q, log_p = (_flat(each.log_prob(value), dims) for each in (q, p))
+    sampled = torch.where(on_q, log_q, 0) - torch.where(on_p, log_p, 0)
     if not terms.closed_form_holds(name):
         return sampled
-    return torch.where(on_q & on_p, kl_divergence(q, p), sampled)
+    return torch.where(on_q & on_p, _flat(kl_divergence(q, p), dims), sampled)
 
 
 def _of_units(mask: Any, like: Tensor) -> Tensor:
@@ -166,13 +176,12 @@ def _expect(terms: Terms, values: Tensor) -> Tensor:
 
 
 def _is_diagonal(distribution: Any) -> bool:
-    return isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
+    return isinstance(getattr(distribution, "base_dist", distribution), Normal)
 
 
 def _units(found: dict[str, Estimate], name: str, threshold: float) -> Units:
     def of(kind: str) -> list[Tensor]:
-        prefix = f"{kind} {name} "
-        each = [e.values for key, e in found.items() if key.startswith(prefix)]
+        each = [e.values for key, e in found.items() if key.rpartition(" ")[0] == f"{kind} {name}"]
         return [v for v in each if v is not None]
 
     variance = torch.stack([v.var() for v in of("mean")])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vaezoo.arguments import without_addresses
-from vaezoo.data import Images, Moves
+from vaezoo.data import Images, Moved, Moves
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives import Consistency, Schedule
 
@@ -153,12 +153,20 @@ def _described(value: Any) -> Plain:
     if isinstance(value, Plain):
         return value
     if isinstance(value, Images | SemiSupervisedBatches):
-        return repr(value)
+        return " ".join(map(repr, (value, *_moves(value))))
     kind = type(value).__name__
     try:
         return f"a {kind} of {len(value)}"
     except TypeError:  # also of a loader that has a length only where its data have one
         return f"a {kind}"
+
+
+def _moves(value: Images | SemiSupervisedBatches) -> list[Moves]:
+    """How far images are moved, which their text does not say."""
+    parts = [value]
+    if isinstance(value, SemiSupervisedBatches):
+        parts = [value.unlabelled, value.labelled]
+    return [part.moves for part in parts if isinstance(part, Moved)]
 
 
 def _layout(value: Any) -> str:
