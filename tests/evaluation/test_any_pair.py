@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from zoo import fixed, member
 
-from vaezoo import Bound, data, evaluate, models
+from vaezoo import Bound, data, evaluate, models, priors
 from vaezoo.evaluation import (
     accuracy,
     annealed,
+    disentanglement,
     evidence,
     gaps,
     rate,
@@ -219,3 +220,30 @@ def test_samples_are_judged_without_gradients_around_it() -> None:
     with torch.no_grad():
         found = sample_quality(models.VAE(), digits, digits, n=100, steps=5)
     assert found["frechet"].mean > 0
+
+
+DIGITS = data.digits("test")[:200]
+REFUSED: list[tuple[Callable[[], Any], str]] = [
+    (lambda: sample_quality(models.VAE(), DIGITS, DIGITS[:1]), "two of test at least, got 200 and 1"),
+    (lambda: sample_quality(member("VAE"), DIGITS, DIGITS), "must have one shape, got "),
+    (lambda: disentanglement(models.VAE(), DIGITS, {}, **QUIET), "one factor or more, by name"),
+    (lambda: disentanglement(models.VAE(), DIGITS, {"a": np.zeros(3)}, **QUIET), "a row for each"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED, ids=range(len(REFUSED)))
+def test_what_cannot_be_asked(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_arrays_of_numpy() -> None:
+    """Factors and codes may come from elsewhere."""
+    classes = np.arange(200) % 3
+    found = disentanglement(models.VAE(), DIGITS, {"class": classes}, **QUIET)
+    assert found.factors == ["class"]
+    codes = np.random.default_rng(0).normal(size=(50, 3))
+    one, other = (
+        priors.MixtureOfGaussians(3, k=2).start_from(c) for c in (codes, torch.tensor(codes))
+    )
+    assert torch.equal(one.loc, other.loc)

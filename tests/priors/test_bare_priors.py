@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -68,6 +69,8 @@ BARE: dict[str, Callable[[], Any]] = {
         plain.Independent(plain.Normal(ones(), ones()), 1),
         [plain.AffineTransform(ones(), 2 * ones(), event_dim=1)],
     ),
+    "Gumbel": lambda: plain.Independent(plain.Gumbel(ones(), 2 * ones()), 1),
+    "Gumbel of Pyro": lambda: dist.Gumbel(ones(), 2 * ones()).to_event(1),
     "parameter": lambda: dist.Normal(nn.Parameter(ones()), ones()).to_event(1),
     "parameter, expanded": lambda: plain.Independent(plain.Normal(nn.Parameter(torch.ones(1)), ones()), 1),
     "flow of Pyro": lambda: dist.TransformedDistribution(
@@ -109,6 +112,17 @@ def test_a_bare_distribution_is_a_prior(name: str, tmp_path: Any) -> None:
     )
     assert torch.equal(filled.prior().log_prob(z), here)
     assert "\n" not in repr(model)
+
+
+@pytest.mark.parametrize("library", [plain, dist])
+def test_a_bounded_one_has_no_density_outside(library: Any) -> None:
+    """Pyro's Uniform keeps more than torch's, and both are themselves; its density is in the box."""
+    box = library.Uniform(-2 * ones(), 3 * ones())
+    model: Any = member("VAE", prior=plain.Independent(box, 1))
+    z = torch.linspace(-1.9, 2.9, 5).unsqueeze(1).expand(-1, Z_DIM)
+    assert torch.allclose(model.prior().log_prob(z), torch.tensor(-Z_DIM * math.log(5)))
+    assert float(model.prior().sample(torch.Size([99])).abs().max()) <= 3
+    assert copy.deepcopy(model).double().prior().log_prob(z.double()).dtype == torch.float64
 
 
 def test_the_kl_has_its_closed_form() -> None:

@@ -19,9 +19,10 @@ def as_pyro(distribution: torch.distributions.Distribution) -> dist.TorchDistrib
 
 
 def pyro_class(kind: type) -> type:
-    """Pyro's class of the same name, which adds methods to torch's and no attribute; or `kind`."""
+    """Pyro's class of the same name, if it adds methods to torch's and no attribute; or `kind`."""
     pyros = getattr(dist, kind.__name__, kind)
-    return pyros if isinstance(pyros, type) and issubclass(pyros, kind) else kind
+    same = isinstance(pyros, type) and issubclass(pyros, kind) and "__init__" not in vars(pyros)
+    return pyros if same else kind
 
 
 class Adapted(dist.TorchDistribution):

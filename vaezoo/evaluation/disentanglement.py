@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vaezoo.data.batches import from_array
 from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.visiting import visit
@@ -139,7 +140,10 @@ def _of(codes: Tensor, columns: dict[str, Tensor], like: Estimate) -> Disentangl
 def _columns(factors: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
     """Each factor (n,), those of several numbers one by one."""
     columns: dict[str, Tensor] = {}
-    for name, factor in factors.items():
+    if not factors:
+        raise ValueError("expected one factor or more, by name, got none")
+    for name, values in factors.items():
+        factor = from_array(values)
         if factor.shape[:1] != (n,) or factor.dim() > 2:
             raise ValueError(
                 f"expected factor {name!r} ({n},) or ({n}, m), a row for each image, got "

@@ -95,7 +95,7 @@ def sample_quality(
     Raises:
         TypeError: the model cannot be drawn from.
         ValueError: train or test are no `data.Images` with labels, a class of test is not in train,
-            or a number is below its least.
+            there are too few, pictures are of several shapes, or a number is below its least.
 
     Example:
         >>> from vaezoo import data, models
@@ -111,6 +111,7 @@ def sample_quality(
     if not hasattr(model, "sample"):
         raise TypeError(f"sample_quality needs a member to draw from, got {described(model)}")
     _check_labelled(train, test)
+    _check_sizes(model, train, test)
     with own_generator(seed), tuned():
         learned, known = _halves(train)
         judge = _trained(learned, steps)
@@ -129,6 +130,19 @@ def _check_labelled(*given: Any) -> None:
     train, test = (set(images.labels.tolist()) for images in given)
     if missing := sorted(test - train):
         raise ValueError(f"test has images of classes {missing}, of which train has none")
+
+
+def _check_sizes(model: Any, train: Images, test: Images) -> None:
+    shapes = {tuple(images.pixels.shape[1:]) for images in (train, test)}
+    if (drawn := getattr(model, "x_shape", None)) is not None:
+        shapes.add(tuple(drawn))
+    if len(shapes) > 1:
+        raise ValueError(f"pictures of the model, train and test must have one shape, got {shapes}")
+    if min(len(train) // 2, len(test)) < 2:
+        raise ValueError(
+            f"sample_quality needs four images of train and two of test at least, got {len(train)} "
+            f"and {len(test)}"
+        )
 
 
 def _halves(images: Images) -> tuple[Images, Images]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.distributions.transforms import _InverseTransform as Inverse
 
 from vaezoo.distributions import as_pyro, pyro_class
 from vaezoo.priors.base import Prior
@@ -140,7 +141,9 @@ def _taken_apart(value: Any, owner: nn.Module, path: list[str]) -> Any:
     elif isinstance(value, torch.distributions.Distribution | torch.distributions.Transform):
         twin = copy.copy(value)
         for name, each in vars(value).items():
-            forget = name == "_cached_x_y" or isinstance(each, weakref.ref)
+            # a transform and its inverse may know one another: it is made anew where asked for
+            back = name == "_inv" and not isinstance(value, Inverse)
+            forget = back or name == "_cached_x_y" or isinstance(each, weakref.ref)
             empty = (None, None) if name == "_cached_x_y" else None
             kept = empty if forget else _taken_apart(each, owner, [*path, name.strip("_")])
             twin.__dict__[name] = kept
