@@ -69,7 +69,7 @@ def annealed(
             is worth it where q is wide enough.
         seed: of binarisation and draws.
         batch_size: images at a time, where data are `Images`.
-        max_decodes: images decoded at a time, which bounds memory, as in `evaluate`.
+        max_decodes: images decoded at a time, which bounds memory; all chains of one at least.
         progress: show a progress bar.
 
     Returns:
