@@ -139,9 +139,7 @@ def report(
         (['bounds', 'evidence', 'rate'], 20)
     """
     check_pair(model)
-    check_data(data)
-    if not isinstance(data, Images) and iter(data) is data:
-        raise ValueError("a report reads its data several times: put the batches in a list")
+    _check_readable(data)
     options: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "progress": progress}
     particles, images = as_count("particles", particles), as_count("images", images)
     settings = {"particles": particles, "images": images, "seed": seed, "torch": torch.__version__}
@@ -152,11 +150,24 @@ def report(
         found.numbers["rate"] = rate(model, data, images=images, **options)
         found.units = units(model, data, **options)
         for question, ask in _of_labels(model, data):
-            try:
+            with _noting(found, question):
                 found.numbers[question] = ask(model, data, **options).estimates
-            except ValueError as error:  # such as an image without a label
-                found.notes.append(f"{question}: {error}")
     return found
+
+
+def _check_readable(data: Data) -> None:
+    check_data(data)
+    if not isinstance(data, Images) and iter(data) is data:
+        raise ValueError("a report reads its data several times: put the batches in a list")
+
+
+@contextlib.contextmanager
+def _noting(found: Report, question: str) -> Iterator[None]:
+    """Within it an error of values, such as an image without a label, becomes a note."""
+    try:
+        yield
+    except ValueError as error:
+        found.notes.append(f"{question}: {error}")
 
 
 @contextlib.contextmanager
