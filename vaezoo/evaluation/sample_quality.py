@@ -110,8 +110,7 @@ def sample_quality(
     )
     if not hasattr(model, "sample"):
         raise TypeError(f"sample_quality needs a member to draw from, got {described(model)}")
-    _check_labelled(train, test)
-    _check_sizes(model, train, test)
+    _check_images(model, train, test)
     with own_generator(seed), tuned():
         learned, known = _halves(train)
         judge = _trained(learned, steps)
@@ -132,7 +131,8 @@ def _check_labelled(*given: Any) -> None:
         raise ValueError(f"test has images of classes {missing}, of which train has none")
 
 
-def _check_sizes(model: Any, train: Images, test: Images) -> None:
+def _check_images(model: Any, train: Images, test: Images) -> None:
+    _check_labelled(train, test)
     shapes = {tuple(images.pixels.shape[1:]) for images in (train, test)}
     if (drawn := getattr(model, "x_shape", None)) is not None:
         shapes.add(tuple(drawn))
