@@ -130,8 +130,11 @@ def test_what_the_guards_say_is_not_lost() -> None:
         with torch.no_grad():
             next(it.model.posterior.parameters()).fill_(float("nan"))
         it.toolbar.train.click()
-        for _ in range(20):
+        for _ in range(6000):
             await asyncio.sleep(0.005)
+            if it.session.failed:
+                break
+        await asyncio.sleep(0.01)
         assert it.session.message.startswith("NonFiniteLoss: step 1: parameter posterior.network")
         assert (it.session.failed, it.toolbar.train.description) == (True, "Train")
 
