@@ -28,17 +28,21 @@ def test_a_swap_that_the_data_refuse_has_not_happened(trains: bool) -> None:
             it.toolbar.train.click()
             await asyncio.sleep(0.05)
             before = []
-        said = list[str]()
+        said = list[tuple[str, bool]]()
         say = it.session.say  # training may say something else soon after
-        it.session.say = lambda text, **how: (said.append(text), say(text, **how))
+        it.session.say = lambda text, *, failed=False: (
+            said.append((text, failed)),
+            say(text, failed=failed),
+        )
+        wrong = "ValueError: FSVAE is given labels: pass y, shape (30,)", True
         it.swapping.menus["member"].value = "FSVAE"
         for _ in range(6000):
             await asyncio.sleep(0.005)
-            if said:
+            if wrong in said:
                 break
-        assert said[0] == "ValueError: FSVAE is given labels: pass y, shape (30,)"
+        assert wrong in said
         assert it.swapping.menus["member"].value == "VAE"
-        assert trains or it.session.failed
+        assert trains or (it.session.message, it.session.failed) == wrong
         assert it.model is vae
         assert it.session.viewer.model is vae
         assert it.session.objective is objective
