@@ -57,8 +57,8 @@ class Draws(dict[int, Bound]):
         self.pair: Any = model  # nn.Module's own annotations hide the programs
         self.announce, self.left = None if bar is None else bar.set_postfix_str, left
         self.compiles, self.timed = compile is True, compile is None and can_choose(model)
-        self.about, self.noted = described(model), False
-        self.choice = Choice(warm=0, about=self.about if self.timed else "")
+        self.about = described(model) if self.compiles or self.timed else ""
+        self.choice, self.noted = Choice(warm=0, about=self.about if self.timed else ""), False
         self.size: tuple[int, int] | None = None
 
     def size_of(self, batch: list[Tensor]) -> tuple[int, int]:

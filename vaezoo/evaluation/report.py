@@ -150,7 +150,7 @@ def report(
         found.numbers["rate"] = rate(model, data, images=images, **options)
         found.units = units(model, data, **options)
         for question, ask in _of_labels(model, data):
-            with _noting(found, question):
+            with _refusals_noted(found, question):
                 found.numbers[question] = ask(model, data, **options).estimates
     return found
 
@@ -162,7 +162,7 @@ def _check_readable(data: Data) -> None:
 
 
 @contextlib.contextmanager
-def _noting(found: Report, question: str) -> Iterator[None]:
+def _refusals_noted(found: Report, question: str) -> Iterator[None]:
     """Within it an error of values, such as an image without a label, becomes a note."""
     try:
         yield
