@@ -81,7 +81,7 @@ def test_every_member_that_infers_a_label_trains_with_it(name: str) -> None:
 
 def test_compiled_it_is_the_same() -> None:
     """Under one seed, which draws the moves too: to 1e-10 in float64."""
-    objective = SemiSupervised(consistency=Consistency(data.Moves(), threshold=0.4))
+    objective = SemiSupervised(consistency=Consistency(data.Moves(elastic=1.0), threshold=0.4))
     bound = Bound(widen(member("SSVAE").double()), objective)
     batch = semi_supervised_batch(dtype=torch.float64)
     eager = step(bound, *batch)

@@ -15,7 +15,7 @@ __all__ = ["Moved"]
 
 
 class Moved(Images):
-    """Images that are turned, sheared, scaled and shifted at random, afresh for every batch.
+    """Images that are turned, sheared, scaled, shifted and bent at random, afresh for every batch.
 
     What moves is the grey levels, by bilinear interpolation, with black from outside; only then are
     they binarised. Each amount is uniform up to the one given, to either side, and 0 turns it off.
@@ -26,6 +26,7 @@ class Moved(Images):
     Args:
         images: any that are not ``static``, whose draw would be blurred; moved ones are moved on.
         degrees, shear, scale, shift: the largest amounts, as `Moves` takes them.
+        elastic, smoothness: how much images are bent, as `Moves` takes them.
 
     Raises:
         TypeError: these are no `Images`.
@@ -50,6 +51,8 @@ class Moved(Images):
         shear: float = 0.2,
         scale: float = 0.1,
         shift: float = 2.0,
+        elastic: float = 0.0,
+        smoothness: float = 4.0,
     ) -> None:
         if not isinstance(images, Images):
             raise TypeError(f"Moved takes data.Images(pixels, …), got a {type(images).__name__}")
@@ -62,7 +65,14 @@ class Moved(Images):
             images.pixels, images.labels, binarisation=images.binarisation, name=images.name
         )
         self.images = images
-        self.moves = Moves(degrees=degrees, shear=shear, scale=scale, shift=shift)
+        self.moves = Moves(
+            degrees=degrees,
+            shear=shear,
+            scale=scale,
+            shift=shift,
+            elastic=elastic,
+            smoothness=smoothness,
+        )
 
     @property
     def factors(self) -> dict[str, Tensor]:

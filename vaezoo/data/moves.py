@@ -1,4 +1,4 @@
-"""Turns, shears, scales and shifts of images, drawn at random for each."""
+"""Turns, shears, scales, shifts and bends of images, drawn at random for each."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ __all__ = ["Moves"]
 
 
 class Moves:
-    """Each image turned, sheared, scaled and shifted at random, by bilinear interpolation.
+    """Each image turned, sheared, scaled, shifted and bent at random, by bilinear interpolation.
 
-    Black comes in from outside. Each amount is uniform up to the one given, to either side, and 0
-    turns it off.
+    Black comes in from outside. Each amount but that of bending is uniform up to the one given, to
+    either side, and 0 turns it off.
 
     Args:
         degrees: of the turn.
         shear: of a column for each row from the middle, in pixels a pixel.
         scale: share by which the picture becomes larger or smaller, below 1.
         shift: right or left, and up or down, in pixels.
+        elastic: root mean square of how far each place is pulled, both across and along, in
+            pixels. The pull is Gaussian, and near places are pulled alike: at a distance d, it
+            correlates by exp(-d²/4s²).
+        smoothness: that s, in pixels.
 
     Raises:
         TypeError: an amount is no number.
@@ -30,7 +34,7 @@ class Moves:
 
     References:
         Simard, Steinkraus, Platt. Best Practices for Convolutional Neural Networks Applied to
-        Visual Document Analysis. 2003, section 2.
+        Visual Document Analysis. 2003, section 2: white noise, smoothed by a Gaussian of width s.
 
     Example:
         >>> move = Moves(degrees=0, shear=0, scale=0, shift=1)
@@ -46,9 +50,13 @@ class Moves:
         shear: float = 0.2,
         scale: float = 0.1,
         shift: float = 2.0,
+        elastic: float = 0.0,
+        smoothness: float = 4.0,
     ) -> None:
         self.degrees, self.shear = _amount("degrees", degrees), _amount("shear", shear)
         self.scale, self.shift = _amount("scale", scale, below=1.0), _amount("shift", shift)
+        self.elastic = _amount("elastic", elastic)
+        self.smoothness = _amount("smoothness", smoothness, zero=False)
 
     def __call__(self, x: Tensor, generator: Generator | None = None) -> Tensor:
         """Images (n, C, H, W) of any floating type, moved.
@@ -62,6 +70,8 @@ class Moves:
             )
         matrices = self._matrices(x, generator)
         grid = functional.affine_grid(matrices.to(x.dtype), list(x.shape), align_corners=False)
+        if self.elastic:
+            grid = grid + self._pulls(x, generator).to(x.dtype)
         return functional.grid_sample(x, grid, align_corners=False)
 
     def _matrices(self, x: Tensor, generator: Generator | None) -> Tensor:
@@ -76,17 +86,36 @@ class Moves:
         along = [sin * width / height, cos, down * self.shift * 2 / height]
         return torch.stack([torch.stack(across, -1), torch.stack(along, -1)], 1)
 
+    def _pulls(self, x: Tensor, generator: Generator | None) -> Tensor:
+        """How much further off the colour of each place comes from, (n, H, W, 2), as there."""
+        n, _, *size = x.shape
+        device = generator.device if generator else x.device
+        down, right = (_bumps(length, self.smoothness, x.device) for length in size)
+        shape = (2, n, down.shape[1], right.shape[1])
+        noise = torch.randn(shape, generator=generator, device=device).to(x.device)
+        pulls = self.elastic * (down @ noise @ right.T)
+        height, width = size
+        return torch.stack([pulls[0] * 2 / width, pulls[1] * 2 / height], -1)
+
     def __repr__(self) -> str:
-        amounts = (f"{name}={value:g}" for name, value in vars(self).items())
-        return f"Moves({', '.join(amounts)})"
+        shown = list(vars(self).items())[: None if self.elastic else -2]
+        return f"Moves({', '.join(f'{name}={value:g}' for name, value in shown)})"
 
 
-def _amount(name: str, value: Any, *, below: float = math.inf) -> float:
+def _bumps(length: int, width: float, device: torch.device) -> Tensor:
+    """Gaussian bumps a width apart, (length, bumps), whose squares sum to 1 at each place."""
+    places = torch.arange(length, device=device) / width
+    middles = torch.arange(-3, math.ceil((length - 1) / width) + 4, device=device)
+    return functional.normalize((-0.5 * (places[:, None] - middles).square()).exp(), dim=-1)
+
+
+def _amount(name: str, value: Any, *, below: float = math.inf, zero: bool = True) -> float:
     try:
         amount = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if not 0 <= amount < below:
+    if not 0 <= amount < below or (amount == 0 and not zero):
+        least = "of at least 0" if zero else "above 0"
         limit = "" if below == math.inf else f" and below {below:g}"
-        raise ValueError(f"{name} must be a number of at least 0{limit}, got {value!r}")
+        raise ValueError(f"{name} must be a number {least}{limit}, got {value!r}")
     return amount
