@@ -95,6 +95,17 @@ RUNS: dict[str, tuple[Callable[[int, Path], tuple[Any, ...]], str, tuple[int, in
         ),
         *("epochs", (1, 2, 3)),
     ),
+    "labels beside a stream": (
+        lambda rank, folder: (
+            member("SSVAE"),
+            data.semi_supervised(
+                data.Stream(folder / "shards", binarisation="dynamic", batch_size=7),
+                PIXELS[:9],
+                labelled_batch_size=4,
+            ),
+        ),
+        *("steps", (2, 5, 8)),
+    ),
     "compiled": (lambda rank, _: (member("VAE"), [X[:9], X[9:18]]), "steps", (3, 6, 9)),
 }
 
@@ -113,7 +124,7 @@ def _left(name: str, rank: int, folder: Path, n: int, checkpoint: Path | None) -
     history = fit(
         *(model, batches, *objective),
         optimizer=lambda p: made.append(torch.optim.Adam(p, lr=0.01)) or made[0],
-        validation=_semi() if name == "semi-supervised" else [X[:5]],
+        validation=_semi() if hasattr(model, "classify") else [X[:5]],
         callback=best if rank else [Log(folder / "log.csv"), best],  # which rank 0 alone writes
         **options,
     )

@@ -23,6 +23,7 @@ The other files:
     passes, positions, image_pass       as many passes over data as training takes, and where it is
     shards, blocks, windows, writing    files of images, their order, what of them is in memory
     maps                                arrays that are mapped from files
+    semi_streamed                       labelled images beside such files
     columns                             numbers, many of them in a file
     shares                              each process's rows of a batch
     factored                            images that know what they were made from
@@ -41,6 +42,7 @@ from vaezoo.data.images import Images
 from vaezoo.data.mnist import fashion_mnist, mnist
 from vaezoo.data.moved import Moved
 from vaezoo.data.moves import Moves
+from vaezoo.data.semi_streamed import SemiSupervisedStream
 from vaezoo.data.semi_supervised import SemiSupervisedBatches, semi_supervised
 from vaezoo.data.sprites import Sprites, sprites
 from vaezoo.data.stream import Stream
@@ -53,6 +55,7 @@ __all__ = [
     "Moved",
     "Moves",
     "SemiSupervisedBatches",
+    "SemiSupervisedStream",
     "Sprites",
     "Stream",
     "colour_digits",

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, IterableDataset
 from vaezoo.data.counts import as_count
 from vaezoo.data.images import Images
 from vaezoo.data.positions import Passes, cast, located
+from vaezoo.data.semi_streamed import SemiSupervisedStream
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.data.stream import Stream
 
@@ -80,7 +81,8 @@ def one_pass(
         drop_last: leave out a last batch that is smaller, of `Images` or semi-supervised ones.
         dtype: of the pixels of `Images` and of a `Stream`; torch's default one by default.
         seed: keep `Images` and a `Stream` in order, and draw their pixels by it, as
-            `Images.tensors` does; the stream of a loader begins with its first pass.
+            `Images.tensors` does; the stream of a loader, and one with labelled images beside it,
+            begin with their first pass.
 
     Raises:
         TypeError, ValueError: data are no iterable of batches.
@@ -102,8 +104,11 @@ def one_pass(
             "drop_last is for data.Images; other loaders have their own, "
             "DataLoader(…, drop_last=True)"
         )
-    if seed is not None and isinstance(getattr(data, "dataset", None), Stream):
-        return _OfStream(data)
+    if isinstance(data, SemiSupervisedStream):
+        whole = _Cast(data, dtype)
+        return whole if seed is None else _First(whole, data)
+    if seed is not None and isinstance(stream := getattr(data, "dataset", None), Stream):
+        return _First(data, stream)
     return _Streamed(data, dtype, seed) if isinstance(data, Stream) else data
 
 
@@ -176,15 +181,25 @@ class _Streamed:
         return cast(batches, self.dtype)
 
 
-class _OfStream:
-    """The first pass over a loader's stream, which is left where it was: training may be in it."""
+class _Cast:
+    """A pass over batches in a dtype."""
 
-    def __init__(self, loader: Any) -> None:
-        self.loader = loader
+    def __init__(self, batches: Iterable[Any], dtype: torch.dtype | None) -> None:
+        self.batches, self.dtype = batches, dtype
 
     def __iter__(self) -> Iterator[Any]:
-        with self.loader.dataset.begun_anew():
-            yield from self.loader
+        return cast(self.batches, self.dtype)
+
+
+class _First:
+    """The first pass over a stream's batches; it is left where it was: training may be in it."""
+
+    def __init__(self, batches: Iterable[Any], stream: Stream | SemiSupervisedStream) -> None:
+        self.batches, self.stream = batches, stream
+
+    def __iter__(self) -> Iterator[Any]:
+        with self.stream.begun_anew():
+            yield from self.batches
 
 
 def length_of(data: Data, batch_size: int, *, drop_last: bool = False) -> int | None:

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from vaezoo.data.images import Images
+from vaezoo.data.semi_streamed import SemiSupervisedStream
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.data.stream import Stream
 
@@ -69,7 +70,8 @@ def located(
     if hasattr(data, "state_dict") and hasattr(data, "load_state_dict"):
         if at is not None:
             data.load_state_dict(at)
-        batches = cast(data, dtype) if isinstance(data, Stream) else iter(data)
+        pixels = isinstance(data, Stream | SemiSupervisedStream)
+        batches = cast(data, dtype) if pixels else iter(data)
         return Located(batches, lambda n: data.state_dict(), data.state_dict)
     return Located(iter(data), lambda n: _refuse(data))
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, overload
 
 from torch import Tensor
 
 from vaezoo.data.counts import as_count
 from vaezoo.data.image_pass import ImagePass
 from vaezoo.data.images import Images
+from vaezoo.data.semi_streamed import SemiSupervisedStream
+from vaezoo.data.stream import Stream
 
 __all__ = ["SemiSupervisedBatches", "semi_supervised"]
 
@@ -96,30 +98,46 @@ class SemiSupervisedPass(Iterator[tuple[Tensor, Tensor, Tensor]]):
         return self._batches.labelled.batches(size, drop_last=True)
 
 
+@overload
 def semi_supervised(
     unlabelled: Images,
     labelled: Images | None = None,
     *,
-    batch_size: int = 100,
+    batch_size: int | None = None,
     labelled_batch_size: int | None = None,
-) -> SemiSupervisedBatches:
+) -> SemiSupervisedBatches: ...
+@overload
+def semi_supervised(
+    unlabelled: Stream,
+    labelled: Images,
+    *,
+    batch_size: int | None = None,
+    labelled_batch_size: int | None = None,
+) -> SemiSupervisedStream: ...
+def semi_supervised(
+    unlabelled: Images | Stream,
+    labelled: Images | None = None,
+    *,
+    batch_size: int | None = None,
+    labelled_batch_size: int | None = None,
+) -> SemiSupervisedBatches | SemiSupervisedStream:
     """Batches of unlabelled images, each with labelled images beside it.
 
     One pass covers every unlabelled image once (labels it may have are ignored) and goes round the
     labelled images, reshuffled each time, as often as it takes.
 
     Args:
-        unlabelled: the many images; or all of them, where -1 stands for "no label".
+        unlabelled: the many images; or all of them, where -1 stands for "no label"; or a `Stream`.
         labelled: the few, with labels, of the same shape; by default those of the first set that
             have one, and the others are the unlabelled images.
-        batch_size: unlabelled images at a time.
+        batch_size: unlabelled images at a time, 100 by default; a stream has its own.
         labelled_batch_size: labelled images at a time. None means all of them, but no more than
             batch_size.
 
     Raises:
-        TypeError: a set is no `Images`.
+        TypeError: a set is no `Images`, or a stream comes without labelled images.
         ValueError: labelled has no labels or one of -1, all or none of one set are labelled, the
-            shapes differ, or a size is out of range.
+            shapes differ, a size is out of range, or not that of the stream.
 
     Example:
         >>> from vaezoo.data import digits
@@ -133,11 +151,12 @@ def semi_supervised(
         >>> semi_supervised(images).labelled
         Images(digits test, 30 × 1×28×28, dynamic)
     """
-    for images in (unlabelled, labelled):
-        if not isinstance(images, Images | None):
-            raise TypeError(
-                f"semi_supervised takes data.Images(pixels, labels), got a {type(images).__name__}"
-            )
+    if not isinstance(unlabelled, Images | Stream) or not isinstance(labelled, Images | None):
+        found = labelled if isinstance(unlabelled, Images | Stream) else unlabelled
+        raise TypeError(
+            "semi_supervised takes data.Images(pixels, labels), or a data.Stream of unlabelled "
+            f"images, got a {type(found).__name__}"
+        )
     if labelled is None:
         unlabelled, labelled = _split(unlabelled)
     _check_labelled(labelled)
@@ -145,11 +164,25 @@ def semi_supervised(
         raise ValueError(
             f"both sets must have one shape, got {unlabelled.x_shape} and {labelled.x_shape}"
         )
-    batch_size = as_count("batch_size", batch_size)
+    batch_size = _batch_size(unlabelled, batch_size)
     size = _labelled_size(labelled_batch_size, batch_size, len(labelled))
+    if isinstance(unlabelled, Stream):
+        return SemiSupervisedStream(unlabelled, labelled, labelled_batch_size=size)
     return SemiSupervisedBatches(
         unlabelled, labelled, batch_size=batch_size, labelled_batch_size=size
     )
+
+
+def _batch_size(unlabelled: Images | Stream, size: int | None) -> int:
+    size = None if size is None else as_count("batch_size", size)
+    if not isinstance(unlabelled, Stream):
+        return size or 100
+    if size not in (None, unlabelled.batch_size):
+        raise ValueError(
+            f"a stream has a batch_size of its own, {unlabelled.batch_size} here, got {size}: "
+            f"data.Stream(…, batch_size={size})"
+        )
+    return unlabelled.batch_size
 
 
 def _labelled_size(size: int | None, batch_size: int, n: int) -> int:
@@ -163,8 +196,13 @@ def _labelled_size(size: int | None, batch_size: int, n: int) -> int:
     return size
 
 
-def _split(images: Images) -> tuple[Images, Images]:
+def _split(images: Images | Stream) -> tuple[Images, Images]:
     """The images without a label, and those with one."""
+    if isinstance(images, Stream):
+        raise TypeError(
+            "the labelled images beside a stream come as data.Images, got none: "
+            "semi_supervised(stream, labelled)"
+        )
     labelled = None if images.labels is None else images.labels >= 0
     if labelled is None or labelled.all() or not labelled.any():
         have = "all" if labelled is not None and labelled.all() else "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vaezoo.data.semi_streamed import SemiSupervisedStream
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives.base import Objective
 from vaezoo.objectives.elbo import ELBO
@@ -31,6 +32,6 @@ def usual_objective(pair: Any, data: Any = None, *, beta: float | Schedule = 1.0
     """
     if not hasattr(pair, "classify"):
         return ELBO(beta)
-    if isinstance(data, SemiSupervisedBatches):
+    if isinstance(data, SemiSupervisedBatches | SemiSupervisedStream):
         return SemiSupervised(labelled_fraction=data.labelled_fraction)
     return SemiSupervised()

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from vaezoo.arguments import without_addresses
 from vaezoo.data import Images, Moved, Moves
+from vaezoo.data.semi_streamed import SemiSupervisedStream
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives import Consistency, Schedule
 
@@ -152,7 +153,7 @@ def _described(value: Any) -> Plain:
     """What an argument is, as far as a later start can tell: of data their kind and length."""
     if isinstance(value, Plain):
         return value
-    if isinstance(value, Images | SemiSupervisedBatches):
+    if isinstance(value, Images | SemiSupervisedBatches | SemiSupervisedStream):
         return " ".join(map(repr, (value, *_moves(value))))
     kind = type(value).__name__
     try:
@@ -161,11 +162,9 @@ def _described(value: Any) -> Plain:
         return f"a {kind}"
 
 
-def _moves(value: Images | SemiSupervisedBatches) -> list[Moves]:
+def _moves(value: Images | SemiSupervisedBatches | SemiSupervisedStream) -> list[Moves]:
     """How far images are moved, which their text does not say."""
-    parts = [value]
-    if isinstance(value, SemiSupervisedBatches):
-        parts = [value.unlabelled, value.labelled]
+    parts = [value] if isinstance(value, Images) else [value.unlabelled, value.labelled]
     return [part.moves for part in parts if isinstance(part, Moved)]
 
 

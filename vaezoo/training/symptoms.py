@@ -19,7 +19,7 @@ from torch.distributions import (
 )
 
 from vaezoo.bound import Bound
-from vaezoo.data import Images, SemiSupervisedBatches
+from vaezoo.data import Images, SemiSupervisedBatches, SemiSupervisedStream
 from vaezoo.distributions import NormalMixture
 from vaezoo.objectives import SemiSupervised
 from vaezoo.programs import Terms, required_arguments
@@ -107,7 +107,9 @@ def missing_labels(bound: Bound, data: Any) -> list[int]:
         [8, 9]
     """
     learned = isinstance(bound.objective, SemiSupervised)
-    images = getattr(data, "labelled", None) if isinstance(data, SemiSupervisedBatches) else data
+    images = data
+    if isinstance(data, SemiSupervisedBatches | SemiSupervisedStream):
+        images = data.labelled
     if not isinstance(images, Images) or images.labels is None:
         return []
     if not learned and required_arguments(bound.model.model) < 2:

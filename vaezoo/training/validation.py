@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vaezoo.bound import Bound, dtype_of
-from vaezoo.data import Images, Stream
+from vaezoo.data import Images, SemiSupervisedStream, Stream
 from vaezoo.data.passes import Data, one_pass
 from vaezoo.objectives import SemiSupervised
 from vaezoo.scopes import in_mode, one_thread, own_generator
@@ -128,7 +128,10 @@ def _begun_anew(loader: Any) -> Iterator[None]:
     for g in generators.values():
         g.manual_seed(SEED)
     try:
-        with stream.begun_anew() if isinstance(stream, Stream) else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            for each in (loader, stream):
+                if isinstance(each, Stream | SemiSupervisedStream):
+                    stack.enter_context(each.begun_anew())
             yield
     finally:
         for g, state in before:
