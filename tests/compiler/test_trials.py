@@ -307,6 +307,48 @@ def test_an_objectives_own_numbers_are_watched() -> None:
     assert bound.compiled.made == 2
 
 
+class Layer(nn.Module):
+    """A layer of one's own, which torch calls, as its forward and as a hook."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + COUNT
+
+    def __call__(self, *args: Any) -> Any:
+        return super().__call__(*args) if len(args) == 1 else args[-1] + COUNT
+
+
+class Weighted(ELBO):
+    """An objective of one's own, which objectives call."""
+
+    def bound(self, terms: Any) -> Tensor:
+        return super().bound(terms) + COUNT
+
+
+def placed(where: str) -> Bound:
+    pair, objective = Pair(lambda pair, x: 0.0), Weighted() if where == "an objective" else ELBO()
+    if where == "a layer of a network":
+        pair.encoder = nn.Sequential(Layer(), nn.Linear(D, 3))
+    elif where == "a layer inside another":
+        pair.encoder = nn.Sequential(nn.Sequential(nn.Sequential(nn.Linear(D, 3), Layer())))
+    elif where == "a hook":
+        pair.encoder.register_forward_hook(Layer())
+    return Bound(pair.double(), objective).compile("eager")
+
+
+@pytest.mark.parametrize(
+    "where", ["a layer of a network", "a layer inside another", "a hook", "an objective"]
+)
+def test_globals_that_code_of_ones_own_reads_are_watched_wherever_it_is(where: str) -> None:
+    """Whoever calls it: the loss under a count is the eager one, to 1e-12."""
+    bound, x = placed(where), images(dtype=torch.float64)
+    try:
+        assert [on_step(bound, x, i) for i in (0, 0, 0, 2, 2, 2, 1)] == [True] * 7
+        assert bound.compiled is not None
+        assert bound.compiled.made >= 1
+    finally:
+        set_the_global(0)
+
+
 def test_where_other_batches_are_refused_the_first_is_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

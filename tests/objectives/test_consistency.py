@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from compiling import assert_close, compiled, step
-from torch import Tensor
+from torch import Tensor, nn
 from zoo import INFERS, BadCall, images, member, refused, semi_supervised_batch, widen
 
 from vaezoo import ELBO, Bound, data, fit
@@ -87,6 +88,59 @@ def test_compiled_it_is_the_same() -> None:
     eager = step(bound, *batch)
     assert eager[0]["consistency"] > 0
     assert_close(eager, step(compiled(bound, *batch), *batch), 1e-10)
+
+
+class Dimmed(nn.Module):
+    """A move of one's own, which reads an attribute, a buffer, and a global."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by = 1.0
+        self.register_buffer("least", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.by * self.least * SCALE["of all"]
+
+
+SCALE = {"of all": 1.0}
+CHANGES: dict[str, Callable[[Consistency], object]] = {
+    "weight": lambda c: setattr(c, "weight", 1.0),
+    "threshold": lambda c: setattr(c, "threshold", 0.9),
+    "move": lambda c: setattr(c, "move", mirrored),
+    "an attribute of the move": lambda c: setattr(c.move, "by", 0.5),
+    "a buffer of the move": lambda c: c.move.least.fill_(0.5),  # type: ignore[attr-defined]
+    "another buffer": lambda c: setattr(c.move, "least", torch.tensor(0.5)),
+    "a global": lambda c: SCALE.update({"of all": 0.5}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_compiled_it_is_followed_where_it_changes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To 1e-10 in float64, before the change and after it."""
+    monkeypatch.setitem(SCALE, "of all", 1.0)
+    alike = Consistency(Dimmed().double(), threshold=0.2)
+    bound = Bound(widen(member("SSVAE").double()), SemiSupervised(consistency=alike))
+    batch = semi_supervised_batch(dtype=torch.float64)
+    run, before = compiled(bound, *batch), step(bound, *batch)
+    assert_close(before, step(run, *batch), 1e-10)
+    CHANGES[name](alike)
+    after = step(Bound(bound.model, bound.objective), *batch)
+    assert after[0]["loss"] != before[0]["loss"]
+    assert_close(after, step(run, *batch), 1e-10)
+
+
+@pytest.mark.parametrize("name", ["degrees", "shear", "scale", "shift", "elastic", "smoothness"])
+def test_compiled_amounts_of_moves_are_followed(name: str) -> None:
+    alike = Consistency(data.Moves(elastic=1.0), threshold=0.0)
+    bound = Bound(widen(member("SSVAE").double()), SemiSupervised(consistency=alike))
+    batch = semi_supervised_batch(dtype=torch.float64)
+    run, before = compiled(bound, *batch), step(bound, *batch)
+    setattr(alike.move, name, 0.7)
+    after = step(Bound(bound.model, bound.objective), *batch)
+    assert after[0]["consistency"] != before[0]["consistency"]
+    assert_close(after, step(run, *batch), 1e-10)
 
 
 def test_a_run_goes_on_with_it_and_not_with_another(tmp_path: Path) -> None:

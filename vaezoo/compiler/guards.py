@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vaezoo.compiler.places import hook_tables
 from vaezoo.compiler.state import State
 from vaezoo.compiler.tracing import Traceable, TracedStep
-from vaezoo.objectives.schedules import objectives_in
+from vaezoo.objectives.schedules import parts_in
 
 __all__ = ["Guards", "batch_key", "modes_of"]
 
@@ -41,7 +41,8 @@ class Guards:
         without: Iterable[Any] = (),
     ) -> None:
         programs = [getattr(bound.model, name, None) for name in ("model", "guide")]
-        roots = [*bound.modules(), *programs, *objectives_in(bound.objective)]
+        hooks = [hook for table in hook_tables(bound.modules()) for hook in table.values()]
+        roots = [*bound.modules(), *programs, *hooks, *parts_in(bound.objective)]
         self.state = State({str(i): o for i, o in enumerate(roots)}, without=without, only=names)
         self.modules = list(dict.fromkeys([*bound.modules(), *self.state.modules()]))
         self.modes = modes_of(self.modules)
@@ -86,7 +87,7 @@ def _dictionaries(
         yield vars(m)
         yield from (m._parameters, m._buffers, m._modules)
     yield from hook_tables(modules)
-    yield from map(vars, objectives_in(bound.objective))
+    yield from (vars(part) for part in parts_in(bound.objective) if hasattr(part, "__dict__"))
     store = pyro.get_param_store()
     if {id(p) for p in store._params.values()} & {id(p) for p in leaves}:
         yield from (vars(store), store._params)

@@ -95,15 +95,17 @@ class Attributes:
 
 
 class ClassAttributes:
-    """The attributes of a class, without those that Python itself sets."""
+    """The attributes of a class: of these names, or all but those that Python itself sets."""
 
     def __init__(self, owner: type, names: frozenset[str] | None = None) -> None:
         self._owner, self._names = owner, names
 
     def read(self) -> dict[str, Any]:
         """What it holds now, copied."""
-        own = {n: v for n, v in vars(self._owner).items() if not n.startswith(("__", "_abc_"))}
-        return own if self._names is None else {n: own[n] for n in self._names if n in own}
+        own = vars(self._owner)
+        if self._names is not None:
+            return {n: own[n] for n in self._names if n in own}
+        return {n: v for n, v in own.items() if not n.startswith(("__", "_abc_"))}
 
     def write(self, values: dict[str, Any]) -> None:
         """Put these values back."""

@@ -97,7 +97,8 @@ def _try(traced: TracedStep, bound: Traceable, batch: Batch, state: State) -> fr
     where = _disagreement(traced.names, expected, _outcome(graph))
     if where:
         raise RuntimeError(f"on another batch the graph and the program differ in {where}")
-    return frozenset().union(*map(names_in, codes))
+    # and of the code itself: `forward` and `__call__` are looked up by no name in it
+    return frozenset(code.co_name for code in codes).union(*map(names_in, codes))
 
 
 def _check(state: State) -> None:

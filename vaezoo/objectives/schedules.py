@@ -7,7 +7,7 @@ from typing import Any
 
 from pyro import infer
 
-__all__ = ["Cyclical", "Schedule", "WarmUp", "objectives_in", "schedules_in"]
+__all__ = ["Cyclical", "Schedule", "WarmUp", "objectives_in", "parts_in", "schedules_in"]
 
 
 class Schedule:
@@ -102,6 +102,22 @@ def objectives_in(objective: infer.elbo.ELBO) -> Iterator[infer.elbo.ELBO]:
     for value in vars(objective).values():
         if isinstance(value, infer.elbo.ELBO):
             yield from objectives_in(value)
+
+
+def parts_in(objective: infer.elbo.ELBO) -> Iterator[Any]:
+    """An objective and all that its loss depends on besides: those inside, a consistency, its move.
+
+    Example:
+        >>> from vaezoo.objectives import Consistency, SemiSupervised
+        >>> alike = Consistency(abs)
+        >>> [*parts_in(SemiSupervised(consistency=alike))][1:3] == [alike, abs]
+        True
+    """
+    for each in objectives_in(objective):
+        yield each
+        consistency = getattr(each, "consistency", None)
+        if consistency is not None:
+            yield from (consistency, consistency.move)
 
 
 def schedules_in(objective: infer.elbo.ELBO) -> Iterator[tuple[Any, str]]:
