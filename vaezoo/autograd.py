@@ -63,18 +63,22 @@ class KnownGradients(torch.autograd.Function):
         return None, None, *gradients
 
 
-def leaves(loss: Tensor | None) -> list[Tensor]:
+def leaves(loss: Tensor | None, before: Sequence[Tensor] = ()) -> list[Tensor]:
     """The tensors at the ends of a loss's autograd graph: all that it can be differentiated by.
+
+    Those that it depends on through tensors of `before` alone are left out.
 
     Example:
         >>> a, b = torch.zeros(2, requires_grad=True), torch.zeros(2)
         >>> leaves((a * b).sum())[0] is a
         True
     """
-    return [node.variable for node in nodes(loss) if hasattr(node, "variable")]
+    if loss is not None and loss.requires_grad and loss.is_leaf:
+        return [loss]
+    return [node.variable for node in nodes(loss, before) if hasattr(node, "variable")]
 
 
-def nodes(loss: Tensor | None) -> list[Any]:
+def nodes(loss: Tensor | None, before: Sequence[Tensor] = ()) -> list[Any]:
     """The nodes of a loss's autograd graph: operations, and the leaves at their ends.
 
     Example:
@@ -83,9 +87,10 @@ def nodes(loss: Tensor | None) -> list[Any]:
         ['SumBackward0', 'MulBackward0', 'torch::autograd::AccumulateGrad']
     """
     stack, seen = [None if loss is None else loss.grad_fn], dict[Any, None]()
+    ends = {t.grad_fn for t in before}
     while stack:
         node = stack.pop()
-        if node is None or node in seen:
+        if node is None or node in ends or node in seen:
             continue
         seen[node] = None
         stack += [following for following, _ in node.next_functions]

@@ -20,6 +20,7 @@ from vaezoo.compiler.choice import Choice, can_choose, described
 from vaezoo.objectives import Objective
 from vaezoo.programs.pair import Pair
 from vaezoo.programs.run import run
+from vaezoo.programs.sites import differing
 from vaezoo.programs.terms import Terms
 from vaezoo.scopes import checks_data, own_generator, unchecked
 
@@ -60,6 +61,7 @@ class Draws(dict[int, Bound]):
         self.about = described(model) if self.compiles or self.timed else ""
         self.choice, self.noted = Choice(warm=0, about=self.about if self.timed else ""), False
         self.size: tuple[int, int] | None = None
+        self.redrawn = ""  # data that are others in each run
 
     def size_of(self, batch: list[Tensor]) -> tuple[int, int]:
         """Labels and outputs of one decoded image (see `_size`), found on the first batch."""
@@ -68,6 +70,7 @@ class Draws(dict[int, Bound]):
                 Bound(self.pair).check(batch)  # all of it, before a part is run
             with own_generator():
                 self.size = _size(self.pair, [t[:2] for t in batch])
+                self.redrawn = _redrawn(self.pair, batch)
         return self.size
 
     def __missing__(self, particles: int) -> Bound:
@@ -127,6 +130,12 @@ def weighed(
     """
     labels, outputs = draws.size_of(batch)
     at_a_time = max(1, max_decodes // (labels * outputs))
+    if draws.redrawn and at_a_time < particles:
+        raise ValueError(
+            f"the model observes other values at {draws.redrawn!r} in each run, and "
+            f"max_decodes={max_decodes} allows {at_a_time} of {particles} draws in one: draw or "
+            "choose the data before, or allow more"
+        )
     for part in _split(batch, at_a_time):
         _look(draws.pair, part)
     for part in few(draws, batch, particles, max_decodes):
@@ -149,6 +158,10 @@ def check(model: Any, batch: list[Tensor]) -> None:
     """
     with own_generator():
         _look(model, batch)
+
+
+def _redrawn(pair: Pair, batch: list[Tensor]) -> str:
+    return differing(*(run(pair.model, pair.guide, *batch).data for _ in range(2)))
 
 
 def _look(pair: Pair, batch: list[Tensor]) -> None:

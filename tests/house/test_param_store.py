@@ -90,6 +90,22 @@ def test_a_store_set_back_takes_the_weights_back() -> None:
     assert all(torch.equal(t, weights[n]) for n, t in vae.state_dict().items())
 
 
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_a_loaded_store_is_taken_by_every_objective(chunk: int | None) -> None:
+    """Also where a first run, with all checks, leaves no other trace."""
+    vae, x = member("VAE"), images()
+    moving, still = pyro.optim.Adam({"lr": 1e-2}), pyro.optim.Adam({"lr": 0.0})
+    infer.SVI(vae.model, vae.guide, moving, infer.Trace_ELBO()).step(x)
+    state, weights = (
+        copy.deepcopy(pyro.get_param_store().get_state()),
+        copy.deepcopy(vae.state_dict()),
+    )
+    infer.SVI(vae.model, vae.guide, moving, infer.Trace_ELBO()).step(x)
+    pyro.get_param_store().set_state(state)
+    infer.SVI(vae.model, vae.guide, still, IWELBO(4, chunk=chunk)).step(x)
+    assert all(torch.equal(t, weights[n]) for n, t in vae.state_dict().items())
+
+
 def test_a_store_of_another_model_is_refused() -> None:
     vae, x = member("VAE"), images()
     vae.model(x)

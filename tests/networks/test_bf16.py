@@ -15,7 +15,7 @@ from zoo import (
     member,
 )
 
-from vaezoo import ELBO, Bound, data, fit, posteriors, priors
+from vaezoo import ELBO, Bound, data, evaluate, fit, posteriors, priors
 from vaezoo.components import Component
 from vaezoo.networks.precision import networks_lowered_to
 
@@ -51,6 +51,27 @@ def test_an_outer_autocast_is_one_around_the_networks() -> None:
             found = Bound(model, ELBO())(x)
         assert all(torch.equal(found[n], expected[n]) for n in expected)
         assert found["loss"].dtype is torch.float32
+
+
+def test_training_and_evaluation_inside_an_autocast_see_weights_as_they_are() -> None:
+    """As many steps as there may be, and evaluations between them: bit for bit as by precision."""
+    found = []
+    for outer in (False, True):
+        torch.manual_seed(0)
+        vae, x = member("VAE"), images()
+        options = {"precision": "float32" if outer else "bf16", "compile": False, "lr": 0.02}
+        with torch.autocast("cpu", torch.bfloat16, enabled=outer):
+            history = fit(vae, [x], steps=30, log_every=10, progress=False, **options)
+        found.append((history["bound"], [p.detach().clone() for p in vae.parameters()]))
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
+    with torch.autocast("cpu", torch.bfloat16):
+        before = evaluate(vae, [x], progress=False)["nelbo"].mean
+        torch.nn.init.constant_(vae.likelihood.network.rest[1].weight, 3.0)
+        after = evaluate(vae, [x], progress=False)["nelbo"].mean
+    with torch.autocast("cpu", torch.bfloat16):
+        fresh = evaluate(vae, [x], progress=False)["nelbo"].mean
+    assert after == fresh != before
 
 
 def test_bf16_trains_as_float32() -> None:

@@ -18,25 +18,24 @@ References:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vaezoo.bound import arguments, check_pair, dtype_of
 from vaezoo.chunks import Draws, per_image
 from vaezoo.compiler.beside import ended
-from vaezoo.components import outside_param_store
 from vaezoo.cpu import tuned
 from vaezoo.data import Images
 from vaezoo.data.counts import as_count
 from vaezoo.data.labels import Agreement, as_labels
 from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
+from vaezoo.evaluation.visiting import evaluating
 from vaezoo.programs.pair import required_arguments
-from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
+from vaezoo.scopes import OwnGenerator, in_turn
 from vaezoo.training.alone import Alone
 from vaezoo.training.together import together
 
@@ -98,7 +97,7 @@ def evaluate(
         with _bar(length, progress, here) as bar:
             draws = Draws(model, bar, compile=here.compiles(compile), left=length)
             for batch in in_turn(here.parts(batches, like, seed, values)):
-                with _evaluating(model, noise), draws.on_a_batch():
+                with evaluating(model, noise), draws.on_a_batch():
                     _add(values, agreement, draws, batch, ks, decodes)
                 bar.update()
         return here.values(values).estimates()
@@ -149,7 +148,7 @@ def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1
         noise, values, agreement = OwnGenerator(here.seed(seed)), Values(), Agreement()
         like = next(model.parameters(), None)
         for batch in in_turn(here.parts(batches, like, seed, values)):
-            with _evaluating(model, noise):
+            with evaluating(model, noise):
                 x, y = arguments(model, batch, 2)
                 values.see(x)
                 values.add("accuracy", _correct(model, agreement, x, y))
@@ -184,10 +183,3 @@ def _particles(particles: Any) -> list[int]:
             raise ValueError("particles must be one or more k of at least 1, got none")
         return sorted(set(ks))
     return [as_count("particles", particles)]
-
-
-@contextlib.contextmanager
-def _evaluating(model: nn.Module, noise: OwnGenerator) -> Iterator[None]:
-    """No gradients, evaluation mode, a generator of our own, no other thread."""
-    with one_thread(), torch.no_grad(), in_mode(model, False), outside_param_store(), noise.drawn():
-        yield

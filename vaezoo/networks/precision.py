@@ -65,7 +65,8 @@ def _lowered(network: nn.Module, dtype: torch.dtype | None) -> Callable[..., Any
     like = next(network.parameters(), torch.empty(0))
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(like.device.type, dtype):
+        # what an outer autocast keeps of weights outlives the step that changes them
+        with torch.autocast(like.device.type, dtype, cache_enabled=False):
             outputs = forward(*args, **kwargs)
         return outputs.to(like.dtype) if isinstance(outputs, torch.Tensor) else outputs
 

@@ -11,10 +11,9 @@ from pyro import infer
 from torch import Tensor
 
 from vaezoo.data.counts import as_count
-from vaezoo.programs.chunked import ChunkedTerms
+from vaezoo.programs.chunked import BesidesWeights, ChunkedTerms
 from vaezoo.programs.run import run
 from vaezoo.programs.terms import Terms
-from vaezoo.programs.writes import Writes
 from vaezoo.scopes import own_generator
 
 __all__ = ["Objective", "Program", "sum_out_labels"]
@@ -67,7 +66,7 @@ class Objective(infer.elbo.ELBO):
         draw = functools.partial(run, *pair_and_batch, hold_guide=hold_guide)
         if self.chunk is None or not self.in_chunks:
             return draw(particles=self.num_particles)
-        with own_generator(), Writes():  # with all checks, which chunks go without
+        with own_generator(), BesidesWeights():  # with all checks, which chunks go without
             self.loss_of(draw(particles=min(2, self.chunk)))
         return ChunkedTerms(draw, self.num_particles, self.chunk)
 

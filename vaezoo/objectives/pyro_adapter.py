@@ -71,11 +71,12 @@ def _collected(
     objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any
 ) -> tuple[float, dict[Tensor, Tensor]]:
     """The loss, and its gradients by parameter; what the parameters hold is left as it was."""
-    if not isinstance(pair, Member) or pair.replaced_programs:
+    parameters = [p for p in pair.parameters() if p.requires_grad]
+    hooked = any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)
+    if hooked or not isinstance(pair, Member) or pair.replaced_programs:
         with _Backward() as backward:
             value = objective.loss_and_grads(pair.model, pair.guide, *batch)
         return value, backward.gradients
-    parameters = [p for p in pair.parameters() if p.requires_grad]
     kept = [p.grad for p in parameters]
     for p in parameters:
         p.grad = None

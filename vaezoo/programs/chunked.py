@@ -19,14 +19,16 @@ import torch
 from torch import Tensor
 
 from vaezoo.autograd import KnownGradients, gradients
+from vaezoo.programs.sites import differing
 from vaezoo.programs.terms import Terms
 from vaezoo.programs.writes import Writes
 from vaezoo.scopes import Generators, own_generator, unchecked
 
-__all__ = ["ChunkedTerms"]
+__all__ = ["BesidesWeights", "ChunkedTerms"]
 
 EACH, MEANS, SHARED = ("log_w", "log_py", "log_q_given"), ("rec", "kl"), ("log_qy",)
-ROUNDING = 1e-3  # of a log-weight and of 1: far above any rounding, far below what noise changes
+# of a log-weight and of 1: above any rounding, below what noise changes in all draws at once
+ROUNDING = 1e-5
 Gradients = list[tuple[Tensor, Tensor]]
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ class ChunkedTerms(Terms):
         self._chunks = [slice(i, min(i + chunk, particles)) for i in starts]
         self._start, self._again = Generators(), torch.is_grad_enabled()
         self._factor: Tensor | None = None
+        self._data: dict[str, Tensor] = {}
         with torch.no_grad():
             first, *rest = self._visit(self._read, writes=not self._again)
         for name in EACH:
@@ -65,12 +68,13 @@ class ChunkedTerms(Terms):
         """What `look` finds in each chunk; without checks, which are for the caller to make."""
         for part in self._chunks:
             kept = writes and part.stop == self.particles
-            with unchecked(), contextlib.nullcontext() if kept else _BesidesWeights():
+            with unchecked(), contextlib.nullcontext() if kept else BesidesWeights():
                 found = look(self._run(particles=part.stop - part.start), part)
             yield found
 
     def _read(self, terms: Terms, part: slice) -> dict[str, Tensor]:
         """What a chunk adds to each term."""
+        self._check_data(terms)
         self._latent, self.summed_out = terms._latent, terms.summed_out
         self._has_given = terms.has_given_labels
         n = part.stop - part.start
@@ -79,6 +83,15 @@ class ChunkedTerms(Terms):
         means = {name: getattr(terms, name).mean(1, keepdim=True) * share for name in MEANS}
         shared = {name: getattr(terms, name).clone() for name in SHARED}  # a program may keep it
         return each | means | shared
+
+    def _check_data(self, terms: Terms) -> None:
+        self._data = self._data or terms.data
+        if name := differing(self._data, terms.data):
+            raise ValueError(
+                f"the model observes other values at {name!r} in each chunk, so that draws of "
+                "different data would be weighed against one another: draw or choose the data "
+                "before the call, or leave chunk out"
+            )
 
     def settled(self, *scalars: Tensor) -> tuple[Tensor, ...]:
         """The same numbers, whose gradients are known, after another run of every chunk.
@@ -143,7 +156,7 @@ class ChunkedTerms(Terms):
         raise AttributeError(f"of draws made in chunks no sites are kept, and so no {name}")
 
 
-class _BesidesWeights(Writes):
+class BesidesWeights(Writes):
     """Writes, but for those into weights: Pyro's store puts what it was loaded with into them."""
 
     def _keep(self, t: Tensor) -> None:

@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Transform
+from torch.distributions import Distribution, Transform, transforms
 
 __all__ = ["hold"]
 
 Latent = tuple[Tensor, Tensor]
+_OF_TRANSFORMS = "_inv", "_cached_x_y"
+_INVERSE = transforms._InverseTransform
 
 
 def hold(part: Any, earlier: Sequence[Latent] = ()) -> Any:
@@ -52,15 +54,17 @@ def hold(part: Any, earlier: Sequence[Latent] = ()) -> Any:
 
 def _hold_object(part: Any, earlier: Sequence[Latent]) -> Any:
     twin = copy.copy(part)
-    twin.__dict__.update({name: hold(each, earlier) for name, each in vars(part).items()})
+    apart = _OF_TRANSFORMS if isinstance(part, Transform) else ()
+    held = {name: hold(each, earlier) for name, each in vars(part).items() if name not in apart}
+    twin.__dict__.update(held)
     if isinstance(part, nn.Module):
         for name in ("_parameters", "_buffers", "_modules"):
             held = {key: hold(each, earlier) for key, each in getattr(part, name).items()}
             twin.__dict__[name] = held
     if isinstance(part, Transform):
         twin._cached_x_y = None, None  # they belong to the values that were drawn
-        if not isinstance(twin._inv, Transform):
-            twin._inv = None  # a weak reference to the inverse of the transform that was copied
+        # of a transform its inverse, which knows what was copied; of an inverse what it is of
+        twin._inv = hold(part._inv, earlier) if isinstance(part, _INVERSE) else None
     return twin
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import pyro
 from pyro import poutine
+from pyro.distributions import Delta
 from torch import Tensor
 
+from vaezoo.autograd import leaves
 from vaezoo.programs.held import hold
 from vaezoo.programs.pair import Program
 from vaezoo.programs.sites import Site, is_factor, is_label, log_prob, sample_sites
@@ -74,6 +76,11 @@ def _branched(trace: poutine.Trace) -> poutine.Trace:
     branched = trace.copy()
     for name, site in sample_sites(trace).items():
         if not site["is_observed"] and not is_label(site):
+            if hasattr(site["value"], "_unquantize"):
+                raise ValueError(
+                    f"the guide draws {name!r} straight through, of which this estimator would "
+                    "lose the relaxed values: use IWELBO(estimator='iwae')"
+                )
             branched.nodes[name] = {**site, "value": site["value"].view_as(site["value"])}
     return branched
 
@@ -97,9 +104,22 @@ def _held(drawn: dict[str, Site], branched: dict[str, Site]) -> dict[str, Site]:
             continue
         if checks_data():
             _check_held(name, site)
+            _check_point(name, site["fn"], [value for value, _ in earlier])
         held[name] = {**site, "fn": hold(site["fn"], earlier)}
         earlier.append((drawn[name]["value"], site["value"]))
     return held
+
+
+def _check_point(name: str, distribution: Any, latents: list[Tensor]) -> None:
+    """A density at a point that is one of parameters, held, would leave out their gradient."""
+    while hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+    if isinstance(distribution, Delta) and leaves(distribution.log_density, before=latents):
+        raise ValueError(
+            f"the guide draws {name!r} from a Delta whose log_density is computed from parameters, "
+            "which this estimator would leave out: draw it from a distribution with rsample, such "
+            "as a TransformedDistribution, or use IWELBO(estimator='iwae')"
+        )
 
 
 def _check_held(name: str, site: Site) -> None:

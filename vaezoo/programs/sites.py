@@ -15,9 +15,12 @@ from pyro import poutine
 from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor
 
+from vaezoo.scopes import checks_data
+
 __all__ = [
     "Site",
     "check_sites",
+    "differing",
     "drawn_before",
     "is_factor",
     "is_label",
@@ -87,6 +90,8 @@ def check_sites(model: dict[str, Site], guide: dict[str, Site], particles: int) 
         raise ValueError(f"at most one label can be summed out, got {labels}")
     if drawn := [name for name in labels if guide[name]["infer"].get("num_samples")]:
         raise ValueError(f"{drawn[0]!r} has num_samples, and is summed out: leave them out")
+    for name in labels:
+        _check_whole(name, guide[name], model.get(name))
     classes = {1, *(len(guide[n]["value"]) for n in labels)}
     for name, site in [*model.items(), *guide.items()]:
         _check_shape(name, site, classes, particles)
@@ -105,6 +110,20 @@ def check_sites(model: dict[str, Site], guide: dict[str, Site], particles: int) 
         elif name not in labels:
             _check_latent(name, site, model)
     _check_scales([*model.values(), *guide.values()])
+
+
+def _check_whole(name: str, *sites: Site | None) -> None:
+    """A label that is masked away would count once for each class."""
+    masks = [site["mask"] for site in sites if site is not None]
+    if any(m is not None and (not m if isinstance(m, bool) else _has_gaps(m)) for m in masks):
+        raise ValueError(
+            f"{name!r} is summed out, and is masked for some images, which would count once for "
+            "each class: leave the mask out there, and mask what depends on the label"
+        )
+
+
+def _has_gaps(mask: Tensor) -> bool:
+    return checks_data() and not bool(mask.all())
 
 
 def _check_observed(name: str, site: Site, model: dict[str, Site]) -> None:
@@ -162,3 +181,21 @@ def _check_scales(sites: list[Site]) -> None:
             f"sites are scaled differently ({sorted(scales)}): a weight on the KL goes into "
             "the objective, ELBO(beta=…), where the reported bound stays the plain one"
         )
+
+
+def differing(before: dict[str, Tensor], now: dict[str, Tensor]) -> str:
+    """The name of data that are not the same in two runs; "" where all are.
+
+    A plate that takes some of the images, and a model that binarises them as it runs, give other
+    data to each, whose draws cannot be weighed against one another.
+
+    Example:
+        >>> import torch
+        >>> differing({"x": torch.zeros(2)}, {"x": torch.ones(2)})
+        'x'
+    """
+    for name, a in before.items():
+        b = now[name]
+        if a is not b and not (a.shape == b.shape and bool(((a == b) | (a != a)).all())):
+            return name
+    return ""

@@ -75,6 +75,11 @@ class Terms:
         return [name for name, site in self._model.items() if site["is_observed"]]
 
     @property
+    def data(self) -> dict[str, Tensor]:
+        """The values of what the model observes."""
+        return {name: self.value(name) for name in self.observed}
+
+    @property
     def latents(self) -> list[str]:
         """The names of the latents that are not summed out and that the model has too."""
         return [name for name in self._continuous if name in self._model]
