@@ -135,6 +135,54 @@ def test_bends_draw_nothing_where_there_are_none():
     assert repr(bent) == f"{repr(still)[:-1]}, elastic=0.1, smoothness=4)"
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [28, 256])
+def test_places_are_exact_in_any_dtype(dtype, size):
+    """Of half precision, inside an autocast, and by default: as in float32 but for the last digit."""
+    x = torch.rand(3, 1, size, size, generator=torch.Generator().manual_seed(0)).to(dtype)
+    still, moves = Moves(**STILL), Moves(elastic=1.0)
+    assert (still(x) - x).abs().max() <= torch.finfo(dtype).eps
+    wide = moves(x.float(), torch.Generator().manual_seed(1))
+    assert moves(x, torch.Generator().manual_seed(1)).equal(wide.to(dtype))
+    with torch.autocast("cpu", dtype):
+        assert moves(x.float(), torch.Generator().manual_seed(1)).equal(wide)
+    images = Images((255 * x.float()).byte(), binarisation="none")
+    expected = Moved(images).grey_levels(slice(None), torch.Generator().manual_seed(1))
+    torch.set_default_dtype(dtype)
+    try:
+        found = Moved(images).grey_levels(slice(None), torch.Generator().manual_seed(1))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.equal(expected)
+
+
+def test_pulls_of_places_that_are_on_their_own_take_no_more_memory():
+    """Below a fifth of a pixel places are pulled apart, by as much."""
+    found = pulls(200, elastic=1.0, smoothness=1e-3)[..., 6:-6, 6:-6]
+    assert found.square().mean().item() == pytest.approx(1, abs=0.05)
+    assert abs((found[..., 1:] * found[..., :-1]).mean()) < 0.05
+
+
+def test_what_is_assigned_is_kept():
+    """New labels and new pixels, in part, elsewhere, chosen by label, and for both kinds of batch."""
+    images = digits("test", binarisation="none")[:200]
+    moved, before = Moved(images, **STILL), images.labels.clone()
+    moved.labels = 9 - moved.labels
+    for few in (moved[:50], moved.to("cpu")[:50], moved[torch.arange(50)]):
+        assert few.labels.tolist() == (9 - before[:50]).tolist()
+    chosen = moved.labelled(20)
+    assert chosen.labels.bincount().tolist() == [2] * 10
+    moved.labels = None
+    assert moved.to("cpu").labels is None
+    moved.pixels = 255 - moved.pixels
+    assert torch.allclose(moved.tensors()[0], 1 - images.tensors()[0], atol=1e-6)
+    assert images.labels.equal(before)
+    moved.labels = torch.where(torch.arange(200) < 30, before, -1)
+    both = semi_supervised(moved)
+    assert both.unlabelled.to("cpu").labels is None
+    assert both.labelled.labels.tolist() == before[:30].tolist()
+
+
 def test_they_remain_images():
     moved = Moved(digits("test"), shift=1, elastic=0.5, smoothness=3).to("cpu").labelled(20)
     assert isinstance(moved, Moved)
@@ -186,7 +234,10 @@ def test_factors_stay_aligned():
         (digits("test"), {"scale": 1}, ValueError, "at least 0 and below 1, got 1"),
         (digits("test"), {"elastic": -1}, ValueError, "elastic must be .* at least 0, got -1"),
         (digits("test"), {"smoothness": 0}, ValueError, "must be a number above 0, got 0"),
-        (digits("test"), {"shear": "a"}, TypeError, "shear must be a number, got 'a'"),
+        (digits("test"), {"elastic": "3"}, TypeError, "elastic must be .*, got '3'"),
+        (digits("test"), {"elastic": True}, TypeError, "elastic must be .*, got True"),
+        (digits("test"), {"shift": math.inf}, ValueError, "shift must be .*, got inf"),
+        (digits("test"), {"shear": "a"}, TypeError, "shear must be a number .*, got 'a'"),
     ],
 )
 def test_bad_input(images, amounts, error, message):

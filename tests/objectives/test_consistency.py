@@ -159,6 +159,15 @@ def test_a_run_goes_on_with_it_and_not_with_another(tmp_path: Path) -> None:
         run(4, 2.0)
 
 
+def test_a_move_may_write_into_what_it_is_given() -> None:
+    ssvae, x = member("SSVAE"), images()
+    before = x.clone()
+    found = Consistency(lambda x: x.mul_(0.5), threshold=0.0).of(ssvae.guide, x)
+    found.backward()
+    assert x.equal(before)
+    assert found.equal(Consistency(lambda x: x * 0.5, threshold=0.0).of(ssvae.guide, x))
+
+
 def test_it_says_what_it_is() -> None:
     alike = Consistency(data.Moves(shift=1), weight=5)
     assert repr(alike) == (
@@ -182,6 +191,18 @@ BAD: list[BadCall] = [
     (
         lambda: data.Moves()(torch.zeros(3, 16)),
         *(ValueError, r"expected floating images \(n, C, H, W\), got \(3, 16\)"),
+    ),
+    (
+        lambda: Consistency(lambda x: x[:1]).of(member("SSVAE").guide, images()),
+        *(ValueError, r"move must return as many images .* got \(1, 1, 4, 4\)"),
+    ),
+    (
+        lambda: Consistency(lambda x: torch.cat([x, x])).of(member("SSVAE").guide, images()),
+        *(ValueError, "move must return as many images"),
+    ),
+    (
+        lambda: Consistency(lambda x: None).of(member("SSVAE").guide, images()),
+        *(ValueError, "got NoneType"),
     ),
     (lambda: data.Moves(scale=1), ValueError, "at least 0 and below 1, got 1"),
 ]

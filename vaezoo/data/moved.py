@@ -19,6 +19,8 @@ class Moved(Images):
 
     What moves is the grey levels, by bilinear interpolation, with black from outside; only then are
     they binarised. Each amount is uniform up to the one given, to either side, and 0 turns it off.
+    Under a seed, `tensors` and batches of all images agree; smaller batches draw other moves.
+
     A hundred labelled digits gain much by it, and what they teach stays what a digit is:
 
         data.semi_supervised(images, data.Moved(images.labelled(100)))
@@ -61,10 +63,10 @@ class Moved(Images):
                 "images to move must keep their grey levels, got static ones, drawn once: load "
                 "them with binarisation='dynamic'"
             )
+        self.images = copy(images)  # whose pixels may be replaced
         super().__init__(
             images.pixels, images.labels, binarisation=images.binarisation, name=images.name
         )
-        self.images = images
         self.moves = Moves(
             degrees=degrees,
             shear=shear,
@@ -75,6 +77,15 @@ class Moved(Images):
         )
 
     @property
+    def pixels(self) -> Tensor:
+        """The grey levels before the moves, uint8 (N, C, H, W)."""
+        return self.images.pixels
+
+    @pixels.setter
+    def pixels(self, pixels: Tensor) -> None:
+        self.images.pixels = pixels
+
+    @property
     def factors(self) -> dict[str, Tensor]:
         """Those of images that have them, such as sprites: as they were before the move."""
         factors: dict[str, Tensor] = self.images.factors  # type: ignore[attr-defined]
@@ -83,11 +94,12 @@ class Moved(Images):
     def grey_levels(self, index: slice | Tensor, generator: Generator | None) -> Tensor:
         """The pixels of some images, moved, uint8 (n, C, H, W)."""
         pixels = self.images.grey_levels(index, generator)
-        grey = self.moves(pixels.to(torch.get_default_dtype()), generator)
+        wide = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        grey = self.moves(pixels.to(wide), generator)
         return grey.round_().clamp_(0, 255).byte()
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Moved:
         moved = copy(self)
-        moved.images = images = self.images._map(function)
-        moved.pixels, moved.labels = images.pixels, images.labels
+        moved.images = self.images._map(function)
+        moved.labels = None if self.labels is None else function(self.labels)
         return moved

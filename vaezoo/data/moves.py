@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
+
+from vaezoo import arguments
 
 __all__ = ["Moves"]
 
@@ -43,6 +45,10 @@ class Moves:
         (torch.Size([3, 1, 28, 28]), False)
     """
 
+    # of the class: what an instance has is what a run is known by
+    elastic = 0.0
+    smoothness = 4.0
+
     def __init__(
         self,
         *,
@@ -55,11 +61,14 @@ class Moves:
     ) -> None:
         self.degrees, self.shear = _amount("degrees", degrees), _amount("shear", shear)
         self.scale, self.shift = _amount("scale", scale, below=1.0), _amount("shift", shift)
-        self.elastic = _amount("elastic", elastic)
-        self.smoothness = _amount("smoothness", smoothness, zero=False)
+        elastic, smoothness = _amount("elastic", elastic), _amount("smoothness", smoothness)
+        if smoothness == 0:
+            raise ValueError(f"smoothness must be a number above 0, got {smoothness}")
+        if elastic:
+            self.elastic, self.smoothness = elastic, smoothness
 
     def __call__(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        """Images (n, C, H, W) of any floating type, moved.
+        """Images (n, C, H, W) of any floating type, moved; computed in float32 at least.
 
         Raises:
             ValueError: x has not four dimensions, or is not floating.
@@ -68,17 +77,20 @@ class Moves:
             raise ValueError(
                 f"expected floating images (n, C, H, W), got {tuple(x.shape)} {x.dtype}"
             )
-        matrices = self._matrices(x, generator)
-        grid = functional.affine_grid(matrices.to(x.dtype), list(x.shape), align_corners=False)
-        if self.elastic:
-            grid = grid + self._pulls(x, generator).to(x.dtype)
-        return functional.grid_sample(x, grid, align_corners=False)
+        # places in half precision would be off by pixels, and may be in an autocast
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        with torch.autocast(x.device.type, enabled=False):
+            matrices = self._matrices(x, generator).to(wide.dtype)
+            grid = functional.affine_grid(matrices, list(x.shape), align_corners=False)
+            if self.elastic:
+                grid = grid + self._pulls(x, generator).to(wide.dtype)
+            return functional.grid_sample(wide, grid, align_corners=False).to(x.dtype)
 
     def _matrices(self, x: Tensor, generator: Generator | None) -> Tensor:
         """From where the colour of each place comes, in halves of the picture, (n, 2, 3)."""
         n, _, height, width = x.shape
         device = generator.device if generator else x.device
-        draws = torch.rand(5, n, generator=generator, device=device) * 2 - 1
+        draws = _drawn(torch.rand, (5, n), generator, device) * 2 - 1
         turn, shear, scale, right, down = draws.to(x.device).unbind()
         turn, scale = turn * math.radians(self.degrees), 1 + scale * self.scale
         cos, sin = turn.cos() / scale, turn.sin() / scale
@@ -92,30 +104,39 @@ class Moves:
         device = generator.device if generator else x.device
         down, right = (_bumps(length, self.smoothness, x.device) for length in size)
         shape = (2, n, down.shape[1], right.shape[1])
-        noise = torch.randn(shape, generator=generator, device=device).to(x.device)
+        noise = _drawn(torch.randn, shape, generator, device).to(x.device)
         pulls = self.elastic * (down @ noise @ right.T)
         height, width = size
         return torch.stack([pulls[0] * 2 / width, pulls[1] * 2 / height], -1)
 
     def __repr__(self) -> str:
-        shown = list(vars(self).items())[: None if self.elastic else -2]
-        return f"Moves({', '.join(f'{name}={value:g}' for name, value in shown)})"
+        amounts = (f"{name}={value:g}" for name, value in vars(self).items())
+        return f"Moves({', '.join(amounts)})"
+
+
+def _drawn(
+    draw: Callable[..., Tensor],
+    shape: tuple[int, ...],
+    generator: Generator | None,
+    device: torch.device,
+) -> Tensor:
+    """Noise of the default dtype, or of float32 where that is narrower."""
+    dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+    return draw(shape, generator=generator, device=device, dtype=dtype)
 
 
 def _bumps(length: int, width: float, device: torch.device) -> Tensor:
     """Gaussian bumps a width apart, (length, bumps), whose squares sum to 1 at each place."""
-    places = torch.arange(length, device=device) / width
+    dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+    if width < 0.2:  # neighbours are apart by 5 widths and more: each place is on its own
+        return torch.eye(length, device=device, dtype=dtype)
+    places = torch.arange(length, device=device, dtype=dtype) / width
     middles = torch.arange(-3, math.ceil((length - 1) / width) + 4, device=device)
     return functional.normalize((-0.5 * (places[:, None] - middles).square()).exp(), dim=-1)
 
 
-def _amount(name: str, value: Any, *, below: float = math.inf, zero: bool = True) -> float:
-    try:
-        amount = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if not 0 <= amount < below or (amount == 0 and not zero):
-        least = "of at least 0" if zero else "above 0"
-        limit = "" if below == math.inf else f" and below {below:g}"
-        raise ValueError(f"{name} must be a number {least}{limit}, got {value!r}")
+def _amount(name: str, value: float, *, below: float = math.inf) -> float:
+    amount = float(arguments.number(name, value, least=0))
+    if amount >= below:
+        raise ValueError(f"{name} must be a number of at least 0 and below {below:g}, got {value}")
     return amount

@@ -64,6 +64,7 @@ class ImagesShare(Images):
 
     def __init__(self, images: Images, rank: int, size: int, seed: int) -> None:
         vars(self).update(vars(images))
+        self.pixels = images.pixels  # of moved images a property
         self.images = images
         self.order, self.rows = Generator().manual_seed(seed), [Rows(rank, size)]
         self.orders = [self.order]

@@ -70,8 +70,18 @@ class Consistency:
             # not by max: of its indices Inductor in torch 2.13 made NaN, in bf16
             y, most = probs.argmax(-1, keepdim=True), probs.amax(-1, keepdim=True)
         with unchecked():  # between pixels that are 0 or 1 there may be grey ones now
-            log_q = _label(guide, self.move(x)).logits.log_softmax(-1)
+            log_q = _label(guide, self._moved(x)).logits.log_softmax(-1)
         return -(log_q.gather(-1, y) * (most > self.threshold)).mean()
+
+    def _moved(self, x: Tensor) -> Tensor:
+        moved = self.move(x.clone())  # which may write into it
+        shape = tuple(getattr(moved, "shape", ()))
+        if shape != x.shape:
+            raise ValueError(
+                f"move must return as many images as it is given, of their shape {tuple(x.shape)}, "
+                f"got {shape or type(moved).__name__}"
+            )
+        return moved
 
     def __repr__(self) -> str:
         settings = f"weight={self.weight:g}, threshold={self.threshold:g}"
