@@ -113,6 +113,7 @@ def per_image(
 ) -> Iterator[tuple[str, Tensor]]:
     """Name and per-image values of NELBO, rec, KL and NIWAE-k, (N,)."""
     for means, log_w in weighed(draws, batch, particles[-1], max_decodes):
+        means["kl"] = means["kl"].expand_as(means["rec"])  # without latents it is one 0
         yield "nelbo", means["kl"] - means["rec"]
         yield from means.items()
         for k in particles:

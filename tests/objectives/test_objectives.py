@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -508,8 +509,12 @@ BAD = [
     (lambda: Renyi(particles=0), "particles must be at least 1, got 0"),
     (lambda: ELBO(free_bits=-1), "free_bits must be a number of at least 0, got -1"),
     (lambda: ELBO(free_bits=math.nan), "free_bits must be a number of at least 0, got nan"),
-    (lambda: WarmUp(0), "a schedule needs at least 1 step, got 0"),
-    (lambda: WarmUp(1, end=-1.0), "start and end must be numbers of at least 0"),
+    (lambda: WarmUp(0), "steps must be at least 1, got 0"),
+    (lambda: WarmUp(2.5), "steps must be a whole number.*got 2.5"),
+    (lambda: Cyclical(math.nan), "steps must be a whole number.*got nan"),
+    (lambda: WarmUp(1, end=-1.0), "end must be a number of at least 0, got -1"),
+    (lambda: Cyclical(1, start=math.nan), "start must be a number of at least 0, got nan"),
+    (lambda: Cyclical(5, ramp=math.nan), "ramp must be a number, got nan"),
     (lambda: Cyclical(5, ramp=0.0), r"ramp must be a share of a cycle in \(0, 1\], got 0"),
 ]
 
@@ -531,6 +536,17 @@ BAD_NUMBERS: list[BadCall] = [
     (lambda: ELBO(particles=0), ValueError, "particles must be at least 1, got 0"),
     (lambda: IWELBO(0), ValueError, "particles must be at least 1, got 0"),
     (lambda: SemiSupervised(alpha=-1), ValueError, "at least 0, got -1"),
+    (lambda: IWELBO(2.5), ValueError, "particles must be a whole number.*got 2.5"),
+    (lambda: IWELBO(math.nan), ValueError, "particles must be a whole number.*got nan"),
+    (lambda: Renyi(particles="3"), TypeError, "particles must be .*got '3'"),
+    (lambda: ELBO(True), TypeError, "beta must be a number of at least 0, got True"),
+    (lambda: SemiSupervised(alpha=math.nan), ValueError, "alpha must be .*, got nan"),
+    (lambda: SemiSupervised(alpha=math.inf), ValueError, "alpha must be .*, got inf"),
+    (lambda: SemiSupervised(generative_weight=math.inf), ValueError, "weight must be .*, got inf"),
+    (lambda: SemiSupervised(labelled_fraction=math.nan), ValueError, "fraction must be .* got nan"),
+    (lambda: SemiSupervised(SemiSupervised()), TypeError, "one of vaezoo's that SemiSupervised"),
+    (lambda: SemiSupervised(pyro.infer.Trace_ELBO()), TypeError, r"Renyi\(0.5\), got a Trace_ELBO"),
+    (lambda: SemiSupervised(ELBO), TypeError, "one of vaezoo's that SemiSupervised combines"),
     (lambda: SemiSupervised(labelled_fraction=2), ValueError, r"lie in \[0, 1\], got 2"),
 ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -228,6 +229,45 @@ def test_a_label_that_is_masked_away_is_refused(objective: Callable[[], Objectiv
     with pytest.raises(ValueError, match="'y' is summed out, and is masked for some images"):
         evaluate(Masked(), [x()], progress=False)
     Bound(Whole(), objective())(x())
+
+
+class Nothing(nn.Module):
+    """No latent but a label, or none at all, of images that are single numbers (N,)."""
+
+    def __init__(self, labelled: bool) -> None:
+        super().__init__()
+        self.labelled, self.means = labelled, nn.Parameter(torch.tensor([-1.0, 0.5]))
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x)):
+            y = pyro.sample("y", dist.Categorical(torch.ones(2) / 2)) if self.labelled else 0
+            pyro.sample("x", dist.Normal(self.means[y], 1.0), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        if not self.labelled:
+            return
+        with pyro.plate("images", len(x)):
+            logits = dist.Normal(self.means, 1.0).log_prob(x[:, None])
+            pyro.sample("y", dist.Categorical(logits=logits), infer={"enumerate": "parallel"})
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("objective", [ELBO, lambda: IWELBO(4), *CHUNKED])
+def test_images_of_one_number_and_no_continuous_latent(
+    labelled: bool, objective: Callable[[], Objective]
+) -> None:
+    """The guide is the exact posterior: bounds and evidence are log p(x), to 1e-5."""
+    pair, x = Nothing(labelled), torch.randn(17, generator=torch.Generator().manual_seed(0))
+    means = pair.means if labelled else pair.means[:1]
+    logs = dist.Normal(means, 1.0).log_prob(x[:, None]).detach()
+    exact = (logs.logsumexp(1) - math.log(logs.shape[1])).mean().item()
+    assert Bound(pair, objective())(x)["bound"].item() == pytest.approx(exact, abs=1e-5)
+    batches = [x[:8], x[8:]]
+    found = evaluate(pair, batches, particles=3, progress=False)
+    assert {name: each.n for name, each in found.items()} == dict.fromkeys(found, 17)
+    assert found["niwae-3"].mean == pytest.approx(-exact, abs=1e-5)
+    evidence = evaluation.evidence(pair, batches, particles=30, progress=False)
+    assert evidence["log_px"].mean == pytest.approx(exact, abs=1e-5)
 
 
 @pytest.mark.parametrize("size", [784, 12_288])

@@ -155,6 +155,25 @@ def test_weights_come_back_where_a_callback_fails() -> None:
     assert weights(model).equal(followed(2)[-1])
 
 
+def test_what_a_callback_writes_into_weights_is_kept() -> None:
+    """In the weights and in their average, as it is kept without averages; the others go on."""
+    ends = []
+    for average in (None, 0.9):
+        torch.manual_seed(0)
+        vae = member("VAE")
+        head = vae.likelihood.network.rest[1]
+
+        def write(record: dict[str, float], head: nn.Linear = head) -> None:
+            if record["step"] == 3:
+                nn.init.constant_(head.bias, 0.5)
+
+        options: dict[str, Any] = {"log_every": 1, "progress": False, "lr": 1e-3}
+        fit(vae, [images()], steps=5, average=average, callback=write, **options)
+        ends.append(head.bias.detach().clone())
+    assert all((end > 0.49).all() for end in ends)
+    torch.testing.assert_close(*ends, atol=2e-3, rtol=0)
+
+
 def test_frozen_weights_and_buffers_stay() -> None:
     model = start()
     model.likelihood.requires_grad_(False)

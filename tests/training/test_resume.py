@@ -20,8 +20,9 @@ from torch import nn
 from zoo import fixed, labels, member
 
 from vaezoo import ELBO, IWELBO, SemiSupervised, data, fit, models, objectives, posteriors
+from vaezoo.data import shares
 from vaezoo.data.files import unfinished, write_whole
-from vaezoo.training import Checkpoints, EarlyStopping, KeepBest, Log, ResumeError
+from vaezoo.training import Checkpoints, EarlyStopping, KeepBest, Log, ResumeError, settings
 from vaezoo.training.step import Step
 from vaezoo.training.trees import packed, pieces, read, unpacked
 
@@ -336,6 +337,23 @@ def test_images_that_are_moved_further_are_others(kind: str, tmp_path: Path) -> 
     run(1)
     with pytest.raises(ResumeError, match=r"Moves\(degrees=1, .*, got .*Moves\(degrees=60"):
         run(60)
+
+
+def test_moves_of_images_that_are_moved_twice_or_shared_out_are_known() -> None:
+    few = data.digits("test")[:100]
+    twice = data.Moved(data.Moved(few, elastic=2.0), degrees=0)
+    both = data.semi_supervised(few, twice, batch_size=50)
+
+    def said(given: Any) -> Any:
+        linear = torch.nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(linear.parameters(), 0.1)
+        return settings.settings_of(linear, ELBO(), optimizer, None, data=given)["data"]
+
+    for given in (twice, shares.ImagesShare(twice, 0, 2, seed=0)):
+        assert "elastic=2" in said(given)
+        assert "Moves(degrees=0" in said(given)
+    for given in (both, shares.SemiSupervisedShare(both, 0, 2, seed=0)):
+        assert said(given).count("Moves(") == 2
 
 
 Schedulers = torch.optim.lr_scheduler

@@ -36,8 +36,7 @@ class Objective(infer.elbo.ELBO):
     chunk: int | None = None
 
     def __init__(self, particles: int = 1, *, chunk: int | None = None) -> None:
-        if particles < 1:
-            raise ValueError(f"particles must be at least 1, got {particles}")
+        particles = as_count("particles", particles)
         super().__init__(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
         if chunk is not None:
             self.chunk = as_count("chunk", chunk)

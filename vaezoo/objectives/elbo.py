@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from vaezoo import arguments
 from vaezoo.objectives.base import Objective
 from vaezoo.objectives.schedules import Schedule
 from vaezoo.programs.terms import Terms
@@ -49,11 +48,8 @@ class ELBO(Objective):
         self, beta: float | Schedule = 1.0, *, free_bits: float = 0.0, particles: int = 1
     ) -> None:
         super().__init__(particles)
-        if not isinstance(beta, Schedule) and not 0 <= beta < math.inf:
-            raise ValueError(f"beta must be a number of at least 0, got {beta}")
-        if not 0 <= free_bits < math.inf:
-            raise ValueError(f"free_bits must be a number of at least 0, got {free_bits}")
-        self.beta, self.free_bits = beta, free_bits
+        self.beta = beta if isinstance(beta, Schedule) else arguments.number("beta", beta, least=0)
+        self.free_bits = arguments.number("free_bits", free_bits, least=0)
 
     def bound(self, terms: Terms) -> Tensor:
         """The ELBO of each image."""

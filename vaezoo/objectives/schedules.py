@@ -7,6 +7,9 @@ from typing import Any
 
 from pyro import infer
 
+from vaezoo import arguments
+from vaezoo.data.counts import as_count
+
 __all__ = ["Cyclical", "Schedule", "WarmUp", "objectives_in", "parts_in", "schedules_in"]
 
 
@@ -30,7 +33,17 @@ class Schedule:
         self.taken += 1
 
 
-class WarmUp(Schedule):
+class _Line(Schedule):
+    """One that goes from `start` to `end`, in a number of steps."""
+
+    def __init__(self, steps: int, *, start: float, end: float) -> None:
+        super().__init__()
+        self.steps = as_count("steps", steps)
+        self.start = arguments.number("start", start, least=0)
+        self.end = arguments.number("end", end, least=0)
+
+
+class WarmUp(_Line):
     """From `start` to `end` in a straight line over `steps` steps, `end` ever after.
 
     References:
@@ -47,9 +60,7 @@ class WarmUp(Schedule):
     """
 
     def __init__(self, steps: int, *, start: float = 0.0, end: float = 1.0) -> None:
-        super().__init__()
-        _check(steps, start, end)
-        self.steps, self.start, self.end = steps, start, end
+        super().__init__(steps, start=start, end=end)
 
     @property
     def value(self) -> float:
@@ -60,7 +71,7 @@ class WarmUp(Schedule):
         return f"WarmUp({self.steps}, start={self.start:g}, end={self.end:g})"
 
 
-class Cyclical(Schedule):
+class Cyclical(_Line):
     """A warm-up over the first `ramp` of every `steps` steps, then `end` until the next.
 
     References:
@@ -80,11 +91,10 @@ class Cyclical(Schedule):
     def __init__(
         self, steps: int, *, ramp: float = 0.5, start: float = 0.0, end: float = 1.0
     ) -> None:
-        super().__init__()
-        _check(steps, start, end)
-        if not 0 < ramp <= 1:
+        super().__init__(steps, start=start, end=end)
+        if not 0 < (ramp := arguments.number("ramp", ramp)) <= 1:
             raise ValueError(f"ramp must be a share of a cycle in (0, 1], got {ramp}")
-        self.steps, self.ramp, self.start, self.end = steps, ramp, start, end
+        self.ramp = ramp
 
     @property
     def value(self) -> float:
@@ -130,10 +140,3 @@ def schedules_in(objective: infer.elbo.ELBO) -> Iterator[tuple[Any, str]]:
     """
     for owner in objectives_in(objective):
         yield from ((owner, n) for n, v in vars(owner).items() if isinstance(v, Schedule))
-
-
-def _check(steps: int, start: float, end: float) -> None:
-    if steps < 1:
-        raise ValueError(f"a schedule needs at least 1 step, got {steps}")
-    if not (0 <= start < float("inf") and 0 <= end < float("inf")):
-        raise ValueError(f"start and end must be numbers of at least 0, got {start} and {end}")

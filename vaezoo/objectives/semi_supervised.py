@@ -7,9 +7,11 @@ from typing import Any
 from pyro import poutine
 from torch import Tensor
 
+from vaezoo import arguments
 from vaezoo.objectives.base import Objective, Program
 from vaezoo.objectives.consistency import Consistency
 from vaezoo.objectives.elbo import ELBO
+from vaezoo.programs.pair import described
 
 __all__ = ["SemiSupervised"]
 
@@ -63,20 +65,22 @@ class SemiSupervised(Objective):
         labelled_fraction: float = 100 / 60_000,
         consistency: Consistency | None = None,
     ) -> None:
-        self.objective = objective or ELBO()
-        super().__init__(self.objective.num_particles)
-        if min(alpha, generative_weight) < 0:
-            raise ValueError(
-                "alpha and generative_weight must be at least 0, got "
-                f"{alpha} and {generative_weight}"
+        objective = ELBO() if objective is None else objective
+        if not isinstance(objective, Objective) or isinstance(objective, SemiSupervised):
+            raise TypeError(
+                "objective must be one of vaezoo's that SemiSupervised combines, such as ELBO(), "
+                f"IWELBO(10) or Renyi(0.5), got {described(objective)}"
             )
-        if not 0 <= labelled_fraction <= 1:
+        self.objective = objective
+        super().__init__(objective.num_particles)
+        self.labelled_fraction = arguments.number("labelled_fraction", labelled_fraction)
+        if not 0 <= self.labelled_fraction <= 1:
             raise ValueError(f"labelled_fraction must lie in [0, 1], got {labelled_fraction}")
+        self.alpha = arguments.number("alpha", alpha, least=0)
+        self.generative_weight = arguments.number("generative_weight", generative_weight, least=0)
         if not isinstance(consistency, Consistency | None):
             found = type(consistency).__name__
             raise TypeError(f"consistency must be an objectives.Consistency(move), got a {found}")
-        self.alpha, self.generative_weight = alpha, generative_weight
-        self.labelled_fraction = labelled_fraction
         if consistency is not None:
             self.consistency = consistency
 

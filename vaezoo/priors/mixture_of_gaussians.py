@@ -49,14 +49,17 @@ class MixtureOfGaussians(Prior):
             self.register_buffer("logits", torch.zeros(k), persistent=False)
 
     def start_from(self, codes: Tensor, *, seed: int = 0) -> MixtureOfGaussians:
-        """Set the components to k clusters of codes (N, z_dim), as `encode` gives them.
+        """Set the components to k clusters of codes (N, z_dim), draws of q(z|x).
+
+        The means of q(z|x), as `encode` gives them, spread less, by what q does: a unit that says
+        little of x would have a prior that its draws do not fit.
 
         Components that start at the origin, as by default, end in few places: of ten, nine stay
         together. The clusters are k-means'; a component gets the mean and the variances of
         its cluster, these as if one more code lay at the average over clusters, and, where weights
         are learned, the cluster's share.
 
-            vae.prior = priors.MixtureOfGaussians(10, k=10).start_from(vae.encode(x))
+            vae.prior = priors.MixtureOfGaussians(10, k=10).start_from(vae.posterior(x).sample())
 
         Raises:
             ValueError: codes have another shape, are not finite, or fewer than k of them differ.

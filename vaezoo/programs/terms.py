@@ -235,7 +235,7 @@ class Terms:
         some = iter(terms)
         total = next(some, None)
         if total is None:
-            like = next(iter(self._model.values()))["value"]
+            like = log_prob(next(iter(self._model.values())))  # its value may be a whole number
             return torch.zeros((1, 1, 1), dtype=like.dtype, device=like.device)
         for term in some:
             total = total + term

@@ -58,14 +58,18 @@ class Averages:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within it the model has the averages for its weights."""
+        """Within it the model has the averages for its weights; what is written there is kept."""
         weights = [p.detach().clone() for p in self._weights]
         self.give()
         try:
             yield
         finally:
             with torch.no_grad():
-                torch._foreach_copy_(self._weights, weights)
+                for weight, before, average in zip(
+                    self._weights, weights, self._averages, strict=True
+                ):
+                    changed = not torch.equal(weight, average)
+                    (average if changed else weight).copy_(weight if changed else before)
 
     def seen_by(self, function: Callable[[], T]) -> Callable[[], T]:
         """The same function, called while the model has the averages for its weights."""

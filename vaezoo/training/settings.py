@@ -165,7 +165,13 @@ def _described(value: Any) -> Plain:
 def _moves(value: Images | SemiSupervisedBatches | SemiSupervisedStream) -> list[Moves]:
     """How far images are moved, which their text does not say."""
     parts = [value] if isinstance(value, Images) else [value.unlabelled, value.labelled]
-    return [part.moves for part in parts if isinstance(part, Moved)]
+    found = []
+    while parts:
+        part = parts.pop(0)
+        found += [part.moves] if isinstance(part, Moved) else []
+        if isinstance(inside := getattr(part, "images", None), Images):  # moved twice, or a share
+            parts.insert(0, inside)
+    return found
 
 
 def _layout(value: Any) -> str:
