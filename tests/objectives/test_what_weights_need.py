@@ -221,6 +221,57 @@ def test_straight_through_draws_are_not_held(objective: Callable[[], Objective])
         Bound(Straight(), objective())(x())
 
 
+def test_the_rate_of_straight_through_draws_is_refused() -> None:
+    with pytest.raises(ValueError, match="draws 'z' straight through, and of its values"):
+        evaluation.rate(Straight(), [x()], progress=False)
+
+
+class Labelled(Pair):
+    """A label of any kind, and a code."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def label(self, logits: Tensor) -> Any:
+        logits = logits if self.kind is not dist.Bernoulli else logits[..., 1] - logits[..., 0]
+        infer = {"enumerate": "parallel"}
+        return pyro.sample("y", self.kind(logits=logits), infer=infer)
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x)):
+            y = self.label(torch.tensor([0.1, -0.2]))
+            y = y[..., 1] if self.kind is dist.OneHotCategorical else y
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            logits = self.decoder(z + y[..., None])
+            pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x)):
+            self.label(self.encoder(x))
+            pyro.sample("z", dist.Normal(0.5 * self.encoder(x), 0.7).to_event(1))
+
+
+def test_the_rate_of_labels_of_any_kind_is_the_same() -> None:
+    """A class, a number 0 or 1, one hot: of the same draws, the same parts, to 1e-5."""
+    found = []
+    for kind in (dist.Categorical, dist.Bernoulli, dist.OneHotCategorical):
+        torch.manual_seed(0)
+        pair = Labelled(kind)
+        parts = evaluation.rate(pair, [x().repeat(60, 1)], images=400, progress=False)
+        assert (parts["mutual_information"].mean + parts["marginal_kl"].mean) == pytest.approx(
+            parts["rate"].mean, abs=1e-9
+        )
+        found.append(parts)
+    for name, each in found[0].items():
+        for other in found[1:]:
+            if name in ("rate", "distortion"):
+                tolerance = 1e-5
+            else:  # draws differ
+                tolerance = 4.5 * math.hypot(each.stderr, other[name].stderr)
+            assert other[name].mean == pytest.approx(each.mean, abs=tolerance), name
+
+
 @pytest.mark.parametrize("objective", [ELBO, lambda: IWELBO(4), CHUNKED[0]])
 def test_a_label_that_is_masked_away_is_refused(objective: Callable[[], Objective]) -> None:
     """A mask that leaves all is fine."""

@@ -88,7 +88,8 @@ def log_marginals(model: Any, batches: list[list[Tensor]], latents: Latents) -> 
     total: Tensor = (sums - math.log(n)).sum(1)
     for label in latents.keys() - {name}:
         shares = torch.cat([_terms(model, b).log_qy.flatten(0, 1).exp() for b in batches], 1)
-        total = total + shares.double().mean(1).log()[latents[label].long()]
+        classes = latents[label].argmax(-1) if latents[label].dim() > 1 else latents[label].long()
+        total = total + shares.double().mean(1).log()[classes]
     return total
 
 

@@ -113,6 +113,12 @@ def _looked_at(model: Any, batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
     yield "rate", kl.expand(len(batch[0]))
     yield "distortion", -terms.expect(terms.rec)[0]
     latents = draw(model.guide, *batch)
+    if straight := [name for name, value in latents.items() if hasattr(value, "_unquantize")]:
+        raise ValueError(
+            f"the guide draws {straight[0]!r} straight through, and of its values the density is "
+            "known where they were drawn alone: give the relaxed distribution, without "
+            "StraightThrough"
+        )
     yield "log p", log_prior(model.model, batch, latents)
     yield from latents.items()
 
