@@ -96,6 +96,20 @@ def test_early_stopping_begins_anew_in_another_training() -> None:
     assert train(stop, steps=50, log_every=1, history=history)["step"] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("log_every", [1, 4, 20])
+def test_early_stopping_begins_anew_whenever_the_next_record_comes(log_every: int) -> None:
+    """Also after more steps than the run before it had; with its history, or loaded, it goes on."""
+    stop, loaded = EarlyStopping(2, term="loss", least=1e9), EarlyStopping(2, term="loss")
+    history = train(stop, log_every=1)
+    assert history["step"] == [1, 2, 3]
+    state = stop.state_dict()
+    again = train(stop, steps=60, log_every=log_every)
+    assert again["step"] == [log_every, 2 * log_every, 3 * log_every]
+    assert train(stop, steps=60, log_every=log_every, history=again)["step"][-1] == 4 * log_every
+    loaded.load_state_dict({**state, "value": -1e9})
+    assert train(loaded, steps=60, log_every=log_every)["step"] == [log_every]
+
+
 def test_training_that_gets_worse_is_stopped_and_put_back() -> None:
     """A rate that grows: far fewer than 1,000 steps, and the weights of the best record."""
     model = member("VAE")

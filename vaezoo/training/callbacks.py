@@ -58,6 +58,12 @@ class Callbacks:
         answers = [callback(record) for callback in self.each]
         return any(isinstance(a, bool | np.bool_) and bool(a) for a in answers)
 
+    def begin_anew(self) -> None:
+        """Let those that count records begin anew."""
+        for callback in self.each:
+            if hasattr(callback, "begin_anew"):
+                callback.begin_anew()
+
     def state_dict(self) -> dict[str, Any]:
         """The state of each that has one, by its place in the list and its class."""
         with_state = ((i, c) for i, c in enumerate(self.each) if isinstance(c, WithState))

@@ -191,6 +191,8 @@ def _opened(
 
 def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints | None) -> None:
     """Take all steps, with callbacks at each record, also at the last one, and checkpoints."""
+    if not training.history:
+        callbacks.begin_anew()
     if checkpoints is not None:
         checkpoints.resume(training, callbacks)
         training.button.keeps = True

@@ -53,7 +53,7 @@ class Best:
 class EarlyStopping:
     """Stops training once a term has not been better for some records.
 
-    Used again, it begins anew where the steps do; with fit(…, history=history) it goes on.
+    Used again, it begins anew where a run does; with fit(…, history=history) it goes on.
 
     Args:
         patience: how many records may follow the best one before training stops.
@@ -90,10 +90,15 @@ class EarlyStopping:
     def __call__(self, record: dict[str, float]) -> bool:
         """Whether to stop."""
         if record["step"] <= self._last:
-            self.load_state_dict({"value": None, "step": 0, "since": 0})
+            self.begin_anew()
         self._last = record["step"]
         self.since = 0 if self.best.betters(record, by=self.least) else self.since + 1
         return self.since >= self.patience
+
+    def begin_anew(self) -> None:
+        """Forget the records so far, as `fit` has it at the start of a run."""
+        if self._last > -math.inf:  # what was loaded is for the run to come
+            self.load_state_dict({"value": None, "step": 0, "since": 0})
 
     def __repr__(self) -> str:
         what = f"patience={self.patience}, term={self.best.term!r}"
