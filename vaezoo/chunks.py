@@ -70,7 +70,7 @@ class Draws(dict[int, Bound]):
                 Bound(self.pair).check(batch)  # all of it, before a part is run
             with own_generator():
                 self.size = _size(self.pair, [t[:2] for t in batch])
-                self.redrawn = _redrawn(self.pair, batch)
+                self.redrawn = _redrawn(self.pair, [t[:8] for t in batch])
         return self.size
 
     def __missing__(self, particles: int) -> Bound:

@@ -212,7 +212,7 @@ def _fingerprints(x: Tensor) -> Tensor:
         >>> _fingerprints(torch.eye(3)).tolist() == [1, 2**0.5, 3**0.5]
         True
     """
-    flat = x.detach().reshape(len(x), -1).double().cpu()
+    flat = x.detach().reshape(len(x), math.prod(x.shape[1:])).double().cpu()
     weights: Tensor = torch.arange(1, flat.shape[1] + 1, dtype=torch.float64, device="cpu").sqrt()
     return flat @ weights
 

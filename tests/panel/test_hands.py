@@ -73,7 +73,7 @@ def test_options_beside_a_schedule_can_be_mended() -> None:
     objective: Any = it.session.objective
     assert (repr(objective.beta), objective.free_bits) == ("WarmUp(7, start=0, end=1)", 0.5)
     it.swapping.options["objective"].value = "beta=WarmUp(0)"
-    assert it.session.message == "ValueError: a schedule needs at least 1 step, got 0"
+    assert it.session.message == "ValueError: steps must be at least 1, got 0"
 
 
 def test_a_move_is_of_the_unit_that_was_chosen_then() -> None:

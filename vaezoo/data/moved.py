@@ -56,25 +56,13 @@ class Moved(Images):
         elastic: float = 0.0,
         smoothness: float = 4.0,
     ) -> None:
-        if not isinstance(images, Images):
-            raise TypeError(f"Moved takes data.Images(pixels, …), got a {type(images).__name__}")
-        if images.binarisation == "static":
-            raise ValueError(
-                "images to move must keep their grey levels, got static ones, drawn once: load "
-                "them with binarisation='dynamic'"
-            )
+        _check_grey(images)
         self.images = copy(images)  # whose pixels may be replaced
         super().__init__(
             images.pixels, images.labels, binarisation=images.binarisation, name=images.name
         )
-        self.moves = Moves(
-            degrees=degrees,
-            shear=shear,
-            scale=scale,
-            shift=shift,
-            elastic=elastic,
-            smoothness=smoothness,
-        )
+        amounts = {"degrees": degrees, "shear": shear, "scale": scale, "shift": shift}
+        self.moves = Moves(**amounts, elastic=elastic, smoothness=smoothness)
 
     @property
     def pixels(self) -> Tensor:
@@ -103,3 +91,13 @@ class Moved(Images):
         moved.images = self.images._map(function)
         moved.labels = None if self.labels is None else function(self.labels)
         return moved
+
+
+def _check_grey(images: Images) -> None:
+    if not isinstance(images, Images):
+        raise TypeError(f"Moved takes data.Images(pixels, …), got a {type(images).__name__}")
+    if images.binarisation == "static":
+        raise ValueError(
+            "images to move must keep their grey levels, got static ones, drawn once: load "
+            "them with binarisation='dynamic'"
+        )

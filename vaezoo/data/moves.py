@@ -9,8 +9,6 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from vaezoo import arguments
-
 __all__ = ["Moves"]
 
 
@@ -136,7 +134,14 @@ def _bumps(length: int, width: float, device: torch.device) -> Tensor:
 
 
 def _amount(name: str, value: float, *, below: float = math.inf) -> float:
-    amount = float(arguments.number(name, value, least=0))
-    if amount >= below:
-        raise ValueError(f"{name} must be a number of at least 0 and below {below:g}, got {value}")
+    wrong = f"{name} must be a number of at least 0"
+    if isinstance(value, bool | str):
+        raise TypeError(f"{wrong}, got {value!r}")
+    try:
+        amount = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{wrong}, got {value!r}") from None
+    if not 0 <= amount < below:
+        limit = "" if below == math.inf else f" and below {below:g}"
+        raise ValueError(f"{wrong}{limit}, got {value}")
     return amount

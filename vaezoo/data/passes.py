@@ -104,12 +104,16 @@ def one_pass(
             "drop_last is for data.Images; other loaders have their own, "
             "DataLoader(…, drop_last=True)"
         )
-    if isinstance(data, SemiSupervisedStream):
-        whole = _Cast(data, dtype)
-        return whole if seed is None else _First(whole, data)
-    if seed is not None and isinstance(stream := getattr(data, "dataset", None), Stream):
-        return _First(data, stream)
-    return _Streamed(data, dtype, seed) if isinstance(data, Stream) else data
+    return _Streamed(data, dtype, seed) if isinstance(data, Stream) else _loaded(data, dtype, seed)
+
+
+def _loaded(data: Any, dtype: torch.dtype | None, seed: int | None) -> Iterable[Any]:
+    """A loader's batches, from its first pass where there is a seed and it has a stream."""
+    stream = data if isinstance(data, SemiSupervisedStream) else getattr(data, "dataset", None)
+    whole: Iterable[Any] = _Cast(data, dtype) if stream is data else data
+    if seed is None or not isinstance(stream, Stream | SemiSupervisedStream):
+        return whole
+    return _First(whole, stream)
 
 
 def check_data(data: Any) -> None:

@@ -151,12 +151,7 @@ def semi_supervised(
         >>> semi_supervised(images).labelled
         Images(digits test, 30 × 1×28×28, dynamic)
     """
-    if not isinstance(unlabelled, Images | Stream) or not isinstance(labelled, Images | None):
-        found = labelled if isinstance(unlabelled, Images | Stream) else unlabelled
-        raise TypeError(
-            "semi_supervised takes data.Images(pixels, labels), or a data.Stream of unlabelled "
-            f"images, got a {type(found).__name__}"
-        )
+    _check_kinds(unlabelled, labelled)
     if labelled is None:
         unlabelled, labelled = _split(unlabelled)
     _check_labelled(labelled)
@@ -171,6 +166,15 @@ def semi_supervised(
     return SemiSupervisedBatches(
         unlabelled, labelled, batch_size=batch_size, labelled_batch_size=size
     )
+
+
+def _check_kinds(unlabelled: Any, labelled: Any) -> None:
+    if not isinstance(unlabelled, Images | Stream) or not isinstance(labelled, Images | None):
+        found = labelled if isinstance(unlabelled, Images | Stream) else unlabelled
+        raise TypeError(
+            "semi_supervised takes data.Images(pixels, labels), or a data.Stream of unlabelled "
+            f"images, got a {type(found).__name__}"
+        )
 
 
 def _batch_size(unlabelled: Images | Stream, size: int | None) -> int:

@@ -65,14 +65,8 @@ class SemiSupervised(Objective):
         labelled_fraction: float = 100 / 60_000,
         consistency: Consistency | None = None,
     ) -> None:
-        objective = ELBO() if objective is None else objective
-        if not isinstance(objective, Objective) or isinstance(objective, SemiSupervised):
-            raise TypeError(
-                "objective must be one of vaezoo's that SemiSupervised combines, such as ELBO(), "
-                f"IWELBO(10) or Renyi(0.5), got {described(objective)}"
-            )
-        self.objective = objective
-        super().__init__(objective.num_particles)
+        self.objective = _combined(ELBO() if objective is None else objective)
+        super().__init__(self.objective.num_particles)
         self.labelled_fraction = arguments.number("labelled_fraction", labelled_fraction)
         if not 0 <= self.labelled_fraction <= 1:
             raise ValueError(f"labelled_fraction must lie in [0, 1], got {labelled_fraction}")
@@ -131,6 +125,16 @@ class SemiSupervised(Objective):
             f"generative_weight={self.generative_weight:g}, "
             f"labelled_fraction={self.labelled_fraction:g}{alike})"
         )
+
+
+def _combined(objective: Any) -> Objective:
+    """An objective that can be that of both kinds of images."""
+    if not isinstance(objective, Objective) or isinstance(objective, SemiSupervised):
+        raise TypeError(
+            "objective must be one of vaezoo's that SemiSupervised combines, such as ELBO(), "
+            f"IWELBO(10) or Renyi(0.5), got {described(objective)}"
+        )
+    return objective
 
 
 def _three(batch: tuple[Any, ...]) -> tuple[Tensor, Tensor, Tensor]:

@@ -86,12 +86,7 @@ def check_sites(model: dict[str, Site], guide: dict[str, Site], particles: int) 
     """Raise ValueError unless the terms of a pair can be added up, image by image."""
     latents = {n: s for n, s in guide.items() if not s["is_observed"]}
     labels = [n for n, s in latents.items() if is_label(s)]
-    if len(labels) > 1:
-        raise ValueError(f"at most one label can be summed out, got {labels}")
-    if drawn := [name for name in labels if guide[name]["infer"].get("num_samples")]:
-        raise ValueError(f"{drawn[0]!r} has num_samples, and is summed out: leave them out")
-    for name in labels:
-        _check_whole(name, guide[name], model.get(name))
+    _check_labels(labels, model, guide)
     classes = {1, *(len(guide[n]["value"]) for n in labels)}
     for name, site in [*model.items(), *guide.items()]:
         _check_shape(name, site, classes, particles)
@@ -112,14 +107,19 @@ def check_sites(model: dict[str, Site], guide: dict[str, Site], particles: int) 
     _check_scales([*model.values(), *guide.values()])
 
 
-def _check_whole(name: str, *sites: Site | None) -> None:
-    """A label that is masked away would count once for each class."""
-    masks = [site["mask"] for site in sites if site is not None]
-    if any(m is not None and (not m if isinstance(m, bool) else _has_gaps(m)) for m in masks):
-        raise ValueError(
-            f"{name!r} is summed out, and is masked for some images, which would count once for "
-            "each class: leave the mask out there, and mask what depends on the label"
-        )
+def _check_labels(labels: list[str], model: dict[str, Site], guide: dict[str, Site]) -> None:
+    """Of labels that are summed out one at most, of all images: masked, it counts for each class."""
+    if len(labels) > 1:
+        raise ValueError(f"at most one label can be summed out, got {labels}")
+    if drawn := [name for name in labels if guide[name]["infer"].get("num_samples")]:
+        raise ValueError(f"{drawn[0]!r} has num_samples, and is summed out: leave them out")
+    for name in labels:
+        masks = [sites[name]["mask"] for sites in (model, guide) if name in sites]
+        if any(m is not None and (not m if isinstance(m, bool) else _has_gaps(m)) for m in masks):
+            raise ValueError(
+                f"{name!r} is summed out, and is masked for some images, which would count once "
+                "for each class: leave the mask out there, and mask what depends on the label"
+            )
 
 
 def _has_gaps(mask: Tensor) -> bool:
