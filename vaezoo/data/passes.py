@@ -109,8 +109,10 @@ def one_pass(
 
 def _loaded(data: Any, dtype: torch.dtype | None, seed: int | None) -> Iterable[Any]:
     """A loader's batches, from its first pass where there is a seed and it has a stream."""
-    stream = data if isinstance(data, SemiSupervisedStream) else getattr(data, "dataset", None)
-    whole: Iterable[Any] = _Cast(data, dtype) if stream is data else data
+    whole: Iterable[Any] = data
+    stream = getattr(data, "dataset", None)
+    if isinstance(data, SemiSupervisedStream):
+        whole, stream = _Cast(data, dtype), data
     if seed is None or not isinstance(stream, Stream | SemiSupervisedStream):
         return whole
     return _First(whole, stream)

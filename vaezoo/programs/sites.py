@@ -108,7 +108,7 @@ def check_sites(model: dict[str, Site], guide: dict[str, Site], particles: int) 
 
 
 def _check_labels(labels: list[str], model: dict[str, Site], guide: dict[str, Site]) -> None:
-    """Of labels that are summed out one at most, of all images: masked, it counts for each class."""
+    """At most one is summed out, and of all images: masked away, it counts for each class."""
     if len(labels) > 1:
         raise ValueError(f"at most one label can be summed out, got {labels}")
     if drawn := [name for name in labels if guide[name]["infer"].get("num_samples")]:
