@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 
-import torch
 from torch import Generator, Tensor
 
 from vaezoo.data.images import Images
-from vaezoo.data.moves import Moves
+from vaezoo.data.moves import Moves, wide_dtype
 
 __all__ = ["Moved"]
 
@@ -82,8 +81,7 @@ class Moved(Images):
     def grey_levels(self, index: slice | Tensor, generator: Generator | None) -> Tensor:
         """The pixels of some images, moved, uint8 (n, C, H, W)."""
         pixels = self.images.grey_levels(index, generator)
-        wide = torch.promote_types(torch.get_default_dtype(), torch.float32)
-        grey = self.moves(pixels.to(wide), generator)
+        grey = self.moves(pixels.to(wide_dtype()), generator)
         return grey.round_().clamp_(0, 255).byte()
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Moved:

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-__all__ = ["Moves"]
+__all__ = ["Moves", "wide_dtype"]
 
 
 class Moves:
@@ -87,9 +87,8 @@ class Moves:
     def _matrices(self, x: Tensor, generator: Generator | None) -> Tensor:
         """From where the colour of each place comes, in halves of the picture, (n, 2, 3)."""
         n, _, height, width = x.shape
-        device = generator.device if generator else x.device
-        draws = _drawn(torch.rand, (5, n), generator, device) * 2 - 1
-        turn, shear, scale, right, down = draws.to(x.device).unbind()
+        draws = _drawn(torch.rand, (5, n), x.device, generator) * 2 - 1
+        turn, shear, scale, right, down = draws.unbind()
         turn, scale = turn * math.radians(self.degrees), 1 + scale * self.scale
         cos, sin = turn.cos() / scale, turn.sin() / scale
         across = [cos, (shear * self.shear - sin) * height / width, right * self.shift * 2 / width]
@@ -98,13 +97,10 @@ class Moves:
 
     def _pulls(self, x: Tensor, generator: Generator | None) -> Tensor:
         """How much further off the colour of each place comes from, (n, H, W, 2), as there."""
-        n, _, *size = x.shape
-        device = generator.device if generator else x.device
-        down, right = (_bumps(length, self.smoothness, x.device) for length in size)
+        n, _, height, width = x.shape
+        down, right = (_bumps(length, self.smoothness, x.device) for length in (height, width))
         shape = (2, n, down.shape[1], right.shape[1])
-        noise = _drawn(torch.randn, shape, generator, device).to(x.device)
-        pulls = self.elastic * (down @ noise @ right.T)
-        height, width = size
+        pulls = self.elastic * (down @ _drawn(torch.randn, shape, x.device, generator) @ right.T)
         return torch.stack([pulls[0] * 2 / width, pulls[1] * 2 / height], -1)
 
     def __repr__(self) -> str:
@@ -112,20 +108,25 @@ class Moves:
         return f"Moves({', '.join(amounts)})"
 
 
+def wide_dtype() -> torch.dtype:
+    """The default dtype, or float32 where that is narrower."""
+    return torch.promote_types(torch.get_default_dtype(), torch.float32)
+
+
 def _drawn(
     draw: Callable[..., Tensor],
     shape: tuple[int, ...],
-    generator: Generator | None,
     device: torch.device,
+    generator: Generator | None,
 ) -> Tensor:
-    """Noise of the default dtype, or of float32 where that is narrower."""
-    dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
-    return draw(shape, generator=generator, device=device, dtype=dtype)
+    """Noise, drawn where the generator is."""
+    where = generator.device if generator else device
+    return draw(shape, generator=generator, device=where, dtype=wide_dtype()).to(device)
 
 
 def _bumps(length: int, width: float, device: torch.device) -> Tensor:
     """Gaussian bumps a width apart, (length, bumps), whose squares sum to 1 at each place."""
-    dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+    dtype = wide_dtype()
     if width < 0.2:  # neighbours are apart by 5 widths and more: each place is on its own
         return torch.eye(length, device=device, dtype=dtype)
     places = torch.arange(length, device=device, dtype=dtype) / width
