@@ -68,8 +68,10 @@ class Averages:
                 for weight, before, average in zip(
                     self._weights, weights, self._averages, strict=True
                 ):
-                    changed = not torch.equal(weight, average)
-                    (average if changed else weight).copy_(weight if changed else before)
+                    if torch.equal(weight, average):
+                        weight.copy_(before)
+                    else:
+                        average.copy_(weight)
 
     def seen_by(self, function: Callable[[], T]) -> Callable[[], T]:
         """The same function, called while the model has the averages for its weights."""
