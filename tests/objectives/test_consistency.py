@@ -131,6 +131,23 @@ def test_compiled_it_is_followed_where_it_changes(
     assert_close(after, step(run, *batch), 1e-10)
 
 
+def test_an_objective_of_ones_own_may_have_a_number_of_that_name() -> None:
+    class Weighted(ELBO):
+        def __init__(self) -> None:
+            super().__init__()
+            self.consistency = 2.0
+
+        def loss_of(self, terms: Any) -> Tensor:
+            return self.consistency * super().loss_of(terms)
+
+    bound, x = Bound(member("VAE").double(), Weighted()), images(dtype=torch.float64)
+    run, before = compiled(bound, x), step(bound, x)
+    bound.objective.consistency = 3.0
+    after = step(Bound(bound.model, bound.objective), x)
+    assert after[0]["loss"] != before[0]["loss"]
+    assert_close(after, step(run, x), 1e-10)
+
+
 @pytest.mark.parametrize("name", ["degrees", "shear", "scale", "shift", "elastic", "smoothness"])
 def test_compiled_amounts_of_moves_are_followed(name: str) -> None:
     alike = Consistency(data.Moves(elastic=1.0), threshold=0.0)

@@ -9,6 +9,7 @@ from pyro import infer
 
 from vaezoo import arguments
 from vaezoo.data.counts import as_count
+from vaezoo.objectives.consistency import Consistency
 
 __all__ = ["Cyclical", "Schedule", "WarmUp", "objectives_in", "parts_in", "schedules_in"]
 
@@ -125,9 +126,9 @@ def parts_in(objective: infer.elbo.ELBO) -> Iterator[Any]:
     """
     for each in objectives_in(objective):
         yield each
-        consistency = getattr(each, "consistency", None)
-        if consistency is not None:
-            yield from (consistency, consistency.move)
+        for part in vars(each).values():
+            if isinstance(part, Consistency):
+                yield from (part, part.move)
 
 
 def schedules_in(objective: infer.elbo.ELBO) -> Iterator[tuple[Any, str]]:
