@@ -105,7 +105,7 @@ def test_bends_are_smooth_and_gaussian(elastic, smoothness):
     """Of each place N(0, e²), at a distance d correlated by exp(-d²/4s²), across and along apart.
 
     z-scores below 4.5 with n = 4,000: of a variance e²√(2/n), of a correlation at most 1/√n; bumps
-    that are a width apart are that stationary to 0.003.
+    that are a width apart are that stationary to 0.0002.
     """
     n = 4000
     found = pulls(n, elastic=elastic, smoothness=smoothness) / elastic
