@@ -125,7 +125,7 @@ class Noted(data.Stream):
             self.curve.note(self.given)
 
 
-def run(name: str, n: int) -> dict[str, Any]:
+def run(name: str, n: int, batch: int = BATCH) -> dict[str, Any]:
     """One row, in this process."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -145,7 +145,7 @@ def run(name: str, n: int) -> dict[str, Any]:
             said = _said(evaluate(vae, made, particles=1, progress=False, compile=False))
             return curve.found() | said
         shards = data.write_shards(f"{folder}/shards", Made(n, binary=False), shard_size=n // 10)
-        stream = Noted(shards, binarisation="dynamic", batch_size=BATCH)
+        stream = Noted(shards, binarisation="dynamic", batch_size=batch)
         stream.curve = curve = Curve(PASSES * n if name == "fit, shards" else n)
         if name == "fit, shards":
             fit(vae, stream, epochs=PASSES, progress=False, compile=False)
@@ -164,10 +164,11 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--rows", nargs="+", default=list(IMAGES), choices=list(IMAGES))
     parser.add_argument("--row", nargs=2, metavar=("NAME", "IMAGES"))
+    parser.add_argument("--batch", type=int, default=BATCH, help="of the row's shards")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     if asked.row:
-        print(json.dumps(run(asked.row[0], int(asked.row[1]))))
+        print(json.dumps(run(asked.row[0], int(asked.row[1]), asked.batch)))
         return
     path = asked.out / "streams.json"
     rows = json.loads(path.read_text())["rows"] if path.exists() else {}
