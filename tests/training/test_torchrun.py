@@ -73,11 +73,17 @@ def test_a_run_goes_on_on_two_machines_and_is_stopped(tmp_path: Path) -> None:
     machines = [_launch(line.replace("first-machine:29400", address), tmp_path) for _ in range(2)]
     while len(list(tmp_path.glob("checkpoints/step-*"))) < 2 and machines[0].poll() is None:
         time.sleep(0.01)
-    for machine in machines:
-        machine.send_signal(signal.SIGTERM)
+    machines[0].send_signal(signal.SIGTERM)
+    files = [tmp_path / f"{rank}.json" for rank in (0, 1)]
+    end = time.monotonic() + 150
+    # a signal of its own would end the other process, were it to come when training has ended
+    while not all(map(Path.exists, files)) and time.monotonic() < end:
+        time.sleep(0.01)
+    machines[1].send_signal(signal.SIGTERM)
     said = "".join(machine.communicate(timeout=150)[1] for machine in machines)
     assert "UserWarning" not in said
-    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert all(map(Path.exists, files)), said
+    found = [json.loads(file.read_text()) for file in files]
     assert [(each["stopped"], each["world"]) for each in found] == [(True, [0, 2]), (True, [1, 2])]
     step = found[0]["step"][-1]
     assert sorted((tmp_path / "checkpoints").iterdir())[-1].name == f"step-{step:09}.safetensors"
@@ -105,4 +111,6 @@ def test_an_example(tmp_path: Path) -> None:
 if __name__ == "__main__":
     with processes.launched() as world:
         result = train(Path(sys.argv[1]), LAST)
-    (Path(sys.argv[1]) / f"{world.rank}.json").write_text(json.dumps(result))
+    file = Path(sys.argv[1]) / f"{world.rank}.json"
+    file.with_suffix(".part").write_text(json.dumps(result))
+    file.with_suffix(".part").rename(file)
