@@ -13,6 +13,7 @@ from torch import nn
 
 from benchmarks.quality.recipe import Recipe, mnist_train
 from benchmarks.quality.scenes import read_as_asked
+from benchmarks.quality.strokes import strokes
 from vaezoo import data, likelihoods, models, networks, objectives, plots, posteriors
 from vaezoo.data.downloads import data_root
 
@@ -37,6 +38,19 @@ def some(n: int, *, moved: str = "none") -> Callable[[int], data.SemiSupervisedB
         return data.semi_supervised(
             unlabelled, data.Moved(labelled), batch_size=100, labelled_batch_size=100
         )
+
+    return batches
+
+
+def spread(n: int) -> Callable[[int], data.SemiSupervisedBatches]:
+    """All images, and all with the labels that a draw of n spreads among them, moved about."""
+
+    def batches(seed: int) -> data.SemiSupervisedBatches:
+        images = mnist_train(seed)
+        few = images.labelled(n, seed=seed)
+        given = data.spread_labels(images, few, features=strokes, alpha=0.995, share=1.0)
+        moved = data.Moved(given[given.labels >= 0])
+        return data.semi_supervised(images, moved, batch_size=100, labelled_batch_size=100)
 
     return batches
 
@@ -136,6 +150,7 @@ RECIPES = {
         train=some(100, moved="all"),
         objective=objectives.SemiSupervised(alpha=20.0, consistency=ALIKE),
     ),
+    "spread-100": replace(MOVED, train=spread(100)),
     "m1m2-100": replace(CYCLE, member=models.M1M2),
     "adgm-100": replace(CYCLE, member=models.ADGM),
     "fsvae": FSVAE,

@@ -74,6 +74,7 @@ LABELS = {
         f"moved-{n}": (str(n), "SSVAE, convolutional classifier, labelled images moved")
         for n in COUNTS
     },
+    "spread-100": ("100", "SSVAE, convolutional classifier, labels spread to all images, moved"),
     "consistent-100": ("100", "SSVAE, convolutional classifier, all images moved and read alike"),
 }
 CLUSTERS = {

@@ -13,6 +13,7 @@ name                  what                                        needs
 `Moved`               images turned and shifted at random         one of the above
 `Moves`               the same of tensors                         floats (n, C, H, W)
 `Stream`              files of images larger than memory          `write_shards`
+`spread_labels`       labels of a few images, spread to others    two of the above
 `semi_supervised`     unlabelled and labelled batches, side by    two of the above
                       side
 ====================  ==========================================  =====================
@@ -24,6 +25,7 @@ The other files:
     shards, blocks, windows, writing    files of images, their order, what of them is in memory
     maps                                arrays that are mapped from files
     semi_streamed                       labelled images beside such files
+    neighbours                          nearest rows, and what spreads among them
     columns                             numbers, many of them in a file
     shares                              each process's rows of a batch
     factored                            images that know what they were made from
@@ -44,6 +46,7 @@ from vaezoo.data.moved import Moved
 from vaezoo.data.moves import Moves
 from vaezoo.data.semi_streamed import SemiSupervisedStream
 from vaezoo.data.semi_supervised import SemiSupervisedBatches, semi_supervised
+from vaezoo.data.spreading import spread_labels
 from vaezoo.data.sprites import Sprites, sprites
 from vaezoo.data.stream import Stream
 from vaezoo.data.svhn import svhn
@@ -63,6 +66,7 @@ __all__ = [
     "fashion_mnist",
     "mnist",
     "semi_supervised",
+    "spread_labels",
     "sprites",
     "svhn",
     "write_shards",

@@ -1,0 +1,118 @@
+"""Each row's nearest rows, how alike they are, and what spreads among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["nearest", "similarities", "spread"]
+
+ENTRIES = 2**25  # distances at once: 128 MiB in float32
+SCALE = 7  # the neighbour whose distance is a row's scale
+PRECISION, MOST = 1e-6, 10_000  # of a solution, relative; steps to it
+
+
+def nearest(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest other rows of each row, nearest first.
+
+    Args:
+        features: (N, D).
+        k: below N.
+
+    Returns:
+        Their indices (N, k), and their squared Euclidean distances (N, k).
+
+    Example:
+        >>> indices, squared = nearest(torch.tensor([[0.0], [1.0], [3.0]]), 1)
+        >>> indices.flatten().tolist(), squared.flatten().tolist()
+        ([1, 0, 1], [1.0, 1.0, 4.0])
+    """
+    centred = features - features.mean(0)  # the differences below lose least about 0
+    lengths = centred.square().sum(1)
+    chosen = []
+    numbers = torch.arange(len(features), device=features.device)
+    for rows in numbers.split(max(1, ENTRIES // len(features))):
+        squared = torch.addmm(lengths, centred[rows], centred.T, alpha=-2)
+        squared[numbers[: len(rows)], rows] = torch.inf
+        chosen.append(squared.topk(k, largest=False).indices)
+    parts = zip(features.split(1000), torch.cat(chosen).split(1000), strict=True)
+    exact = [(features[i] - x[:, None]).square().sum(2) for x, i in parts]
+    squared, order = torch.cat(exact).sort(1)
+    return torch.cat(chosen).gather(1, order), squared
+
+
+def similarities(indices: Tensor, squared: Tensor) -> Tensor:
+    """How alike each row and its neighbours are: a_ij = exp(-d_ij² / (σ_i σ_j)).
+
+    σ_i is the distance from i to its seventh neighbour, or to its last where it has fewer.
+
+    Args:
+        indices, squared: (N, k), as of `nearest`.
+
+    Returns:
+        In [0, 1], (N, k).
+
+    References:
+        Zelnik-Manor, Perona. Self-Tuning Spectral Clustering. 2004, section 2.1.
+
+    Example:
+        >>> similarities(torch.tensor([[1], [0]]), torch.tensor([[4.0], [4.0]])).log()
+        tensor([[-1.],
+                [-1.]])
+    """
+    scale = squared[:, min(SCALE, squared.shape[1]) - 1].sqrt()
+    product = (scale[:, None] * scale[indices]).clamp_min(torch.finfo(squared.dtype).tiny)
+    return (-squared / product).exp()
+
+
+def spread(indices: Tensor, similar: Tensor, y: Tensor, *, alpha: float) -> Tensor:
+    """F = (1 - α) (I - αS)⁻¹ Y, where S = D^-½ W D^-½, and D has the sums of the rows of W.
+
+    W is symmetric: w_ij = (a_ij + a_ji) / 2, with a of 0 where j is no neighbour of i. F is solved
+    for by conjugate gradients, to a millionth of Y, or to what rounding leaves.
+
+    Args:
+        indices: of each row's neighbours, (N, k).
+        similar: a, at least 0, (N, k).
+        y: Y (N, K), one-hot rows, or rows of 0.
+        alpha: in (0, 1).
+
+    References:
+        Zhou, Bousquet, Lal, Weston, Schölkopf. Learning with Local and Global Consistency. 2004,
+        section 2.
+
+    Example:
+        >>> pair, y = torch.tensor([[1], [0]]), torch.tensor([[1.0], [0.0]])
+        >>> spread(pair, torch.ones(2, 1), y, alpha=0.5)
+        tensor([[0.6667],
+                [0.3333]])
+    """
+    flat = indices.flatten()
+
+    def averaged(f: Tensor, weights: Tensor) -> Tensor:
+        there = (weights[:, :, None] * f[indices]).sum(1)
+        back = (weights[:, :, None] * f[:, None]).flatten(0, 1)
+        return there.index_add_(0, flat, back) / 2
+
+    degrees = averaged(torch.ones_like(y[:, :1]), similar)[:, 0]
+    tiny = torch.finfo(y.dtype).tiny
+    normed = similar / (degrees[:, None] * degrees[indices]).sqrt().clamp_min(tiny)
+    return _solved(lambda f: f - alpha * averaged(f, normed), (1 - alpha) * y)
+
+
+def _solved(product: Callable[[Tensor], Tensor], right: Tensor) -> Tensor:
+    """Conjugate gradients for a symmetric, positive product, each column by itself."""
+    solution, rest = torch.zeros_like(right), right
+    direction, size = rest, rest.square().sum(0)
+    goal, tiny = PRECISION**2 * size, torch.finfo(right.dtype).tiny
+    for _ in range(MOST):
+        if bool((size <= goal).all()):
+            break
+        along = product(direction)
+        step = size / (direction * along).sum(0).clamp_min(tiny)
+        solution, rest = solution + step * direction, rest - step * along
+        size, last = rest.square().sum(0), size
+        direction = rest + size / last.clamp_min(tiny) * direction
+    return solution
