@@ -6,20 +6,22 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 __all__ = ["nearest", "similarities", "spread"]
 
 ENTRIES = 2**25  # distances at once: 128 MiB in float32
 SCALE = 7  # the neighbour whose distance is a row's scale
-PRECISION, MOST = 1e-6, 10_000  # of a solution, relative; steps to it
+PRECISION, MOST = 1e-10, 10_000  # of a solution, relative; steps to it
 
 
-def nearest(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest other rows of each row, nearest first.
+def nearest(features: Tensor, k: int, *, progress: bool = False) -> tuple[Tensor, Tensor]:
+    """The k nearest other rows of each row, nearest first, in time that grows as N² D.
 
     Args:
         features: (N, D).
         k: below N.
+        progress: show a bar.
 
     Returns:
         Their indices (N, k), and their squared Euclidean distances (N, k).
@@ -33,12 +35,13 @@ def nearest(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
     lengths = centred.square().sum(1)
     chosen = []
     numbers = torch.arange(len(features), device=features.device)
-    for rows in numbers.split(max(1, ENTRIES // len(features))):
+    parts = numbers.split(max(1, ENTRIES // len(features)))
+    for rows in tqdm(parts, disable=not progress, desc="neighbours"):
         squared = torch.addmm(lengths, centred[rows], centred.T, alpha=-2)
         squared[numbers[: len(rows)], rows] = torch.inf
         chosen.append(squared.topk(k, largest=False).indices)
-    parts = zip(features.split(1000), torch.cat(chosen).split(1000), strict=True)
-    exact = [(features[i] - x[:, None]).square().sum(2) for x, i in parts]
+    pairs = zip(features.split(1000), torch.cat(chosen).split(1000), strict=True)
+    exact = [(features[i] - x[:, None]).square().sum(2) for x, i in pairs]
     squared, order = torch.cat(exact).sort(1)
     return torch.cat(chosen).gather(1, order), squared
 
@@ -71,7 +74,7 @@ def spread(indices: Tensor, similar: Tensor, y: Tensor, *, alpha: float) -> Tens
     """F = (1 - α) (I - αS)⁻¹ Y, where S = D^-½ W D^-½, and D has the sums of the rows of W.
 
     W is symmetric: w_ij = (a_ij + a_ji) / 2, with a of 0 where j is no neighbour of i. F is solved
-    for by conjugate gradients, to a millionth of Y, or to what rounding leaves.
+    for by conjugate gradients, until (I - αS) F is (1 - α) Y to 1e-10, or to what rounding allows.
 
     Args:
         indices: of each row's neighbours, (N, k).
@@ -106,7 +109,8 @@ def _solved(product: Callable[[Tensor], Tensor], right: Tensor) -> Tensor:
     """Conjugate gradients for a symmetric, positive product, each column by itself."""
     solution, rest = torch.zeros_like(right), right
     direction, size = rest, rest.square().sum(0)
-    goal, tiny = PRECISION**2 * size, torch.finfo(right.dtype).tiny
+    numbers = torch.finfo(right.dtype)
+    goal, tiny = max(PRECISION, numbers.eps) ** 2 * size, numbers.tiny
     for _ in range(MOST):
         if bool((size <= goal).all()):
             break

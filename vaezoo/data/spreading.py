@@ -17,6 +17,7 @@ from vaezoo.data.neighbours import nearest, similarities, spread
 __all__ = ["spread_labels"]
 
 BATCH = 1_000  # images, whose features are made at once
+ROUNDING = 1e-6  # of a doubt
 
 
 def spread_labels(
@@ -27,6 +28,7 @@ def spread_labels(
     neighbours: int = 8,
     alpha: float = 0.99,
     share: float = 0.9,
+    progress: bool = True,
 ) -> Images:
     """The images, each with the label that reaches it from the labelled ones over its neighbours.
 
@@ -48,6 +50,8 @@ def spread_labels(
         alpha: in (0, 1), how much an image has from its neighbours rather than from its own label.
         share: of the N images, the surest of which keep their labels; the others have -1, and so
             has one that no label reaches.
+        progress: show a bar. Time grows as the square of the number of images, and memory as the
+            numbers of all features.
 
     Returns:
         Images of the same kind, in their order, with labels (N,).
@@ -63,7 +67,7 @@ def spread_labels(
     Example:
         >>> from vaezoo.data import digits
         >>> images = digits("test", binarisation="none")
-        >>> spread = spread_labels(images, images.labelled(100), share=0.8)
+        >>> spread = spread_labels(images, images.labelled(100), share=0.8, progress=False)
         >>> given = spread.labels >= 0
         >>> int(given.sum()), bool((spread.labels == images.labels)[given].float().mean() > 0.8)
         (1600, True)
@@ -74,12 +78,13 @@ def spread_labels(
     neighbours = as_count("neighbours", neighbours)
     if neighbours >= len(rows):
         raise ValueError(f"neighbours must be fewer than the images, {len(rows)}, got {neighbours}")
-    classes = functional.one_hot(few.labels).to(rows)  # type: ignore[arg-type]
+    indices, squared = nearest(rows, neighbours, progress=progress)
+    indices, similar = indices.cpu(), similarities(indices, squared).cpu().double()
+    classes = functional.one_hot(few.labels.cpu()).double()  # type: ignore[union-attr]
     y = torch.cat([classes, classes.new_zeros(len(images), classes.shape[1])])
-    indices, squared = nearest(rows, neighbours)
-    reached = spread(indices, similarities(indices, squared), y, alpha=alpha)[len(few) :]
     given = copy(images)
-    given.labels = _surest(reached, share)
+    labels = _surest(spread(indices, similar, y, alpha=alpha)[len(few) :], share)
+    given.labels = labels.to(images.pixels.device)
     return given
 
 
@@ -105,7 +110,7 @@ def _features(images: Images, features: Callable[[Tensor], Tensor] | None) -> Te
         with torch.no_grad():
             made = grey.flatten(1) if features is None else features(grey)
         _check_features(made, len(grey))
-        parts.append(made)
+        parts.append(made.to(torch.promote_types(made.dtype, torch.float32)))
     return torch.cat(parts)
 
 
@@ -126,7 +131,10 @@ def _surest(reached: Tensor, share: float) -> Tensor:
     """Labels (N,) by what each image has of each class (N, K): -1, but for the surest."""
     most = torch.cat([reached, torch.zeros_like(reached[:, :1])], 1).topk(2, 1).values
     doubt = torch.where(most[:, 0] > 0, most[:, 1] / most[:, 0], torch.inf)
-    kept = doubt.argsort(stable=True)[: round(share * len(doubt))]
+    # where the second is of rounding, the one that has more goes first
+    order = most[:, 0].argsort(descending=True, stable=True)
+    order = order[doubt[order].clamp_min(ROUNDING).argsort(stable=True)]
+    kept = order[: round(share * len(order))]
     labels = kept.new_full(doubt.shape, -1)
     labels[kept] = reached[kept].argmax(1)
     return labels.masked_fill(doubt.isinf(), -1)
