@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["KnownGradients", "gradients", "leaves", "nodes"]
+__all__ = ["KnownGradients", "cut_off", "gradients", "leaves", "nodes"]
 
 
 class KnownGradients(torch.autograd.Function):
@@ -111,6 +111,23 @@ def gradients(loss: Tensor | None, *, retain_graph: bool = False) -> list[tuple[
     with _unhooked(ends):
         each = torch.autograd.grad(loss, ends, allow_unused=True, retain_graph=retain_graph)
     return [(leaf, g) for leaf, g in zip(ends, each, strict=True) if g is not None]
+
+
+def cut_off(args: Sequence[Any]) -> tuple[list[Any], dict[Tensor, Tensor]]:
+    """The arguments, with a leaf for each tensor that was computed from others that require grad.
+
+    Returns:
+        The arguments, and by leaf the tensor that it stands for.
+
+    Example:
+        >>> a = torch.tensor(3.0, requires_grad=True)
+        >>> (leaf, same, _), behind = cut_off([b := 2 * a, a, "no tensor"])
+        >>> leaf.is_leaf, behind[leaf] is b, same is a
+        (True, True, True)
+    """
+    computed = [isinstance(arg, Tensor) and arg.grad_fn is not None for arg in args]
+    cut = [a.detach().requires_grad_() if c else a for a, c in zip(args, computed, strict=True)]
+    return cut, {leaf: a for leaf, a, c in zip(cut, args, computed, strict=True) if c}
 
 
 @contextlib.contextmanager

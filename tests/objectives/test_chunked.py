@@ -147,6 +147,31 @@ def test_a_label_that_depends_on_another_latent() -> None:
     assert_exact(widen(member("M1M2")), batch, make)
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_images_that_were_computed(objective: str) -> None:
+    """What they were made from has the gradient that it has without chunks."""
+    model, scales = widen(with_parts("VAE", "normal", "diagonal", "normal")), []
+
+    class Scaled(nn.Module):
+        """An objective of images that have a graph of their own."""
+
+        def __init__(self, inner: Objective) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def estimate(self, model: Any, guide: Any, x: Tensor) -> dict[str, Tensor]:
+            scales.append(torch.ones(X_SHAPE, dtype=x.dtype, requires_grad=True))
+            return self.inner.estimate(model, guide, (x * scales[-1]).tanh())
+
+    def make(**a: Any) -> Any:
+        return Scaled(OBJECTIVES[objective](**a))
+
+    assert_exact(model, batch_for("VAE", dtype=torch.float64), make)
+    found, expected = (scale.grad for scale in scales)
+    assert expected.abs().min() > 0
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_networks_that_draw_or_keep_statistics() -> None:
     """Dropout has the same masks in both passes; a batch norm moves once a step, as ever."""
     decoder = nn.Sequential(nn.Linear(3, 5), nn.Dropout(0.4), nn.Linear(5, 16))

@@ -10,6 +10,7 @@ import torch
 from pyro import infer
 from torch import Tensor
 
+from vaezoo.autograd import cut_off
 from vaezoo.data.counts import as_count
 from vaezoo.programs.chunked import BesidesWeights, ChunkedTerms
 from vaezoo.programs.run import run
@@ -62,12 +63,13 @@ class Objective(infer.elbo.ELBO):
         return self._run(model, guide, *batch)
 
     def _run(self, *pair_and_batch: Any, hold_guide: bool = False) -> Terms:
-        draw = functools.partial(run, *pair_and_batch, hold_guide=hold_guide)
         if self.chunk is None or not self.in_chunks:
-            return draw(particles=self.num_particles)
+            return run(*pair_and_batch, particles=self.num_particles, hold_guide=hold_guide)
+        cut, behind = cut_off(pair_and_batch)
+        draw = functools.partial(run, *cut, hold_guide=hold_guide)
         with own_generator(), BesidesWeights():  # with all checks, which chunks go without
             self.loss_of(draw(particles=min(2, self.chunk)))
-        return ChunkedTerms(draw, self.num_particles, self.chunk)
+        return ChunkedTerms(draw, self.num_particles, self.chunk, behind)
 
     def report(self, terms: Terms) -> dict[str, Tensor]:
         """What `estimate` returns, from the terms of a run that is over."""

@@ -46,10 +46,17 @@ class ChunkedTerms(Terms):
         run: makes so many draws, which it is told by the name of `particles`.
         particles: K.
         chunk: how many are made at a time.
+        behind: of leaves that `cut_off` made, the tensors whose gradients theirs are.
     """
 
-    def __init__(self, run: Callable[..., Terms], particles: int, chunk: int) -> None:
-        self._run, self.particles = run, particles
+    def __init__(
+        self,
+        run: Callable[..., Terms],
+        particles: int,
+        chunk: int,
+        behind: dict[Tensor, Tensor] | None = None,
+    ) -> None:
+        self._run, self.particles, self._behind = run, particles, behind or {}
         starts = range(0, particles, chunk)
         self._chunks = [slice(i, min(i + chunk, particles)) for i in starts]
         self._start, self._again = Generators(), torch.is_grad_enabled()
@@ -110,8 +117,9 @@ class ChunkedTerms(Terms):
                 for total, by_leaf in zip(totals, chunk, strict=True):
                     for leaf, gradient in by_leaf:
                         total[leaf] = total[leaf] + gradient if leaf in total else gradient
-        known = zip(scalars, totals, strict=True)
-        return tuple(KnownGradients.apply(s.detach(), [*t.values()], *t) for s, t in known)
+        ends = [[self._behind.get(leaf, leaf) for leaf in total] for total in totals]
+        known = zip(scalars, totals, ends, strict=True)
+        return tuple(KnownGradients.apply(s.detach(), [*t.values()], *e) for s, t, e in known)
 
     def _differentiate(
         self, weights: list[dict[str, Tensor]], terms: Terms, part: slice

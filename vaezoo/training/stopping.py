@@ -117,6 +117,8 @@ class EarlyStopping:
 class KeepBest:
     """Keeps weights and buffers as they were at the best record, and what else `fit` trains.
 
+    Of several calls of `fit` it keeps the best of all: for other data, make another one.
+
     Args:
         model: what is trained.
         term: of the record; by default the loss on validation data.
