@@ -18,7 +18,7 @@ DIRECTIONS, POOL, STRIDE = 12, 5, 3  # bins of the full turn; pixels
 
 
 def strokes(x: Tensor) -> Tensor:
-    """Square roots of normalised histograms of directions, whose distances are Hellinger's.
+    """Square roots of normalised histograms of directions: distances are √2 times Hellinger's.
 
     Args:
         x: grey digits (n, 1, H, W) in [0, 1].

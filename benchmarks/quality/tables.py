@@ -116,7 +116,7 @@ def tables() -> dict[str, str]:
 def _summary() -> str:
     """One line for each kind of member, as the README has them."""
     bound, read = "bound on -log p(x): NIWAE-1000, nats", "accuracy with 100 labels, %"
-    asked, few = "read as asked, styles from the prior", "moved-100"
+    asked, few = "read as asked, styles from the prior", "spread-100"
     drawn = "drawings read as the digit asked for, %"
     rows = [
         *(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -25,14 +26,40 @@ def grey(values: list[int], labels: list[int] | None = None) -> data.Images:
     return data.Images(pixels, labels, binarisation="none")
 
 
+def by_brute_force(features: torch.Tensor) -> torch.Tensor:
+    apart = torch.stack([(x - features).square().sum(1) for x in features])
+    return apart.fill_diagonal_(torch.inf)
+
+
 @pytest.mark.parametrize("entries", [1, 2 * 57, 2**25])
 def test_neighbours_by_brute_force(monkeypatch: pytest.MonkeyPatch, entries: int) -> None:
     monkeypatch.setattr(neighbours, "ENTRIES", entries)
     features = rows(57) + 100
-    apart = torch.stack([(x - features).square().sum(1) for x in features]).fill_diagonal_(9e9)
     indices, squared = nearest(features, 5)
-    assert indices.equal(apart.argsort(1)[:, :5])
-    assert torch.allclose(squared, apart.sort(1).values[:, :5], rtol=1e-12)
+    assert indices.equal(by_brute_force(features).argsort(1)[:, :5])
+    exact = by_brute_force(features / 128).sort(1).values[:, :5]
+    assert torch.allclose(squared, exact, rtol=1e-10)
+
+
+SPREADS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "as they are": lambda x: x,
+    "large": lambda x: 1e25 * x,
+    "small": lambda x: 1e-30 * x,
+    "one far off": lambda x: torch.cat([x[:-1], 1e8 + x[-1:]]),
+    "two groups": lambda x: torch.cat([x[:150], 1e5 + x[150:]]),
+    "copies": lambda x: x[:60].repeat(5, 1),
+}
+
+
+@pytest.mark.parametrize("how", SPREADS)
+def test_neighbours_in_float32(how: str) -> None:
+    """As near as those by brute force in float64, whatever rounds."""
+    features = SPREADS[how](rows(300).float())
+    indices, _ = nearest(features, 8)
+    exact = by_brute_force(features.double())
+    found = exact.gather(1, indices).sort(1).values
+    assert torch.allclose(found, exact.sort(1).values[:, :8], rtol=1e-4)
+    assert all(len(set(row)) == 8 for row in indices.tolist())
 
 
 @pytest.mark.parametrize("k", [3, 9])
@@ -42,7 +69,7 @@ def test_what_spreads_by_a_dense_inverse(k: int) -> None:
     indices, squared = nearest(features, k)
     found = similarities(indices, squared)
     a = torch.zeros(n, n, dtype=torch.float64)
-    scale = squared[:, min(k, 7) - 1].sqrt()
+    scale = by_brute_force(features).sort(1).values[:, min(k, 7) - 1].sqrt()
     for i in range(n):
         for j in indices[i].tolist():
             a[i, j] = torch.exp(-(features[i] - features[j]).square().sum() / (scale[i] * scale[j]))
@@ -124,6 +151,70 @@ def test_what_is_asked_and_what_stays() -> None:
     assert len(next(iter(batches))) == 3
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e20])
+def test_the_scale_of_features_says_nothing(scale: float) -> None:
+    images = data.digits("test", binarisation="none")[:400]
+    few = images.labelled(50)
+    found = [
+        spread_labels(images, few, features=lambda x, s=s: x.flatten(1) * s) for s in (1, scale)
+    ]
+    assert (found[0].labels == found[1].labels).float().mean() > 0.99
+
+
+def test_copies_are_one_image() -> None:
+    """Where each is there eight times, they are no neighbours of one another."""
+    images = data.digits("test", binarisation="none")[:300]
+    few = images.labelled(50)
+    once = spread_labels(images, few, share=1).labels
+    copies = data.Images(images.pixels.repeat(8, 1, 1, 1), binarisation="none")
+    assert spread_labels(copies, few, share=1).labels.equal(once.repeat(8))
+    assert spread_labels(images, few, neighbours=1, share=1).labels.ge(0).sum() > 50
+
+
+def test_labels_that_were_given_stay() -> None:
+    images = data.digits("test", binarisation="none")
+    few = images.labelled(1000)
+    same = (images.pixels.flatten(1)[:, None] == few.pixels.flatten(1)[None, :300]).all(2)
+    place, number = same.nonzero().unbind(1)
+    assert len(number) >= 300
+    for share in (0.6, 1.0):
+        found = spread_labels(images, few, share=share)
+        assert found.labels[place].equal(few.labels[number])
+
+
+def test_classes_may_have_any_numbers() -> None:
+    images = data.digits("test", binarisation="none")[:300]
+    few = images.labelled(50)
+    far = data.Images(few.pixels, few.labels * 2**40 + 7, binarisation="none")
+    expected = spread_labels(images, few, share=1).labels * 2**40 + 7
+    assert spread_labels(images, far, share=1).labels.equal(expected)
+
+
+def test_results_share_nothing_that_is_assigned() -> None:
+    moved = data.Moved(data.digits("test", binarisation="none")[:100])
+    found, before = spread_labels(moved, moved.labelled(20)), moved.pixels.clone()
+    found.pixels = torch.zeros_like(found.pixels)
+    assert moved.pixels.equal(before)
+
+
+def test_features_may_come_in_one_buffer() -> None:
+    images, buffer = data.digits("test", binarisation="none"), torch.empty(1000, 784)
+
+    def features(x: torch.Tensor) -> torch.Tensor:
+        return buffer[: len(x)].copy_(x.flatten(1))
+
+    few = images.labelled(100)
+    expected = spread_labels(images, few).labels
+    assert spread_labels(images, few, features=features).labels.equal(expected)
+
+
+def test_what_is_not_found_is_said() -> None:
+    indices, squared = nearest(rows(200, 1), 2)
+    lost, y = similarities(indices, squared) * torch.nan, torch.eye(200, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="was not found in 10,000 steps: take an alpha"):
+        spread(indices, lost, y, alpha=0.9)
+
+
 def test_a_bar_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     data.spread_labels(FEW, FEW, neighbours=1)
     assert "neighbours: 100%" in capsys.readouterr().err
@@ -164,9 +255,9 @@ BAD = {
         "has no labels to spread",
     ),
     "too few": (
-        lambda: spread_labels(FEW, FEW, neighbours=4),
+        lambda: spread_labels(FEW, FEW, neighbours=2),
         ValueError,
-        "neighbours must be fewer than the images, 4, got 4",
+        "neighbours must be fewer than the images that differ, 2, got 2",
     ),
     "no neighbours": (
         lambda: spread_labels(FEW, FEW, neighbours=0),
@@ -196,17 +287,39 @@ BAD = {
     "no tensor": (
         lambda: spread_labels(FEW, FEW, features=lambda x: x.tolist()),
         TypeError,
-        r"features must make a tensor of floats \(2, D\), got list",
+        r"features must make a dense tensor of floats \(2, D\), got list",
     ),
     "integers": (
         lambda: spread_labels(FEW, FEW, features=lambda x: x.flatten(1).long()),
         TypeError,
-        r"features must make a tensor of floats \(2, D\), got torch.int64",
+        r"features must make a dense tensor of floats \(2, D\), got torch.int64",
     ),
     "pictures": (
         lambda: spread_labels(FEW, FEW, features=lambda x: x),
         ValueError,
         r"features must make a tensor \(2, D\) of 2 images, got \(2, 1, 1, 1\): use .flatten",
+    ),
+    "two widths": (
+        lambda: spread_labels(
+            FEW, FEW, features=lambda x, n=[]: torch.ones(2, len(n.append(0) or n))
+        ),
+        ValueError,
+        r"features must make a tensor \(2, 1\) of 2 images, got \(2, 2\)",
+    ),
+    "none": (
+        lambda: spread_labels(FEW, FEW, features=lambda x: x.flatten(1)[:, :0]),
+        ValueError,
+        r"features must make a tensor \(2, D\) of 2 images, got \(2, 0\)",
+    ),
+    "one number": (
+        lambda: spread_labels(FEW, FEW, features=lambda x: x.mean()),
+        ValueError,
+        r"features must make a tensor \(2, D\) of 2 images, got \(\)",
+    ),
+    "sparse": (
+        lambda: spread_labels(FEW, FEW, features=lambda x: x.flatten(1).to_sparse()),
+        TypeError,
+        "features must make a dense tensor of floats",
     ),
     "not finite": (
         lambda: spread_labels(FEW, FEW, features=lambda x: x.flatten(1) / 0),

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 __all__ = ["nearest", "similarities", "spread"]
 
 ENTRIES = 2**25  # distances at once: 128 MiB in float32
+DOUBT = 1e3  # of the rounding of a product, below which a distance is not told by it
 SCALE = 7  # the neighbour whose distance is a row's scale
 PRECISION, MOST = 1e-10, 10_000  # of a solution, relative; steps to it
 
@@ -18,32 +19,52 @@ PRECISION, MOST = 1e-10, 10_000  # of a solution, relative; steps to it
 def nearest(features: Tensor, k: int, *, progress: bool = False) -> tuple[Tensor, Tensor]:
     """The k nearest other rows of each row, nearest first, in time that grows as N² D.
 
+    Of twice as many that products of rows say are near, exact distances choose. Rows whose products
+    round too much for that are looked at in float64 as well.
+
     Args:
-        features: (N, D).
+        features: finite, (N, D).
         k: below N.
         progress: show a bar.
 
     Returns:
-        Their indices (N, k), and their squared Euclidean distances (N, k).
+        Their indices (N, k), and their squared Euclidean distances (N, k), in units of a power of 2
+        above all features.
 
     Example:
         >>> indices, squared = nearest(torch.tensor([[0.0], [1.0], [3.0]]), 1)
-        >>> indices.flatten().tolist(), squared.flatten().tolist()
+        >>> indices.flatten().tolist(), (16 * squared).flatten().tolist()
         ([1, 0, 1], [1.0, 1.0, 4.0])
     """
-    centred = features - features.mean(0)  # the differences below lose least about 0
+    # a power of 2, which rounds nothing
+    x = torch.ldexp(features, -features.abs().max().frexp().exponent.clamp(-120, 120))
+    numbers = torch.arange(len(x), device=x.device)
+    indices, squared = _nearest(x, numbers, k, progress=progress)
+    if x.dtype != torch.float64:
+        lengths = (x - x.mean(0)).square().sum(1)
+        rounding = torch.finfo(x.dtype).eps * (lengths + lengths.mean())
+        doubtful = numbers[squared[:, -1] < DOUBT * rounding]
+        if len(doubtful):
+            again, far = _nearest(x.double(), doubtful, k, progress=progress)
+            indices[doubtful], squared[doubtful] = again, far.to(x.dtype)
+    return indices, squared
+
+
+def _nearest(x: Tensor, rows: Tensor, k: int, *, progress: bool) -> tuple[Tensor, Tensor]:
+    """`nearest`, of some rows."""
+    centred = x - x.mean(0)  # the differences below lose least about 0
     lengths = centred.square().sum(1)
-    chosen = []
-    numbers = torch.arange(len(features), device=features.device)
-    parts = numbers.split(max(1, ENTRIES // len(features)))
-    for rows in tqdm(parts, disable=not progress, desc="neighbours"):
-        squared = torch.addmm(lengths, centred[rows], centred.T, alpha=-2)
-        squared[numbers[: len(rows)], rows] = torch.inf
-        chosen.append(squared.topk(k, largest=False).indices)
-    pairs = zip(features.split(1000), torch.cat(chosen).split(1000), strict=True)
-    exact = [(features[i] - x[:, None]).square().sum(2) for x, i in pairs]
-    squared, order = torch.cat(exact).sort(1)
-    return torch.cat(chosen).gather(1, order), squared
+    found = []
+    parts = rows.split(max(1, min(ENTRIES // len(x), ENTRIES // (2 * k * max(1, x.shape[1])))))
+    for part in tqdm(parts, disable=not progress, desc="neighbours"):
+        with torch.autocast(x.device.type, enabled=False):
+            squared = torch.addmm(lengths, centred[part], centred.T, alpha=-2)
+        squared[torch.arange(len(part), device=x.device), part] = torch.inf
+        near = squared.topk(min(2 * k, len(x) - 1), largest=False).indices
+        exact = (x[near] - x[part][:, None]).square().sum(2)
+        exact, order = exact.sort(stable=True, dim=1)
+        found.append((near.gather(1, order[:, :k]), exact[:, :k]))
+    return torch.cat([i for i, _ in found]), torch.cat([s for _, s in found])
 
 
 def similarities(indices: Tensor, squared: Tensor) -> Tensor:
@@ -82,6 +103,9 @@ def spread(indices: Tensor, similar: Tensor, y: Tensor, *, alpha: float) -> Tens
         y: Y (N, K), one-hot rows, or rows of 0.
         alpha: in (0, 1).
 
+    Raises:
+        RuntimeError: alpha is too near 1 for that.
+
     References:
         Zhou, Bousquet, Lal, Weston, Schölkopf. Learning with Local and Global Consistency. 2004,
         section 2.
@@ -92,12 +116,13 @@ def spread(indices: Tensor, similar: Tensor, y: Tensor, *, alpha: float) -> Tens
         tensor([[0.6667],
                 [0.3333]])
     """
-    flat = indices.flatten()
 
     def averaged(f: Tensor, weights: Tensor) -> Tensor:
-        there = (weights[:, :, None] * f[indices]).sum(1)
-        back = (weights[:, :, None] * f[:, None]).flatten(0, 1)
-        return there.index_add_(0, flat, back) / 2
+        there, back = torch.zeros_like(f), torch.zeros_like(f)
+        for neighbour, weight in zip(indices.T, weights.T.unsqueeze(2), strict=True):
+            there.addcmul_(weight, f[neighbour])
+            back.index_add_(0, neighbour, weight * f)
+        return there.add_(back).div_(2)
 
     degrees = averaged(torch.ones_like(y[:, :1]), similar)[:, 0]
     tiny = torch.finfo(y.dtype).tiny
@@ -113,10 +138,12 @@ def _solved(product: Callable[[Tensor], Tensor], right: Tensor) -> Tensor:
     goal, tiny = max(PRECISION, numbers.eps) ** 2 * size, numbers.tiny
     for _ in range(MOST):
         if bool((size <= goal).all()):
-            break
+            return solution
         along = product(direction)
         step = size / (direction * along).sum(0).clamp_min(tiny)
         solution, rest = solution + step * direction, rest - step * along
         size, last = rest.square().sum(0), size
         direction = rest + size / last.clamp_min(tiny) * direction
-    return solution
+    raise RuntimeError(
+        f"what spreads was not found in {MOST:,} steps: take an alpha that is further from 1"
+    )
