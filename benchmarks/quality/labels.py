@@ -13,7 +13,6 @@ from torch import nn
 
 from benchmarks.quality.recipe import Recipe, mnist_train
 from benchmarks.quality.scenes import read_as_asked
-from benchmarks.quality.strokes import strokes
 from vaezoo import data, likelihoods, models, networks, objectives, plots, posteriors
 from vaezoo.data.downloads import data_root
 
@@ -48,7 +47,7 @@ def spread(n: int) -> Callable[[int], data.SemiSupervisedBatches]:
     def batches(seed: int) -> data.SemiSupervisedBatches:
         images = mnist_train(seed)
         few = images.labelled(n, seed=seed)
-        given = data.spread_labels(images, few, features=strokes, alpha=0.995, share=1.0)
+        given = data.spread_labels(images, few, features=data.strokes, alpha=0.995, share=1.0)
         moved = data.Moved(given[given.labels >= 0])
         return data.semi_supervised(images, moved, batch_size=100, labelled_batch_size=100)
 

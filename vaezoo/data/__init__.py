@@ -14,6 +14,7 @@ name                  what                                        needs
 `Moves`               the same of tensors                         floats (n, C, H, W)
 `Stream`              files of images larger than memory          `write_shards`
 `spread_labels`       labels of a few images, spread to others    two of the above
+`strokes`             features of digits to spread labels by    floats (n, 1, H, W)
 `semi_supervised`     unlabelled and labelled batches, side by    two of the above
                       side
 ====================  ==========================================  =====================
@@ -49,6 +50,7 @@ from vaezoo.data.semi_supervised import SemiSupervisedBatches, semi_supervised
 from vaezoo.data.spreading import spread_labels
 from vaezoo.data.sprites import Sprites, sprites
 from vaezoo.data.stream import Stream
+from vaezoo.data.strokes import strokes
 from vaezoo.data.svhn import svhn
 from vaezoo.data.writing import write_shards
 
@@ -68,6 +70,7 @@ __all__ = [
     "semi_supervised",
     "spread_labels",
     "sprites",
+    "strokes",
     "svhn",
     "write_shards",
 ]

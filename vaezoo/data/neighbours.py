@@ -56,7 +56,8 @@ def _nearest(x: Tensor, rows: Tensor, k: int, *, progress: bool) -> tuple[Tensor
     lengths = centred.square().sum(1)
     found = []
     parts = rows.split(max(1, min(ENTRIES // len(x), ENTRIES // (2 * k * max(1, x.shape[1])))))
-    for part in tqdm(parts, disable=not progress, desc="neighbours"):
+    bar = tqdm(total=len(rows), disable=not progress, desc="neighbours", unit="row")
+    for part in parts:
         with torch.autocast(x.device.type, enabled=False):
             squared = torch.addmm(lengths, centred[part], centred.T, alpha=-2)
         squared[torch.arange(len(part), device=x.device), part] = torch.inf
@@ -64,6 +65,8 @@ def _nearest(x: Tensor, rows: Tensor, k: int, *, progress: bool) -> tuple[Tensor
         exact = (x[near] - x[part][:, None]).square().sum(2)
         exact, order = exact.sort(stable=True, dim=1)
         found.append((near.gather(1, order[:, :k]), exact[:, :k]))
+        bar.update(len(part))
+    bar.close()
     return torch.cat([i for i, _ in found]), torch.cat([s for _, s in found])
 
 

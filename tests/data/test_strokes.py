@@ -1,4 +1,4 @@
-"""Features of digits in `benchmarks.quality`: where mass goes, what directions say, who is near."""
+"""`strokes`: where mass goes, what directions say, who is near; bad input."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from benchmarks.quality.strokes import DIRECTIONS, strokes, upright
 from vaezoo import data
 from vaezoo.data.neighbours import nearest
+from vaezoo.data.strokes import DIRECTIONS, strokes, upright
 
 
 def bar(slope: float, *, height: int = 28, width: int = 28) -> torch.Tensor:
@@ -53,3 +53,16 @@ def test_neighbours_are_of_a_class() -> None:
     x, y = data.digits("test", binarisation="none").tensors()
     wrong = [(y[nearest(f, 8)[0]] != y[:, None]).float().mean() for f in (strokes(x), x.flatten(1))]
     assert wrong[0] < wrong[1] / 2
+
+
+@pytest.mark.parametrize(
+    ("x", "got"),
+    [
+        (torch.zeros(2, 28, 28), r"got \(2, 28, 28\) torch.float32"),
+        (torch.zeros(2, 3, 28, 28), r"got \(2, 3, 28, 28\) torch.float32: make one channel"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), "torch.uint8"),
+    ],
+)
+def test_bad_input(x: torch.Tensor, got: str) -> None:
+    with pytest.raises(ValueError, match=got):
+        strokes(x)

@@ -20,12 +20,30 @@ DIRECTIONS, POOL, STRIDE = 12, 5, 3  # bins of the full turn; pixels
 def strokes(x: Tensor) -> Tensor:
     """Square roots of normalised histograms of directions: distances are √2 times Hellinger's.
 
+        data.spread_labels(images, images.labelled(100), features=data.strokes)
+
+    Each histogram is of 12 directions, of 5×5 pixels, three apart; it counts by how steep grey is.
+
     Args:
-        x: grey digits (n, 1, H, W) in [0, 1].
+        x: grey digits, or other signs, floats (n, 1, H, W), at least 0.
 
     Returns:
-        (n, 12·⌈H/3⌉·⌈W/3⌉), of norm 1 where a digit is not blank.
+        (n, 12·⌈H/3⌉·⌈W/3⌉), of norm 1 where a picture is not blank.
+
+    Raises:
+        ValueError: x has another shape, or is not floating.
+
+    Example:
+        >>> from vaezoo.data import digits
+        >>> x, _ = digits("test", binarisation="none")[:5].tensors()
+        >>> strokes(x).shape, strokes(x).norm(dim=1).round().tolist()
+        (torch.Size([5, 1200]), [1.0, 1.0, 1.0, 1.0, 1.0])
     """
+    if x.dim() != 4 or x.shape[1] != 1 or not x.is_floating_point():
+        raise ValueError(
+            f"strokes are of floating grey images (n, 1, H, W), got {tuple(x.shape)} {x.dtype}: "
+            "make one channel of several, x.mean(1, keepdim=True)"
+        )
     digits = upright(x)
     across = digits.new_tensor([-1.0, 0.0, 1.0])
     dx = functional.conv2d(digits, across.view(1, 1, 1, 3), padding=(0, 1))
