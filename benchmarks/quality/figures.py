@@ -50,7 +50,7 @@ def errors() -> dict[str, dict[int, Estimate]]:
 
 def against_labels(measured: dict[str, dict[int, Estimate]]) -> Figure:
     """Test error against the number of labels, ours beside published."""
-    with axes_or_new(None, (6.5, 4)) as axes:
+    with axes_or_new(None, (6.5, 5)) as axes:
         for i, (title, points) in enumerate(measured.items()):
             look: dict[str, Any] = {"color": LINES[i % len(LINES)], "marker": MARKERS[i % 10]}
             means, stderrs = [p.mean for p in points.values()], [p.stderr for p in points.values()]
@@ -61,10 +61,9 @@ def against_labels(measured: dict[str, dict[int, Estimate]]) -> Figure:
         every = [*PUBLISHED["M2, published"]]
         axes.set(xscale="log", yscale="log", xlabel="labels", ylabel="test error, %")
         axes.set_xticks(every, [f"{n:,}" for n in every])
-        axes.set_yticks([2, 5, 10, 20], ["2", "5", "10", "20"])
-        axes.set_ylim(top=60)  # where the legend is
+        axes.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
         axes.minorticks_off()
-        axes.legend(loc="upper right", frameon=True, framealpha=1, edgecolor="none")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     return figure_of(axes)
 
 
