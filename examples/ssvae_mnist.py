@@ -109,8 +109,8 @@ def semi_supervised(images: data.Images, args: argparse.Namespace) -> data.SemiS
     except ValueError as error:  # more labels than there are images of a class
         raise SystemExit(f"error: --labels {args.labels}: {error}") from error
     spread = data.spread_labels(images, few, features=data.strokes, alpha=0.995, share=1.0)
-    reached = data.Moved(spread[spread.labels >= 0])
-    return data.semi_supervised(images, reached, batch_size=args.batch_size)
+    reached = torch.as_tensor(spread.labels) >= 0
+    return data.semi_supervised(images, data.Moved(spread[reached]), batch_size=args.batch_size)
 
 
 def arguments() -> argparse.Namespace:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from benchmarks.quality.recipe import Recipe, mnist_train
@@ -48,7 +49,7 @@ def spread(n: int) -> Callable[[int], data.SemiSupervisedBatches]:
         images = mnist_train(seed)
         few = images.labelled(n, seed=seed)
         given = data.spread_labels(images, few, features=data.strokes, alpha=0.995, share=1.0)
-        moved = data.Moved(given[given.labels >= 0])
+        moved = data.Moved(given[torch.as_tensor(given.labels) >= 0])
         return data.semi_supervised(images, moved, batch_size=100, labelled_batch_size=100)
 
     return batches
