@@ -14,7 +14,7 @@ name                  what                                        needs
 `Moves`               the same of tensors                         floats (n, C, H, W)
 `Stream`              files of images larger than memory          `write_shards`
 `spread_labels`       labels of a few images, spread to others    two of the above
-`strokes`             features of digits to spread labels by    floats (n, 1, H, W)
+`strokes`             features of digits to spread labels by      floats (n, 1, H, W)
 `semi_supervised`     unlabelled and labelled batches, side by    two of the above
                       side
 ====================  ==========================================  =====================
