@@ -35,7 +35,7 @@ def run(name, steps=200):
         lambda: models.VAE(z_dim=2, hidden=(5,)),
         lambda seed: data.digits("train")[:500],
         lambda: data.digits("test")[:40],
-        steps=steps, cycle=True, compile=False, particles=(1, 20), start=begin,
+        steps=steps, cycle=True, decay=0.01, compile=False, particles=(1, 20), start=begin,
     )
     running.run(recipe, "small", 3, 0.5, folder / name, folder / name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,14 @@ OPTIMIZERS: dict[str, tuple[dict[str, Any], Any]] = {
     "a class": ({"optimizer": Adam}, lambda p: Adam(p)),
     "a class and a rate": ({"optimizer": SGD, "lr": 1e-4}, lambda p: SGD(p, lr=1e-4)),
     "a function": ({"optimizer": lambda p: AdamW(p, lr=0.01)}, lambda p: AdamW(p, lr=0.01)),
-}
+    "a partial": ({"optimizer": partial(SGD, momentum=0.9, lr=1e-4)}, lambda p: SGD(p, lr=1e-4, momentum=0.9)),
+    "a partial and a rate": ({"optimizer": partial(AdamW, weight_decay=0.5), "lr": 0.01}, lambda p: AdamW(p, lr=0.01, weight_decay=0.5)),
+    "a partial of a function": ({"optimizer": partial(lambda lr, p: Adam(p, lr), 0.01)}, lambda p: Adam(p, lr=0.01)),
+}  # fmt: skip
 RATES: dict[str, dict[str, Any]] = {
     "a function": {"lr": rate},
     "a function and a class": {"lr": rate, "optimizer": Adam},
+    "a function and a partial": {"lr": rate, "optimizer": partial(Adam, eps=1e-8)},
     "a scheduler's": {"optimizer": Adam, "lr": 0.01, "scheduler": lambda o: LambdaLR(o, lambda s: 1 / (1 + s))},
 }  # fmt: skip
 
@@ -181,6 +186,8 @@ REFUSED: dict[str, tuple[Callable[[Any], dict[str, Any]], type[Exception], str]]
     "a function and an optimizer": (lambda m: {"lr": rate, "optimizer": Adam(m.parameters())}, ValueError, "not both"),
     "a rate beside a function": (lambda _: {"lr": 0.1, "optimizer": lambda p: Adam(p)}, ValueError, "not both"),
     "a plateau of a bound": (lambda _: {"scheduler": lambda o: ReduceLROnPlateau(o, "max")}, ValueError, "mode must be 'min', got 'max'"),
+    "a rate beside a partial's": (lambda _: {"lr": 0.1, "optimizer": partial(Adam, lr=0.1)}, ValueError, r"not both; .* functools.partial\(torch.optim.Adam, eps=1e-6\)"),
+    "a rate beside a partial of a function": (lambda _: {"lr": 0.1, "optimizer": partial(lambda p, lr: Adam(p, lr))}, ValueError, "not both"),
     "a name": (lambda _: {"optimizer": "adam"}, TypeError, "got 'adam': write optimizer=torch.optim.Adam$"),
     "a name of SGD": (lambda _: {"optimizer": "sgd"}, TypeError, "write optimizer=torch.optim.SGD$"),
     "an unknown name": (lambda _: {"optimizer": "magic"}, TypeError, r"write optimizer=torch.optim\."),

@@ -81,7 +81,8 @@ def fit(
         lr: learning rate of Adam, 1e-3 by default; a number, or a function of the step, from 0,
             such as `vaezoo.training.one_cycle`.
         optimizer: one over `model.parameters()`, made after the last swap of a part; or a class of
-            `torch.optim`, which is given `lr`, or a function of the parameters that returns one.
+            `torch.optim`, or a `functools.partial` of one, which is given `lr`; or a function of
+            the parameters that returns one.
         scheduler: of that optimizer, or a function of the optimizer that returns one. It is
             advanced once a step; `ReduceLROnPlateau` at every record, by the validation loss, or
             by the loss where there are no validation data.

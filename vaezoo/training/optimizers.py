@@ -2,6 +2,7 @@
 
     fit(vae, data)                                           Adam at 1e-3
     fit(vae, data, optimizer=torch.optim.SGD, lr=0.1)        a class, or any function of parameters
+    fit(vae, data, optimizer=partial(AdamW, amsgrad=True))   the same, of `functools`
     fit(vae, data, optimizer=Adam(vae.parameters(), 0.01))   one that is made already
 
 Whatever it is, it has to train every parameter.
@@ -10,6 +11,7 @@ Whatever it is, it has to train every parameter.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,8 +32,8 @@ def make_optimizer(
     """The optimizer of all parameters; Adam by default.
 
     Args:
-        optimizer: one over these parameters, a class of `torch.optim`, or a function that makes
-            one of them.
+        optimizer: one over these parameters, a class of `torch.optim`, or a `functools.partial` of
+            one, or a function that makes one of them.
         lr: the rate of Adam (1e-3 by default) or of a class (its own default), a number or a
             function of the step, counted from 0.
         parameters: to train, by name.
@@ -46,10 +48,10 @@ def make_optimizer(
         >>> make_optimizer(torch.optim.SGD, 0.1, {"p": p}).param_groups[0]["lr"]
         0.1
     """
-    if optimizer is not None and not isinstance(optimizer, type) and lr is not None:
+    if optimizer is not None and lr is not None and not _takes_rate(optimizer):
         raise ValueError(
             "give lr or an optimizer with a rate of its own, not both; a class takes lr, "
-            "optimizer=torch.optim.Adam"
+            "optimizer=torch.optim.Adam, and so does functools.partial(torch.optim.Adam, eps=1e-6)"
         )
     if not parameters:
         raise ValueError("there is nothing to train: all is frozen, model.requires_grad_(True)")
@@ -72,7 +74,7 @@ def _make(optimizer: Any, lr: float | None, parameters: list[Tensor]) -> Optimiz
     if isinstance(optimizer, str):
         near = _of_torch(optimizer)
         raise TypeError(f"optimizer must be no string, got {optimizer!r}: {near}")
-    if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+    if _is_class(optimizer) or (lr is not None and _takes_rate(optimizer)):
         rate: dict[str, Any] = {} if lr is None else {"lr": lr}
         return optimizer(parameters, **rate)
     made = optimizer
@@ -84,6 +86,17 @@ def _make(optimizer: Any, lr: float | None, parameters: list[Tensor]) -> Optimiz
             f"returns one, got {type_name(made)}"
         )
     return made
+
+
+def _takes_rate(optimizer: Any) -> bool:
+    """Whether it is a class, or a partial of one that has no rate yet."""
+    if isinstance(optimizer, functools.partial):
+        return _is_class(optimizer.func) and not optimizer.args and "lr" not in optimizer.keywords
+    return isinstance(optimizer, type)
+
+
+def _is_class(optimizer: Any) -> bool:
+    return isinstance(optimizer, type) and issubclass(optimizer, Optimizer)
 
 
 def _of_torch(name: str) -> str:
