@@ -67,6 +67,13 @@ def test_the_order_of_images_does_not_matter() -> None:
     assert found_of(torch.eye(3, **D)).informativeness > 0.999
 
 
+def test_two_classes_weigh_as_a_number_of_two_values() -> None:
+    mix = torch.randn(3, 3, generator=Generator().manual_seed(0), **D)
+    as_classes, as_number = found_of(mix), found_of(mix, {**FACTORS, "c": FACTORS["c"].double()})
+    assert torch.allclose(as_classes.importance, as_number.importance, rtol=1e-9)
+    assert as_classes.disentanglement == pytest.approx(as_number.disentanglement, abs=1e-9)
+
+
 def test_codes_that_say_nothing() -> None:
     found = found_of(torch.zeros(3, 2, **D))
     scores = found.disentanglement, found.completeness, found.informativeness

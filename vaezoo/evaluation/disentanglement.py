@@ -8,7 +8,8 @@
 
 Units are means E_q[z|x]. For the first, codes and factors of many values are put into 20 bins of
 equal width. The other three (DCI) are of the importance |w| of each standardised unit in a linear
-regression on each factor, a factor of classes being one column a class; the paper takes a lasso or
+regression on each factor, a factor of classes being one column a class, with |w| the root of their
+mean square, so that two classes weigh as much as a number of two values; the paper takes a lasso or
 a forest. The regression is fitted to every other image, and R² is that of the rest.
 
 Information is too high by about (bins - 1) (values - 1) / 2N nats: take thousands of images.
@@ -205,7 +206,7 @@ def _regressed(codes: Tensor, columns: list[Tensor]) -> tuple[Tensor, float]:
         target = functional.one_hot(_binned(column)) if classes else column[:, None]
         y = _standardised(target.double())[order]
         w = torch.linalg.lstsq(x[::2], y[::2], driver="gelsd").solution
-        weights.append(w.square().sum(1).sqrt())
+        weights.append(w.square().mean(1).sqrt())
         shares.append(1 - (y[1::2] - x[1::2] @ w).square().sum() / y[1::2].square().sum())
     return torch.stack(weights, 1), torch.stack(shares).mean().clamp(0, 1).item()
 
