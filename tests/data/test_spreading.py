@@ -284,6 +284,16 @@ BAD = {
         ValueError,
         "share must be a number",
     ),
+    "features of text": (
+        lambda: spread_labels(FEW, FEW, features="pixels"),
+        TypeError,
+        r"features must be a function of grey levels \(n, C, H, W\), such as data.strokes, got 'p",
+    ),
+    "features that are made": (
+        lambda: spread_labels(FEW, FEW, features=torch.zeros(2, 3)),
+        TypeError,
+        "features must be a function of grey levels .* got tensor",
+    ),
     "no tensor": (
         lambda: spread_labels(FEW, FEW, features=lambda x: x.tolist()),
         TypeError,

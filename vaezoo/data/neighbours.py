@@ -45,7 +45,7 @@ def nearest(features: Tensor, k: int, *, progress: bool = False) -> tuple[Tensor
         rounding = torch.finfo(x.dtype).eps * (lengths + lengths.mean())
         doubtful = numbers[squared[:, -1] < DOUBT * rounding]
         if len(doubtful):
-            again, far = _nearest(x.double(), doubtful, k, progress=progress)
+            again, far = _nearest(x.double(), doubtful, k, progress=False)
             indices[doubtful], squared[doubtful] = again, far.to(x.dtype)
     return indices, squared
 
