@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -40,6 +41,7 @@ class Recipe:
         rate: constant of Adam, or the peak of one cycle.
         cycle: whether the rate is one cycle.
         objective: the member's own by default.
+        optimizer: a class, Adam by default.
         decay: of the weights, by AdamW.
         average: of `fit`.
         clip: of the gradients' norm.
@@ -58,6 +60,7 @@ class Recipe:
     rate: float = 1e-3
     cycle: bool = False
     objective: objectives.Objective | None = None
+    optimizer: type[torch.optim.Optimizer] | None = None
     decay: float = 0.0
     average: float | None = None
     clip: float | None = None
@@ -73,7 +76,8 @@ def described(recipe: Recipe, model: Member, batches: Any, test: data.Images) ->
     """What a recipe does, for a file of results."""
     shape = "one cycle, peak" if recipe.cycle else "constant"
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    return {
+    optimizer = {"optimizer": recipe.optimizer.__name__} if recipe.optimizer else {}
+    return optimizer | {
         "model": [*model.equations()],
         "parameters": sum(p.numel() for p in model.parameters()),
         "layers": [repr(each) for each in layers],

@@ -88,7 +88,7 @@ def trained(recipe: Recipe, model: Member, batches: Any, steps: int, folder: Pat
     """Train the model in place, from the last checkpoint if there is one."""
     if recipe.start is not None and not list(folder.glob("step-*")):
         recipe.start(model, batches)
-    optimizer = functools.partial(torch.optim.AdamW, weight_decay=recipe.decay)
+    decayed = functools.partial(torch.optim.AdamW, weight_decay=recipe.decay)
     history = training.fit(
         model,
         batches,
@@ -96,7 +96,7 @@ def trained(recipe: Recipe, model: Member, batches: Any, steps: int, folder: Pat
         steps=steps,
         batch_size=recipe.batch_size,
         lr=training.one_cycle(recipe.rate, steps) if recipe.cycle else recipe.rate,
-        optimizer=optimizer if recipe.decay else None,
+        optimizer=decayed if recipe.decay else recipe.optimizer,
         max_grad_norm=recipe.clip,
         precision=recipe.precision,
         compile=recipe.compile,

@@ -8,18 +8,23 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from several import run_code
 
 from benchmarks import documents
 from benchmarks.quality import figures, results, tables
 from benchmarks.quality.__main__ import RECIPES
+from benchmarks.quality.recipe import Recipe
 from benchmarks.quality.results import Found, found, runs_of
+from benchmarks.quality.running import trained
+from vaezoo.models import VAE
 
 KILLED_AND_UNBROKEN = """
 import functools, os, signal, sys
 from pathlib import Path
 import torch
 from benchmarks.quality import running
+from benchmarks.quality.muon import Muon
 from benchmarks.quality.recipe import Recipe
 from vaezoo import data, models, training
 
@@ -35,7 +40,7 @@ def run(name, steps=200):
         lambda: models.VAE(z_dim=2, hidden=(5,)),
         lambda seed: data.digits("train")[:500],
         lambda: data.digits("test")[:40],
-        steps=steps, cycle=True, decay=0.01, compile=False, particles=(1, 20), start=begin,
+        steps=steps, cycle=True, optimizer=Muon, compile=False, particles=(1, 20), start=begin,
     )
     running.run(recipe, "small", 3, 0.5, folder / name, folder / name)
 
@@ -74,6 +79,18 @@ def test_killed_anywhere_it_gives_the_same_numbers(tmp_path: Path) -> None:
     assert unbroken["steps"] == 100
     # what comes before training is done where training begins, and not where it goes on
     assert len((tmp_path / "begun").read_text().splitlines()) == 2
+
+
+def test_weights_decay(tmp_path: Path) -> None:
+    """By a tenth a step, the rate of 1e-3 times 100."""
+    norms = []
+    for decay in (0.0, 100.0):
+        torch.manual_seed(0)
+        recipe = Recipe(lambda: VAE(z_dim=2, hidden=(5,)), decay=decay, compile=False)
+        model = recipe.member()
+        trained(recipe, model, [torch.zeros(3, 1, 28, 28)], 10, tmp_path / f"{decay}")
+        norms.append(next(model.parameters()).norm().item())
+    assert norms[1] < 0.5 * norms[0]
 
 
 def write(folder: Path, name: str, seed: int, budget: float, mean: float) -> None:
