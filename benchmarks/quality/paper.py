@@ -1,13 +1,13 @@
 """Recipes beside published ones: the IWAE paper's networks, and the fixed binarisation.
 
 IWAE paper: 784-200-200 with tanh, z of 50, Adam, batches of 20 for 3,280 epochs there. Here Muon,
-bf16, one cycle of the rate with a peak of 3e-3, and a last bias that starts at the log odds of mean
-pixels. Batches and steps are what 2 hours on two cores allow:
+bf16, one cycle of the rate, and a last bias that starts at the log odds of mean pixels. Steps are
+what 2 hours on two cores allow:
 
-    particles   images in a batch   steps     epochs
-            1                 400   200,000    1,333
-            5                 200   200,000      667
-           50                 100   120,000      200
+    particles   images in a batch   steps    epochs   peak of the rate
+         1               1,000      60,000    1,000             1.2e-2
+         5               1,000      40,000      667             1.2e-2
+        50                 400      40,000      267               6e-3
 
 Chosen by the NIWAE-500 of 1,000 of the last 10,000 training images, trained on the first 50,000
 with seed 10 for at most 100,000 steps.
@@ -57,9 +57,9 @@ def from_means(model: Member, images: Any) -> None:
 
 
 def paper(particles: int, **changes: Any) -> Recipe:
-    """With batches and steps for a number of particles."""
-    batch_size, steps = SIZES[particles]
-    return replace(PAPER, batch_size=batch_size, steps=steps, **changes)
+    """With batches, steps and a rate for a number of particles."""
+    batch_size, steps, rate = SIZES[particles]
+    return replace(PAPER, batch_size=batch_size, steps=steps, rate=rate, **changes)
 
 
 def fixed(split: str) -> data.Images:
@@ -71,11 +71,10 @@ def fixed(split: str) -> data.Images:
     return data.Images(pixels, binarisation="threshold", name=f"fixed binarisation {split}")
 
 
-SIZES = {1: (400, 200_000), 5: (200, 200_000), 50: (100, 120_000)}
+SIZES = {1: (1000, 60_000, 1.2e-2), 5: (1000, 40_000, 1.2e-2), 50: (400, 40_000, 6e-3)}
 PAPER = Recipe(
     one_layer,
     cycle=True,
-    rate=3e-3,
     optimizer=Muon,
     precision="bf16",
     start=from_means,
