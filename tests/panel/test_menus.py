@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import pyro.distributions as dist
@@ -124,6 +125,15 @@ def layers() -> nn.Sequential:
     )  # fmt: skip
 
 
+def convolutions(last: nn.Module) -> Any:
+    """A member with a network of layers that show words without quotes."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding="same"), nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"),
+        nn.Upsample(scale_factor=2, mode="nearest"), nn.GELU("tanh"), nn.Flatten(), last, nn.Unflatten(1, (2, 3))
+    )  # fmt: skip
+    return member("VAE", posterior=posteriors.DiagonalNormal(X_SHAPE, 3, network=network))
+
+
 class Tanh(nn.Module):
     """Of the name of a layer of torch."""
 
@@ -140,6 +150,7 @@ def encoded(activation: Any) -> Any:
     "make",
     [
         lambda: member("VAE", posterior=posteriors.DiagonalNormal(X_SHAPE, 3, network=layers())),
+        lambda: convolutions(nn.Linear(128, 6)),
         lambda: encoded(functools.partial(nn.LeakyReLU, 0.2)),
         lambda: encoded(functools.partial(nn.ELU, alpha=0.5)),
         lambda: encoded(Tanh),
@@ -183,6 +194,10 @@ class Open(priors.StandardNormal):
         ),
         (lambda: member("VAE", prior=Open(1, 2)), "how this Open was made: put it into a class"),
         (lambda: encoded(lambda: nn.Tanh()), "how this <lambda> was made"),
+        (
+            lambda: convolutions(nn.Sequential(nn.Linear(128, 6), nn.Hardtanh(0.0, math.inf))),
+            "how this Hardtanh was made",
+        ),
     ],
 )
 def test_what_no_code_can_say_is_refused(make: Any, message: str) -> None:

@@ -139,7 +139,8 @@ def _called(called: str, given: Iterable[tuple[str, Any]], indent: int, taken: i
 
 def _layer(layer: nn.Module) -> str:
     """A layer of torch, most of which show themselves as they are written."""
-    code = f"nn.{layer!r}"
+    # convolutions show padding=same, without quotes
+    code = re.sub(r"=(?!inf|nan)([a-z]+)(?=[,)])", r'="\1"', f"nn.{layer!r}")
     try:
         call: Any = ast.parse(code, mode="eval").body
         values = [ast.literal_eval(each) for each in call.args]
