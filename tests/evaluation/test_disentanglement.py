@@ -172,6 +172,10 @@ def test_any_parts_will_do(parts: tuple[str, str, str]) -> None:
 BAD_CALLS: list[BadCall] = [
     (lambda: disentanglement(member("VAE"), [images()], {"a": torch.rand(5)}, **QUIET), ValueError, r"factor 'a' \(6,\) or \(6, m\), a row for each image, got \(5,\)"),
     (lambda: disentanglement(member("VAE"), [images()], {"a": torch.zeros(6)}, **QUIET), ValueError, "factor 'a' has one value, 0.0: leave it out"),
+    (lambda: disentanglement(member("VAE"), [images()], {"a": [0.0, math.nan, 1, 2, 3, 4]}, **QUIET), ValueError, "factor 'a' must be of finite numbers, got nan: leave out"),
+    (lambda: disentanglement(member("VAE"), [images()], {"a": torch.arange(6.0).log()}, **QUIET), ValueError, "finite numbers, got -inf"),
+    (lambda: disentanglement(member("VAE"), [images()], {"a": ["red"] * 6}, **QUIET), ValueError, "factor 'a' must be of numbers or classes, got "),
+    (lambda: disentanglement(member("VAE"), [images()], [torch.rand(6)], **QUIET), TypeError, "factors must be a dict, .* got a list"),
     (lambda: disentanglement(nn.Linear(2, 2), [images()], {}, **QUIET), TypeError, "a member with codes, got a Linear"),
 ]  # fmt: skip
 

@@ -99,12 +99,17 @@ def some_without_label() -> data.Images:
     return images
 
 
+ROWS = torch.rand(5, 3)
 BAD_CALLS: list[BadCall] = [
     (lambda: sample_quality(member("VAE"), BARE, BARE), ValueError, "data.Images with labels, got Images"),
     (lambda: sample_quality(member("VAE"), TRAIN, [1]), ValueError, r"data.Images with labels, got \[1\]"),
     (lambda: sample_quality(member("VAE"), TRAIN, TEST, repeats=1), ValueError, "repeats must be at least 2, got 1"),
     (lambda: sample_quality(member("VAE"), TRAIN[TRAIN.labels < 7], TEST, steps=1), ValueError, r"classes \[7, 8, 9\], of which train has none"),
     (lambda: sample_quality(member("VAE"), TRAIN, some_without_label()), ValueError, "a label of every image, got 3 without one"),
+    (lambda: frechet(ROWS[:1], ROWS), ValueError, r"features must be \(n, d\), n at least 2, got \(1, 3\)"),
+    (lambda: frechet(ROWS[0], ROWS), ValueError, r"features must be \(n, d\), n at least 2, got \(3,\)"),
+    (lambda: frechet(ROWS, ROWS[:, :2]), ValueError, "features must be of one size, got 3 and 2"),
+    (lambda: frechet(ROWS / 0, ROWS), ValueError, "features must be finite"),
     (lambda: sample_quality(nn.Linear(2, 2), TRAIN, TEST), TypeError, "a member to draw from, got a Linear"),
 ]  # fmt: skip
 

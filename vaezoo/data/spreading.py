@@ -73,11 +73,6 @@ def spread_labels(
         (1600, True)
     """
     alpha, share = _inside("alpha", alpha, "(0, 1)"), _inside("share", share, "(0, 1]")
-    if not (features is None or callable(features)):
-        raise TypeError(
-            "features must be a function of grey levels (n, C, H, W), such as data.strokes, got "
-            f"{features!r}"
-        )
     few = _labelled(images, labelled)
     # equal images are one, or copies would be the only neighbours of each other
     nodes, node = _features(few, images, features).unique(dim=0, return_inverse=True)
@@ -108,6 +103,11 @@ def _labelled(images: Images, labelled: Images) -> Images:
 
 def _features(few: Images, images: Images, features: Callable[[Tensor], Tensor] | None) -> Tensor:
     """Of the grey levels of both, one after the other, (n + N, D)."""
+    if not (features is None or callable(features)):
+        raise TypeError(
+            "features must be a function of grey levels (n, C, H, W), such as data.strokes, got "
+            f"{features!r}"
+        )
     rows = torch.empty(0, 0)
     batches = [*few.pixels.split(BATCH), *images.pixels.split(BATCH)]
     end = 0

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 from torch.distributions import (
     Distribution,
-    Independent,
-    LowRankMultivariateNormal,
-    MultivariateNormal,
     Normal,
 )
+
+from vaezoo.distributions.normals import diagonal_of, is_full
 
 __all__ = ["NUMBERS", "in_rows", "overlaps_of"]
 
@@ -49,9 +48,9 @@ def overlaps_of(components: Distribution) -> Tensor | None:
         tensor([[1.0000, 0.6065],
                 [0.6065, 1.0000]])
     """
-    if isinstance(components, Independent) and isinstance(components.base_dist, Normal):
-        return _overlaps_of_diagonals(components.base_dist)
-    if isinstance(components, MultivariateNormal | LowRankMultivariateNormal):
+    if (diagonal := diagonal_of(components)) is not None:
+        return _overlaps_of_diagonals(diagonal)
+    if is_full(components):
         return _overlaps_of_normals(components.loc.double(), components.covariance_matrix.double())
     return None
 

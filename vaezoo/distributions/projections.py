@@ -17,12 +17,10 @@ import torch
 from torch import Tensor
 from torch.distributions import (
     Distribution,
-    Independent,
-    LowRankMultivariateNormal,
     MixtureSameFamily,
-    MultivariateNormal,
-    Normal,
 )
+
+from vaezoo.distributions.normals import diagonal_of, is_full
 
 __all__ = ["Normals", "as_normals", "kernels"]
 
@@ -101,8 +99,8 @@ def kernels(draws: Tensor) -> Normals:
 
 
 def _moments(distribution: Any) -> tuple[Tensor, Tensor] | None:
-    if isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal):
+    if diagonal_of(distribution) is not None:
         return distribution.mean, distribution.variance.diag_embed()
-    if isinstance(distribution, MultivariateNormal | LowRankMultivariateNormal):
+    if is_full(distribution):
         return distribution.mean, distribution.covariance_matrix
     return None

@@ -14,12 +14,10 @@ import torch
 from torch import Tensor
 from torch.distributions import (
     Distribution,
-    Independent,
-    LowRankMultivariateNormal,
-    MultivariateNormal,
     Normal,
 )
 
+from vaezoo.distributions.normals import diagonal_of, is_full
 from vaezoo.programs.densities import Latents, log_q
 from vaezoo.programs.run import run
 from vaezoo.programs.terms import Terms
@@ -101,8 +99,7 @@ def _terms(model: Any, batch: list[Tensor]) -> Terms:
 def _is_normal(distribution: Distribution) -> bool:
     if len(distribution.event_shape) != 1:
         return False
-    diagonal = isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
-    return diagonal or isinstance(distribution, MultivariateNormal | LowRankMultivariateNormal)
+    return diagonal_of(distribution) is not None or is_full(distribution)
 
 
 def _of_batch(terms: Terms, z: Tensor) -> Tensor:

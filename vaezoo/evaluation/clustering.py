@@ -19,7 +19,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ from vaezoo.evaluation.visiting import visit
 from vaezoo.programs.pair import described, required_arguments
 from vaezoo.tables import table
 
-__all__ = ["Clusters", "clusters"]
+__all__ = ["Clusters", "clusters", "has_prior"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ def clusters(
         >>> found.counts.shape, found.estimates["accuracy"].n
         (torch.Size([10, 10]), 50)
     """
-    if not hasattr(model, "prior") or not hasattr(model, "encode"):
+    if not has_prior(model):
         raise TypeError(f"clusters need a member with a mixture prior, got {described(model)}")
     options: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "progress": progress}
     found = visit(model, data, lambda batch: _components(model, *batch), wanted=2, **options)
@@ -114,6 +114,12 @@ def clusters(
         "nmi": _nmi(counts.double(), component, label),
     }
     return Clusters(counts, {n: found["label"].of_same_images(v) for n, v in values.items()})
+
+
+def has_prior(model: Any) -> bool:
+    """Whether it is a member with codes and a prior of these."""
+    parts = getattr(model, "parts", None)
+    return isinstance(parts, Mapping) and "prior" in parts and hasattr(model, "encode")
 
 
 def _components(model: Any, x: Tensor, y: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -100,8 +100,9 @@ def disentanglement(
         progress: show a progress bar.
 
     Raises:
-        TypeError: the model has no `encode`.
-        ValueError: a factor is not of as many values as there are images, or has but one.
+        TypeError: the model has no `encode`, or factors are no mapping.
+        ValueError: a factor is not of as many values as there are images, has but one, or is not
+            of finite numbers.
 
     Example:
         >>> from vaezoo import data, models
@@ -141,10 +142,12 @@ def _of(codes: Tensor, columns: dict[str, Tensor], like: Estimate) -> Disentangl
 def _columns(factors: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
     """Each factor (n,), those of several numbers one by one."""
     columns: dict[str, Tensor] = {}
+    if not isinstance(factors, Mapping):
+        raise TypeError(f'factors must be a dict, {{"scale": …}}, got a {type(factors).__name__}')
     if not factors:
         raise ValueError("expected one factor or more, by name, got none")
     for name, values in factors.items():
-        factor = from_array(values)
+        factor = _numbers(name, values)
         if factor.shape[:1] != (n,) or factor.dim() > 2:
             raise ValueError(
                 f"expected factor {name!r} ({n},) or ({n}, m), a row for each image, got "
@@ -156,6 +159,20 @@ def _columns(factors: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
         if len(column.unique()) < 2:
             raise ValueError(f"factor {name!r} has one value, {column[0].item()}: leave it out")
     return columns
+
+
+def _numbers(name: str, values: Any) -> Tensor:
+    """The values of a factor, on the CPU."""
+    try:
+        factor = from_array(values).detach().cpu()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"factor {name!r} must be of numbers or classes, got {error}") from error
+    if not factor.isfinite().all():
+        raise ValueError(
+            f"factor {name!r} must be of finite numbers, got {factor[~factor.isfinite()][0]}: "
+            "leave out images of which it is not known"
+        )
+    return factor
 
 
 def _information(codes: Tensor, columns: list[Tensor]) -> tuple[Tensor, Tensor]:

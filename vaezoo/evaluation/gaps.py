@@ -68,7 +68,7 @@ def gaps(
     Raises:
         TypeError: the model is no pair, or data are no iterable.
         ValueError: a number below its least; or the guide runs no network, or one that puts several
-            tensors out.
+            tensors out, or uses all outputs without gradients.
 
     Example:
         >>> from vaezoo import data, models

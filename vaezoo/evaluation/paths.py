@@ -9,6 +9,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -16,7 +17,7 @@ from vaezoo.data.counts import as_count
 from vaezoo.evaluation.hmc import evaluated, transition
 from vaezoo.programs.densities import Latents, log_joint, log_marginal_q, marked
 from vaezoo.programs.run import run
-from vaezoo.programs.sites import sample_sites
+from vaezoo.programs.sites import Site, sample_sites
 from vaezoo.programs.terms import Terms
 from vaezoo.scopes import unchecked
 
@@ -67,6 +68,8 @@ class Path:
         self.shapes = {n: _event_shape(terms, n) for n in terms.latents}
         for name in self.shapes:
             _check_unbounded(name, terms.distribution(name, of="model").support)
+        if settings.start == "guide":
+            _check_start(terms, sample_sites(poutine.trace(pair.guide).get_trace(*batch)))
 
     def densities(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """log r(h) and log p(x, h), (K, N)."""
@@ -101,7 +104,7 @@ class Path:
         for beta in self.settings.betas[1:]:
             sizes.append(size)
             state, taken = transition(self.densities, state, beta, size, self.settings.steps)
-            size = size * torch.where(taken.mean(0) > TARGET, FASTER, SLOWER)
+            size = torch.where(taken.mean(0) > TARGET, FASTER * size, SLOWER * size)
         return sizes
 
     def forward(self, sizes: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -129,6 +132,18 @@ class Path:
 def _event_shape(terms: Terms, name: str) -> torch.Size:
     shape = terms.value(name).shape
     return shape[len(shape) - terms.distribution(name).event_dim :]
+
+
+def _check_start(terms: Terms, guide: dict[str, Site]) -> None:
+    """Chains move the latents of the model, so that r(h) must be a density of these."""
+    known = {*terms.latents, *terms.summed_out}
+    for name, site in guide.items():
+        if name not in known and not site["is_observed"]:
+            raise ValueError(
+                f"the guide draws {name!r}, which the model does not: anneal from start='prior'"
+            )
+        if isinstance(getattr(site["fn"], "base_dist", site["fn"]), Delta):
+            raise ValueError(f"the guide's {name!r} is a point: anneal from start='prior'")
 
 
 def _check_unbounded(name: str, support: Any) -> None:

@@ -1,5 +1,8 @@
 """A guide refined for each image by itself: what its networks put out, and offsets to that.
 
+Integers, and outputs that the guide uses without gradients, such as those of a frozen network, stay
+what they are.
+
 The offsets are all that is optimised, so that q stays in its family: for each image they take the
 place of what the networks were to say of it, while the posterior's other parameters, such as a
 flow's, stay what they are.
@@ -67,12 +70,22 @@ class Refined:
                 terms = self.terms()
                 bound = terms.rec - terms.kl + terms.log_py - terms.log_qy
                 loss = -terms.expect(bound).sum()
-            for offset, gradient in zip(
-                self.offsets, torch.autograd.grad(loss, self.offsets), strict=True
-            ):
+            for offset, gradient in zip(self.offsets, self._gradients(loss), strict=True):
                 offset.grad = gradient
             adam.step()
             rates.step()
+
+    def _gradients(self, loss: Tensor) -> tuple[Tensor | None, ...]:
+        """Of each offset; None of an output that is detached, or runs without gradients."""
+        found: tuple[Tensor | None, ...] = (None,)
+        if loss.requires_grad:
+            found = torch.autograd.grad(loss, self.offsets, allow_unused=True)
+        if all(gradient is None for gradient in found):
+            raise ValueError(
+                "no output of the guide's networks could be refined: the guide detaches them, or "
+                "draws without rsample"
+            )
+        return found
 
     @contextlib.contextmanager
     def _seen(self) -> Iterator[None]:
@@ -89,6 +102,8 @@ class Refined:
     def _corrected(self, _: nn.Module, __: Any, output: Any) -> Any:
         if not isinstance(output, Tensor):  # such as the maps of a flow
             _check_no_tensors(output)
+            return output
+        if not output.is_floating_point():
             return output
         self._outputs.append(output)
         if not self.offsets:

@@ -16,11 +16,11 @@ from torch.distributions import MixtureSameFamily
 from vaezoo.bound import check_pair
 from vaezoo.data import Images
 from vaezoo.data.counts import as_count
-from vaezoo.data.passes import Data, check_data
+from vaezoo.data.passes import Data, check_data, one_pass
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.bounds import evaluate
 from vaezoo.evaluation.classification import calibration
-from vaezoo.evaluation.clustering import clusters
+from vaezoo.evaluation.clustering import clusters, has_prior
 from vaezoo.evaluation.evidence import evidence
 from vaezoo.evaluation.rate import rate
 from vaezoo.evaluation.units import Units, units
@@ -129,7 +129,7 @@ def report(
 
     Raises:
         TypeError: the model is no pair, or data are no iterable.
-        ValueError: data can be read only once.
+        ValueError: data can be read only once, or are not such as the model takes.
 
     Example:
         >>> from vaezoo import data, models
@@ -138,36 +138,39 @@ def report(
         >>> list(found.numbers), found.numbers["evidence"]["log_px"].n
         (['bounds', 'evidence', 'rate'], 20)
     """
-    check_pair(model)
-    _check_readable(data)
+    _check(model, data)
     options: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "progress": progress}
     particles, images = as_count("particles", particles), as_count("images", images)
+    seed = as_count("seed", seed, least=-(2**63))
     settings = {"particles": particles, "images": images, "seed": seed, "torch": torch.__version__}
     found = Report(repr(model), settings)
     with _noted(found):
-        found.numbers["bounds"] = evaluate(model, data, particles=1, **options)
+        _add(found, "bounds", evaluate, model, data, particles=1, **options)
         found.numbers["evidence"] = evidence(model, data, particles, **options)
         found.numbers["rate"] = rate(model, data, images=images, **options)
         found.units = units(model, data, **options)
         for question, ask in _of_labels(model, data):
-            with _refusals_noted(found, question):
-                found.numbers[question] = ask(model, data, **options).estimates
+            _add(found, question, ask, model, data, **options)
     return found
 
 
-def _check_readable(data: Data) -> None:
+def _check(model: nn.Module, data: Data) -> None:
+    check_pair(model)
     check_data(data)
     if not isinstance(data, Images) and iter(data) is data:
         raise ValueError("a report reads its data several times: put the batches in a list")
 
 
-@contextlib.contextmanager
-def _refusals_noted(found: Report, question: str) -> Iterator[None]:
-    """Within it an error of values, such as an image without a label, becomes a note."""
+def _add(
+    found: Report, question: str, ask: Callable[..., Any], *given: Any, **options: Any
+) -> None:
+    """Add the answer, or an error as a note, such as that of an image without a label."""
     try:
-        yield
-    except ValueError as error:
+        answer = ask(*given, **options)
+    except (ValueError, TypeError, ImportError) as error:
         found.notes.append(f"{question}: {error}")
+    else:
+        found.numbers[question] = getattr(answer, "estimates", answer)
 
 
 @contextlib.contextmanager
@@ -182,7 +185,7 @@ def _noted(found: Report) -> Iterator[None]:
 def _of_labels(model: Any, data: Data) -> Iterator[tuple[str, Callable[..., Any]]]:
     if not _has_labels(data):
         return
-    if hasattr(model, "prior") and hasattr(model, "encode"):
+    if has_prior(model):
         with in_mode(model, False), own_generator(), torch.no_grad():
             if isinstance(model.prior(), MixtureSameFamily):
                 yield "clusters", clusters
@@ -193,6 +196,16 @@ def _of_labels(model: Any, data: Data) -> Iterator[tuple[str, Callable[..., Any]
 def _has_labels(data: Any) -> bool:
     if isinstance(data, Images):
         return data.labels is not None
-    with own_generator():
-        batch = next(iter(data), None)
+    with own_generator(), _begun(data) as batches:
+        batch = next(batches, None)
     return isinstance(batch, tuple | list) and len(batch) == 2
+
+
+@contextlib.contextmanager
+def _begun(data: Any) -> Iterator[Iterator[Any]]:
+    """A pass, which is closed again: training may be in the stream that it is over."""
+    batches = iter(one_pass(data, 1, seed=0))
+    try:
+        yield batches
+    finally:
+        getattr(batches, "close", lambda: None)()

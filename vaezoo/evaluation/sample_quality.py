@@ -32,9 +32,11 @@ from torch.nn import functional
 
 from vaezoo.cpu import tuned
 from vaezoo.data import Images
+from vaezoo.data.batches import as_tensor
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import one_pass, passes
 from vaezoo.estimates import Estimate
+from vaezoo.evaluation.visiting import outside_inference
 from vaezoo.programs.pair import described
 from vaezoo.scopes import own_generator
 from vaezoo.tables import Estimates
@@ -47,12 +49,17 @@ FEATURES = 64
 def frechet(a: Tensor, b: Tensor) -> float:
     """The squared Fréchet distance of two Normals with the moments of features (n, d) and (m, d).
 
+    Raises:
+        ValueError: features are not finite, of two shapes, or of one row.
+
     Example:
         >>> a = torch.tensor([[0.0], [2.0]])
         >>> round(frechet(a, a + 3), 6), round(frechet(a, 2 * a - 1), 6)
         (9.0, 2.0)
     """
-    a, b = a.double(), b.double()
+    a, b = (_features(each) for each in (a, b))
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"features must be of one size, got {a.shape[1]} and {b.shape[1]}")
     spread_a, spread_b = (torch.atleast_2d(t.T.cov()) for t in (a, b))
     values, vectors = torch.linalg.eigh(spread_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
@@ -60,6 +67,15 @@ def frechet(a: Tensor, b: Tensor) -> float:
     overlap = torch.linalg.eigvalsh(root @ spread_b @ root).clamp(min=0).sqrt().sum()
     traces = spread_a.trace() + spread_b.trace()
     return ((a.mean(0) - b.mean(0)).square().sum() + traces - 2 * overlap).item()
+
+
+def _features(values: Any) -> Tensor:
+    features = as_tensor(values)
+    if features.dim() != 2 or len(features) < 2:
+        raise ValueError(f"features must be (n, d), n at least 2, got {tuple(features.shape)}")
+    if not features.isfinite().all():
+        raise ValueError("features must be finite, got NaN or infinity")
+    return features.double()
 
 
 def sample_quality(
@@ -111,7 +127,7 @@ def sample_quality(
     if not hasattr(model, "sample"):
         raise TypeError(f"sample_quality needs a member to draw from, got {described(model)}")
     _check_images(model, train, test)
-    with own_generator(seed), tuned():
+    with outside_inference(), own_generator(seed), tuned():
         learned, known = _halves(train)
         judge = _trained(learned, steps)
         found = [_compared(model, judge, known, test, n, mean) for _ in range(repeats)]

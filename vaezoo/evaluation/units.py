@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import kl_divergence
 
 from vaezoo.chunks import Draws, few
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data
+from vaezoo.distributions.normals import diagonal_of
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.visiting import visit
 from vaezoo.programs.run import run
@@ -63,8 +64,8 @@ class Units:
 
     @property
     def collapsed(self) -> bool:
-        """Whether none is."""
-        return not self.active.any()
+        """Whether none is; of a mean that does not exist, such as a Cauchy's, it is not known."""
+        return bool((self.variance <= self.threshold).all())
 
     def __repr__(self) -> str:
         n, of = int(self.active.sum()), f"of {len(self.variance)} units active"
@@ -134,7 +135,7 @@ def _of_latent(terms: Terms, name: str) -> Iterator[tuple[str, Tensor]]:
     means = _expect(terms, _flat(_mean(q, terms.value(name)), q.event_dim))
     yield "mean", means.mean(0)
     yield "noise", means.var(0) / len(means)
-    if _is_diagonal(q) and _is_diagonal(p):
+    if diagonal_of(q) is not None and diagonal_of(p) is not None:
         yield "kl", _expect(terms, _kl(terms, name, q, p)).mean(0)
 
 
@@ -155,7 +156,7 @@ def _kl(terms: Terms, name: str, q: Any, p: Any) -> Tensor:
     """Of each unit, as `Terms` has it of all: in closed form where the site counts in both."""
     value, dims = terms.value(name), q.event_dim
     on_q, on_p = (_of_units(mask, value) for mask in terms.masks(name))
-    q, p = (getattr(each, "base_dist", each) for each in (q, p))
+    q, p = diagonal_of(q), diagonal_of(p)
     log_q, log_p = (_flat(each.log_prob(value), dims) for each in (q, p))
     sampled = torch.where(on_q, log_q, 0) - torch.where(on_p, log_p, 0)
     if not terms.closed_form_holds(name):
@@ -173,10 +174,6 @@ def _expect(terms: Terms, values: Tensor) -> Tensor:
     shares = terms.log_qy.exp()[..., None]
     shares = shares.expand(-1, terms.particles, -1, -1)
     return (shares * values).sum(0)
-
-
-def _is_diagonal(distribution: Any) -> bool:
-    return isinstance(getattr(distribution, "base_dist", distribution), Normal)
 
 
 def _units(found: dict[str, Estimate], name: str, threshold: float) -> Units:

@@ -20,7 +20,7 @@ from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
 from vaezoo.training.together import together
 
-__all__ = ["batches_of", "evaluating", "visit"]
+__all__ = ["batches_of", "evaluating", "outside_inference", "visit"]
 
 Found = Iterable[tuple[str, Tensor]]
 
@@ -47,7 +47,7 @@ def visit(
         progress: show a progress bar.
         wanted: tensors of a batch that `look` takes; by default those that the programs require.
     """
-    with together() as here, tuned():
+    with outside_inference(), together() as here, tuned():
         batches = batches_of(model, data, seed=seed, batch_size=batch_size, wanted=wanted)
         noise, values = OwnGenerator(here.seed(seed)), Values()
         total, quiet = length_of(data, batch_size), not progress or here.world.rank > 0
@@ -74,7 +74,12 @@ def batches_of(
     takes = wanted or required_arguments(model.model)
     seed = as_count("seed", seed, least=-(2**63))
     batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
-    return (arguments(model, batch, takes) for batch in in_turn(batches))
+    return ([_tracked(t) for t in arguments(model, b, takes)] for b in in_turn(batches))
+
+
+def _tracked(tensor: Tensor) -> Tensor:
+    """The same, of which gradients can be taken too."""
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 @contextlib.contextmanager
@@ -83,3 +88,16 @@ def evaluating(model: nn.Module, noise: OwnGenerator) -> Iterator[None]:
     torch.clear_autocast_cache()  # an outer autocast keeps weights, which may have changed since
     with one_thread(), torch.no_grad(), in_mode(model, False), outside_param_store(), noise.drawn():
         yield
+
+
+def outside_inference() -> contextlib.AbstractContextManager[Any]:
+    """Where a caller is in `torch.inference_mode`, gradients can be taken within it all the same.
+
+    Example:
+        >>> with torch.inference_mode(), outside_inference():
+        ...     torch.zeros(1).is_inference()
+        False
+    """
+    within = torch.is_inference_mode_enabled()
+    # elsewhere it would end a no_grad
+    return torch.inference_mode(False) if within else contextlib.nullcontext()

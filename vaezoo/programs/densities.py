@@ -13,7 +13,7 @@ from pyro import poutine
 from torch import Tensor
 
 from vaezoo.programs.pair import Program
-from vaezoo.programs.sites import Site, is_factor, log_prob, sample_sites
+from vaezoo.programs.sites import Site, is_factor, log_prob, sample_sites, unmasked
 from vaezoo.scopes import unchecked
 
 __all__ = ["draw", "log_joint", "log_marginal_q", "log_prior", "log_q", "marked", "simulated"]
@@ -79,6 +79,8 @@ def log_joint(model: Program, batch: list[Any], latents: Latents) -> tuple[Tenso
 def log_marginal_q(guide: Program, batch: list[Any], latents: Latents) -> Tensor:
     """log q(h|x) of continuous latents, a label that is not given summed out: (K, N).
 
+    It is that of draws, which follow no factor.
+
     Example:
         >>> from vaezoo.models import SSVAE
         >>> ssvae, z = SSVAE(), torch.zeros(5, 7, 64)
@@ -87,7 +89,7 @@ def log_marginal_q(guide: Program, batch: list[Any], latents: Latents) -> Tensor
     """
     with unchecked():
         sites = _at(poutine.enum(guide, first_available_dim=-3), batch, latents)
-        return _sum_out(_sum([log_prob(site) for site in sites.values()]))
+        return _sum_out(_sum([log_prob(s) for s in sites.values() if not is_factor(s)]))
 
 
 def marked(model: Program, labels: list[str]) -> Program:
@@ -109,7 +111,8 @@ def simulated(model: Program, batch: list[Any]) -> tuple[Latents, list[Any]]:
     Labels that it observes by a site are drawn too.
 
     Raises:
-        ValueError: the model observes the images by no site, or something besides the batch.
+        ValueError: the model observes the images by no site, or something besides the batch; or it
+            has a factor, or a mask on what it draws, which draws do not follow.
 
     Example:
         >>> from vaezoo.models import VAE
@@ -118,7 +121,9 @@ def simulated(model: Program, batch: list[Any]) -> tuple[Latents, list[Any]]:
         (torch.Size([7, 10]), torch.Size([7, 1, 28, 28]), True)
     """
     with unchecked():
-        places = _places(sample_sites(poutine.trace(model).get_trace(*batch)), batch)
+        sites = sample_sites(poutine.trace(model).get_trace(*batch))
+        _check_followed(sites)
+        places = _places(sites, batch)
         sites = sample_sites(poutine.trace(poutine.uncondition(model)).get_trace(*batch))
     drawn = [*batch]
     for name, i in places.items():
@@ -126,9 +131,21 @@ def simulated(model: Program, batch: list[Any]) -> tuple[Latents, list[Any]]:
     return {name: site["value"] for name, site in sites.items()}, drawn
 
 
+def _check_followed(sites: dict[str, Site]) -> None:
+    """Draws of the model must be draws of the density that it has."""
+    for name, site in sites.items():
+        mask = None if site["is_observed"] else unmasked(site)[1]
+        if is_factor(site) or not (mask is None or bool(torch.as_tensor(mask).all())):
+            what = "a factor" if is_factor(site) else "a mask on the latent"
+            raise ValueError(
+                f"the model has {what} {name!r}, which draws of it do not follow: images can be "
+                "simulated from a model without"
+            )
+
+
 def _places(sites: dict[str, Site], batch: list[Any]) -> dict[str, int]:
     """For each site that is observed, where in the batch its value is."""
-    observed = {n: s["value"] for n, s in sites.items() if s["is_observed"] and not is_factor(s)}
+    observed = {n: s["value"] for n, s in sites.items() if s["is_observed"]}
     at = {name: [i for i, t in enumerate(batch) if t is value] for name, value in observed.items()}
     places = {name: found[0] for name, found in at.items() if found}
     if 0 not in places.values():
