@@ -44,6 +44,7 @@ def overlaps_of(components: Distribution) -> Tensor | None:
     """The overlap of each two of a batch of k, shape (k, k); None where it has no closed form.
 
     Example:
+        >>> from torch.distributions import Independent
         >>> overlaps_of(Independent(Normal(torch.tensor([[0.0], [2.0]]), torch.ones(2, 1)), 1))
         tensor([[1.0000, 0.6065],
                 [0.6065, 1.0000]])

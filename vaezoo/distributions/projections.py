@@ -15,10 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import (
-    Distribution,
-    MixtureSameFamily,
-)
+from torch.distributions import Distribution, MixtureSameFamily
 
 from vaezoo.distributions.normals import diagonal_of, is_full
 
@@ -50,6 +47,7 @@ class Normals(NamedTuple):
         """The log-density at z (n, d), shape (n,).
 
         Example:
+            >>> from torch.distributions import Independent, Normal
             >>> one = as_normals(Independent(Normal(torch.zeros(2), torch.ones(2)), 1))
             >>> round(one.log_prob(torch.zeros(1, 2)).item(), 6)
             -1.837877
