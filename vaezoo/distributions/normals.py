@@ -6,7 +6,7 @@ a transform makes of one, such as a LogNormal.
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from torch.distributions import (
     Independent,
@@ -15,8 +15,9 @@ from torch.distributions import (
     Normal,
 )
 
-__all__ = ["diagonal_of", "is_full"]
+__all__ = ["diagonal_of", "is_a", "is_full"]
 
+T = TypeVar("T")
 LIBRARIES = ("torch.", "pyro.", "vaezoo.")
 
 
@@ -32,7 +33,7 @@ def diagonal_of(distribution: Any) -> Normal | None:
     """
     while isinstance(distribution, Independent):
         distribution = distribution.base_dist
-    normal: Normal | None = distribution if _has_own_density(distribution, Normal) else None
+    normal: Normal | None = distribution if is_a(distribution, Normal) else None
     return normal
 
 
@@ -44,10 +45,21 @@ def is_full(distribution: Any) -> TypeGuard[MultivariateNormal | LowRankMultivar
         >>> is_full(MultivariateNormal(torch.zeros(2), torch.eye(2)))
         True
     """
-    return _has_own_density(distribution, MultivariateNormal | LowRankMultivariateNormal)
+    full, low_rank = MultivariateNormal, LowRankMultivariateNormal
+    return is_a(distribution, full) or is_a(distribution, low_rank)
 
 
-def _has_own_density(distribution: Any, kind: Any) -> bool:
+def is_a(distribution: Any, kind: type[T]) -> TypeGuard[T]:
+    """Whether it is of a kind of torch's distributions, with a density of a library's.
+
+    Example:
+        >>> class Halved(Normal):
+        ...     def log_prob(self, value):
+        ...         return super().log_prob(value) / 2
+        >>> is_a(Normal(0.0, 1.0), Normal), is_a(Halved(0.0, 1.0), Normal)
+        (True, False)
+    """
     if not isinstance(distribution, kind):
         return False
-    return type(distribution).log_prob.__module__.startswith(LIBRARIES)
+    log_prob: Any = type(distribution).log_prob  # type: ignore[attr-defined]
+    return bool(log_prob.__module__.startswith(LIBRARIES))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, MixtureSameFamily
 
-from vaezoo.distributions.normals import diagonal_of, is_full
+from vaezoo.distributions.normals import diagonal_of, is_a, is_full
 
 __all__ = ["Normals", "as_normals", "kernels"]
 
@@ -74,7 +74,7 @@ class Normals(NamedTuple):
 
 def as_normals(distribution: Distribution) -> Normals | None:
     """A Normal, or a mixture of Normals, on the CPU; None where it is neither."""
-    if isinstance(distribution, MixtureSameFamily):
+    if is_a(distribution, MixtureSameFamily):
         moments = _moments(distribution.component_distribution)
         weights = distribution.mixture_distribution.probs
     else:

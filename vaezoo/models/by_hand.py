@@ -18,6 +18,7 @@ from torch.distributions import Bernoulli, Independent, MixtureSameFamily, Norma
 
 from vaezoo import closed_form
 from vaezoo.closed_form import Terms
+from vaezoo.distributions.normals import is_a
 from vaezoo.models import ADGM, M1M2, SSVAE, HierarchicalVAE, LatentVariableModel
 from vaezoo.programs.terms import Terms as ProgramTerms
 from vaezoo.scopes import own_generator
@@ -204,7 +205,7 @@ def _check_standard(model: Any) -> None:
 
 def _is(distribution: Any, kind: type) -> bool:
     """Whether a distribution is of independent numbers of a kind."""
-    return isinstance(distribution, Independent) and isinstance(distribution.base_dist, kind)
+    return isinstance(distribution, Independent) and is_a(distribution.base_dist, kind)
 
 
 def _standardised(name: str, run: ProgramTerms) -> Tensor:
