@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from vaezoo.autograd import KnownGradients, gradients
 from vaezoo.components import outside_param_store
-from vaezoo.programs.pair import Member
+from vaezoo.programs.pair import is_closed
 from vaezoo.programs.sites import drawn_before, is_label, sample_sites
 from vaezoo.scopes import checks_data, in_mode, own_generator
 
@@ -73,7 +73,7 @@ def _collected(
     """The loss, and its gradients by parameter; what the parameters hold is left as it was."""
     parameters = [p for p in pair.parameters() if p.requires_grad]
     hooked = any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)
-    if hooked or not isinstance(pair, Member) or pair.replaced_programs:
+    if hooked or not is_closed(pair):
         with _Backward() as backward:
             value = objective.loss_and_grads(pair.model, pair.guide, *batch)
         return value, backward.gradients
@@ -127,6 +127,11 @@ def reports_the_bound(objective: infer.elbo.ELBO) -> bool:
 
 def _check(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> None:
     """Refuse what makes no sense, after one more run of the pair that leaves no trace."""
+    if isinstance(objective, infer.ReweightedWakeSleep | infer.TraceTailAdaptive_ELBO):
+        raise ValueError(
+            f"{type(objective).__name__} has no single loss of model and guide: train by Pyro's "
+            "SVI, or take RenyiELBO or an objective of vaezoo's"
+        )
     if not isinstance(objective, infer.TraceMeanField_ELBO | infer.RenyiELBO):
         return
     with torch.no_grad(), in_mode(pair, False), own_generator(), outside_param_store():

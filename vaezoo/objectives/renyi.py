@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from vaezoo import arguments
 from vaezoo.objectives.base import Objective, sum_out_labels
 from vaezoo.programs.terms import Terms
 
@@ -39,9 +40,9 @@ class Renyi(Objective):
         self, alpha: float = 0.5, *, particles: int = 10, chunk: int | None = None
     ) -> None:
         super().__init__(particles, chunk=chunk)
-        if not math.isfinite(alpha):
+        if isinstance(alpha, float) and not math.isfinite(alpha):
             raise ValueError(f"alpha must be a finite number, got {alpha}")
-        self.alpha = alpha
+        self.alpha = arguments.number("alpha", alpha)
 
     def bound(self, terms: Terms) -> Tensor:
         """The ELBO of each image, its KL sampled."""

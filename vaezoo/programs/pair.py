@@ -16,6 +16,7 @@ __all__ = [
     "Program",
     "check_pair",
     "described",
+    "is_closed",
     "required_arguments",
 ]
 
@@ -54,6 +55,28 @@ class Member(nn.Module):
     def objective(self, data: Any = None) -> Any:
         """Return the objective that it is trained with, on such data, unless another is named."""
         raise NotImplementedError
+
+
+def is_closed(pair: nn.Module) -> bool:
+    """Whether a pair is a member of classes of vaezoo's and torch's alone, as they come.
+
+    Then all that it computes with is its own parameters. A class or a program of one's own may use
+    `pyro.param`, or a network from outside.
+
+    Example:
+        >>> from vaezoo.models import VAE
+        >>> class Other(VAE):
+        ...     pass
+        >>> Other.__module__ = "__main__"
+        >>> is_closed(VAE()), is_closed(Other())
+        (True, False)
+    """
+    if not isinstance(pair, Member) or pair.replaced_programs:
+        return False
+    known = "vaezoo.", "torch."
+    return all(
+        type(m).__module__.startswith(known) and "forward" not in vars(m) for m in pair.modules()
+    )
 
 
 def check_pair(model: Any) -> None:

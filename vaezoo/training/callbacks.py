@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vaezoo.training.errors import ResumeError
 from vaezoo.training.rates import type_name
@@ -56,7 +58,7 @@ class Callbacks:
     def __call__(self, record: Record) -> bool:
         """Call each, whatever the others say; returns whether one has returned True."""
         answers = [callback(record) for callback in self.each]
-        return any(isinstance(a, bool | np.bool_) and bool(a) for a in answers)
+        return any(map(_is_true, answers))
 
     def begin_anew(self) -> None:
         """Let those that count records begin anew."""
@@ -98,6 +100,13 @@ class Callbacks:
                 "run give another folder"
             )
         return found
+
+
+def _is_true(answer: object) -> bool:
+    """True of Python, NumPy or torch; what else a function may return is no answer."""
+    if isinstance(answer, Tensor) and answer.dtype == torch.bool and answer.numel() == 1:
+        return bool(answer)
+    return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
 def term_of(record: Mapping[str, float], name: str) -> float:

@@ -29,7 +29,8 @@ from vaezoo.training.history import History
 from vaezoo.training.processes import is_alone, world
 from vaezoo.training.rising import Curve, curves, rises
 from vaezoo.training.step import Step
-from vaezoo.training.symptoms import component_usage, information, missing_labels, scales_of
+from vaezoo.training.strangers import Strangers
+from vaezoo.training.symptoms import component_usage, information, scales_of, without_labels
 
 __all__ = ["Guard"]
 
@@ -67,8 +68,8 @@ class Guard:
         self._seen: Counter[str] = Counter()  # looks in a row that showed a kind
         self._usage: dict[str, Tensor] = {}
         self._curves: dict[str, Curve] = {}
-        self._schedules = self._scheduled()
-        self._missing = missing_labels(step.bound, data)
+        self._schedules, self._strangers = self._scheduled(), Strangers(step.optimizer)
+        self._missing = without_labels(step.bound, data)
         named = self._state()
         trained = {id(p) for group in step.optimizer.param_groups for p in group["params"]}
         self._infinite = [n for n, t in named.items() if id(t) not in trained]
@@ -107,7 +108,10 @@ class Guard:
             return
         step = int(record["step"])
         self._check_state(step, history)
-        self._look_at_labels(step)
+        texts = {"labels": self._missing, "parameters": self._strangers.of(self.step.bound.model)}
+        for kind, text in texts.items():
+            if text:
+                self._say(kind, step, text)
         self._look_at_loss(step, history)
         if step - self._last >= STEPS:
             self._last = step
@@ -205,16 +209,6 @@ class Guard:
                     "a weight of the KL of 0, or a rate too high. Cures: a fixed variance or one "
                     "shared by all pixels, data of about unit scale, a lower lr",
                 )
-
-    def _look_at_labels(self, step: int) -> None:
-        if missing := self._missing:
-            self._say(
-                "labels",
-                step,
-                f"no labelled image is of class {', '.join(map(str, missing))}: nothing can be "
-                "learned of it. Causes: a labelled subset that left it out, or more classes than "
-                "there are. Cures: images.labelled(n), which takes as many of each, or classes=…",
-            )
 
     def _look_at_loss(self, step: int, history: History) -> None:
         schedules, records = self._scheduled(), len(history["step"])

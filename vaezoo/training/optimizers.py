@@ -58,14 +58,23 @@ def make_optimizer(
     made = _make(optimizer, first_rate(lr), list(parameters.values()))
     if isinstance(made, torch.optim.LBFGS):
         raise ValueError("LBFGS evaluates the loss several times a step: write a loop of your own")
+    _check_all(made, parameters)
+    return made
+
+
+def _check_all(made: Optimizer, parameters: Mapping[str, Tensor]) -> None:
     known = {id(p) for group in made.param_groups for p in group["params"]}
     missing = [name for name, p in parameters.items() if id(p) not in known]
     if missing:
-        raise ValueError(
-            f"the optimizer does not train {', '.join(missing)}: it was made before a part was "
-            "swapped, or for another model; make it again from model.parameters()"
+        outside = missing[0].endswith("of a program")
+        why = (
+            "it is no parameter of the model's; give a class, optimizer=torch.optim.Adam, or a "
+            "function of all parameters, lambda parameters: Adam(parameters, lr=1e-3)"
+            if outside
+            else "it was made before a part was swapped, or for another model; make it again from "
+            "model.parameters()"
         )
-    return made
+        raise ValueError(f"the optimizer does not train {', '.join(missing)}: {why}")
 
 
 def _make(optimizer: Any, lr: float | None, parameters: list[Tensor]) -> Optimizer:

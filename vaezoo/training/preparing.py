@@ -16,8 +16,8 @@ from vaezoo.data.labels import check_classes
 from vaezoo.data.passes import Data
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives import SemiSupervised
-from vaezoo.programs.pair import Member, required_arguments
-from vaezoo.scopes import in_mode, one_thread, own_generator
+from vaezoo.programs.pair import Member, is_closed, required_arguments
+from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
 from vaezoo.training.weights import besides
 
 __all__ = ["is_known", "trainable", "training_mode"]
@@ -42,14 +42,18 @@ def is_known(bound: Bound, data: Data) -> bool:
 def trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
     """Everything to train, by name: the module's parameters, and what else the loss depends on.
 
-    A program of one's own may use `pyro.param`, a network from outside the model, or a guide that
-    makes its parameters when it is first called. Such a bound is run once, and the leaves of its
-    loss are trained too.
+    A program or part of one's own may use `pyro.param`, a network from outside the model, or a
+    guide that makes its parameters when it is first called. Such a bound is run once, and the
+    leaves of its loss are trained too.
     """
     loss_leaves: list[Tensor] = []
-    if not isinstance(bound.model, Member) or bound.model.replaced_programs:
-        with one_thread(), in_mode(bound.model, False), own_generator():
-            loss_leaves = leaves(bound(*bound.arguments(batch))["loss"])
+    if not is_closed(bound.model):
+        arguments = bound.arguments(batch)
+        bound.check(arguments)
+        # what a member cannot make of them the first step says, which looks at numbers first
+        checked = unchecked() if isinstance(bound.model, Member) else contextlib.nullcontext()
+        with one_thread(), in_mode(bound.model, False), own_generator(), checked:
+            loss_leaves = leaves(bound(*arguments)["loss"])
     named = {n: p for n, p in bound.model.named_parameters() if p.requires_grad}
     return named | besides(bound.model, loss_leaves)
 

@@ -50,7 +50,7 @@ def one_cycle(peak: float, steps: float, *, warm_up: float = 0.1) -> Callable[[i
     total = as_count("steps", steps)
     if not _is_rate(peak) or peak == 0:
         raise ValueError(f"peak must be a number above 0, got {peak!r}")
-    if not 0 <= warm_up <= 1:
+    if not _is_rate(warm_up) or warm_up > 1:
         raise ValueError(f"warm_up must be a share from 0 to 1, got {warm_up!r}")
     rising = max(round(warm_up * total), 1)
 

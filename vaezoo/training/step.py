@@ -77,6 +77,8 @@ class Step:
 
     @max_grad_norm.setter
     def max_grad_norm(self, norm: float | None) -> None:
+        if norm is not None and isinstance(norm, bool | str):
+            raise TypeError(f"max_grad_norm must be a number above 0, got {norm!r}")
         if norm is not None and not norm > 0:
             raise ValueError(f"max_grad_norm must be positive, got {norm}")
         self._max_grad_norm = norm

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from vaezoo import arguments
 from vaezoo.data.counts import as_count
 from vaezoo.training.callbacks import term_of
 from vaezoo.training.weights import copied, put_back
@@ -53,7 +54,8 @@ class Best:
 class EarlyStopping:
     """Stops training once a term has not been better for some records.
 
-    Used again, it begins anew where a run does; with fit(…, history=history) it goes on.
+    Used again, it begins anew where a run does; with fit(…, history=history) it goes on. Where β
+    has a schedule, losses of two steps are not alike: watch "validation_bound", higher=True.
 
     Args:
         patience: how many records may follow the best one before training stops.
@@ -66,7 +68,8 @@ class EarlyStopping:
         since: records since then.
 
     Raises:
-        ValueError: patience is below 1; when it is called, the record has no such term.
+        TypeError, ValueError: patience is no number of at least 1, or least of at least 0; when it
+            is called, the record has no such term.
 
     Example:
         >>> stop = EarlyStopping(patience=2, term="loss")
@@ -84,7 +87,8 @@ class EarlyStopping:
         least: float = 0.0,
         higher: bool = False,
     ) -> None:
-        self.patience, self.least = as_count("patience", patience), least
+        self.patience = as_count("patience", patience)
+        self.least = arguments.number("least", least, least=0)
         self.best, self.since, self._last = Best(term, higher=higher), 0, -math.inf
 
     def __call__(self, record: dict[str, float]) -> bool:
@@ -117,7 +121,8 @@ class EarlyStopping:
 class KeepBest:
     """Keeps weights and buffers as they were at the best record, and what else `fit` trains.
 
-    Of several calls of `fit` it keeps the best of all: for other data, make another one.
+    Of several calls of `fit` it keeps the best of all: for other data, make another one. Where β
+    has a schedule, losses of two steps are not alike: watch "validation_bound", higher=True.
 
     Args:
         model: what is trained.

@@ -24,7 +24,7 @@ from vaezoo.distributions import NormalMixture
 from vaezoo.objectives import SemiSupervised
 from vaezoo.programs import Terms, required_arguments
 
-__all__ = ["component_usage", "information", "missing_labels", "scales_of"]
+__all__ = ["component_usage", "information", "scales_of", "without_labels"]
 
 
 def information(terms: Terms, name: str) -> Tensor:
@@ -96,16 +96,26 @@ def scales_of(distribution: Any) -> Tensor | None:
     return scale if isinstance(scale, Tensor) and not inner.support.is_discrete else None
 
 
-def missing_labels(bound: Bound, data: Any) -> list[int]:
-    """Classes of the model that no labelled image is of; none for loaders that are not vaezoo's.
+def without_labels(bound: Bound, data: Any) -> str:
+    """What to say of classes that no labelled image is of; nothing of loaders of one's own.
 
     Example:
         >>> from vaezoo.data import digits
         >>> from vaezoo.models import FSVAE
         >>> images = digits("test")
-        >>> missing_labels(Bound(FSVAE((1, 28, 28))), images[images.labels < 8])
-        [8, 9]
+        >>> without_labels(Bound(FSVAE((1, 28, 28))), images[images.labels < 8])[:37]
+        'no labelled image is of class 8, 9: n'
     """
+    if not (missing := _missing_labels(bound, data)):
+        return ""
+    return (
+        f"no labelled image is of class {', '.join(map(str, missing))}: nothing can be learned of "
+        "it. Causes: a labelled subset that left it out, or more classes than there are. Cures: "
+        "images.labelled(n), which takes as many of each, or classes=…"
+    )
+
+
+def _missing_labels(bound: Bound, data: Any) -> list[int]:
     learned = isinstance(bound.objective, SemiSupervised)
     images = data
     if isinstance(data, SemiSupervisedBatches | SemiSupervisedStream):

@@ -178,15 +178,23 @@ class Training:
             if self.step.broken:
                 raise self._guard.error(self.recorder.step + 1, terms, self.history, batch)
             self.history.compiled = self.step.ways
-            if self.averages is not None:
-                self.averages.update()
-            self.rates.step()
-            objective: Any = self.bound.objective
-            if hasattr(objective, "step"):
-                objective.step()
-            record = self._record(self.recorder.add(terms))
+            record = self._moved_on(terms)
             self._guard.look(record, self.history, batch)
         return Taken(self.recorder.step, terms, record)
+
+    def _moved_on(self, terms: dict[str, Tensor]) -> dict[str, float] | None:
+        """The record of a step, if there is one, behind which averages, rates and schedules are."""
+        if self.averages is not None:
+            self.averages.update()
+        objective: Any = self.bound.objective
+        try:
+            self.rates.step()
+            if hasattr(objective, "step"):
+                objective.step()
+        except Exception:  # of a function of the user's: the step was taken
+            self.recorder.add(terms)
+            raise
+        return self._record(self.recorder.add(terms))
 
     def _updated(self, batch: Any, *, check: bool, first: bool) -> dict[str, Tensor]:
         """The terms of a batch, with which the weights are updated."""

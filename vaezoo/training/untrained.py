@@ -33,6 +33,7 @@ class Untrained:
         self.module = module
         self._places = _Places(module)
         self._copies: dict[Tensor, tuple[Tensor, int]] = {}
+        self._held: list[tuple[dict[str, Tensor | None], dict[str, Tensor | None]]] = []
 
     def keep(self) -> None:
         """Copy them, except large ones that were not written into since they were last copied."""
@@ -45,10 +46,13 @@ class Untrained:
                 known = t.detach().clone(), t._version
             copies[t] = known
         self._copies = copies
+        self._held = [(buffers, dict(buffers)) for buffers in self._places.buffers if buffers]
 
     @torch.no_grad()
     def put_back(self) -> None:
-        """Restore the values that were kept."""
+        """Restore the values that were kept, also of what is another tensor by now."""
+        for buffers, before in self._held:
+            buffers.update(before)
         for t, (value, version) in self._copies.items():
             if t._version != version or t.numel() <= FEW:
                 t.copy_(value)
