@@ -15,7 +15,7 @@ from torch.distributions import (
     Normal,
 )
 
-__all__ = ["diagonal_of", "is_a", "is_full"]
+__all__ = ["diagonal_of", "has_own_density", "is_a", "is_full"]
 
 T = TypeVar("T")
 LIBRARIES = ("torch.", "pyro.", "vaezoo.")
@@ -57,7 +57,9 @@ def is_a(distribution: Any, kind: type[T]) -> TypeGuard[T]:
         >>> is_a(Normal(0.0, 1.0), Normal), is_a(LogNormal(0.0, 1.0), Normal)
         (True, False)
     """
-    if not isinstance(distribution, kind):
-        return False
-    log_prob: Any = type(distribution).log_prob  # type: ignore[attr-defined]
-    return bool(log_prob.__module__.startswith(LIBRARIES))
+    return isinstance(distribution, kind) and not has_own_density(distribution)
+
+
+def has_own_density(distribution: Any) -> bool:
+    """Whether its class has a log_prob that is none of a library's, whatever it is made from."""
+    return not type(distribution).log_prob.__module__.startswith(LIBRARIES)

@@ -61,7 +61,8 @@ class Path:
 
     def __init__(self, pair: Any, batch: list[Tensor], settings: Settings) -> None:
         self.pair, self.batch, self.settings = pair, batch, settings
-        terms = run(pair.model, pair.guide, *[t[:1] for t in batch])
+        one = [t[:1] for t in batch]
+        terms = run(pair.model, pair.guide, *one)
         self.model = marked(pair.model, terms.summed_out)
         if not terms.latents:
             raise ValueError("annealing moves latents that are numbers, and this pair has none")
@@ -69,7 +70,7 @@ class Path:
         for name in self.shapes:
             _check_unbounded(name, terms.distribution(name, of="model").support)
         if settings.start == "guide":
-            _check_start(terms, sample_sites(poutine.trace(pair.guide).get_trace(*batch)))
+            _check_start(terms, sample_sites(poutine.trace(pair.guide).get_trace(*one)))
 
     def densities(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """log r(h) and log p(x, h), (K, N)."""

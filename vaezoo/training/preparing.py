@@ -51,8 +51,8 @@ def trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
         arguments = bound.arguments(batch)
         bound.check(arguments)
         # what a member cannot make of them the first step says, which looks at numbers first
-        checked = unchecked() if isinstance(bound.model, Member) else contextlib.nullcontext()
-        with one_thread(), in_mode(bound.model, False), own_generator(), checked:
+        checks = unchecked() if isinstance(bound.model, Member) else contextlib.nullcontext()
+        with one_thread(), in_mode(bound.model, False), own_generator(), checks:
             loss_leaves = leaves(bound(*arguments)["loss"])
     named = {n: p for n, p in bound.model.named_parameters() if p.requires_grad}
     return named | besides(bound.model, loss_leaves)
