@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from pyro import poutine
@@ -38,6 +39,7 @@ class SemiSupervised(Objective):
     Attributes:
         unlabelled_weight: of bound(x), beside f; usually 1. Processes that share a batch out set
             it, as they may have another share of its unlabelled images than of its labelled ones.
+        takes_labelled: whether the labelled images count: in one of the two of `apart` they do not.
 
     References:
         Kingma, Rezende, Mohamed, Welling. Semi-Supervised Learning with Deep Generative Models.
@@ -54,6 +56,7 @@ class SemiSupervised(Objective):
 
     # of the class: what an instance has is what a run is known by when it goes on
     unlabelled_weight: Tensor | float = 1.0
+    takes_labelled: bool = True
     consistency: Consistency | None = None
 
     def __init__(
@@ -87,23 +90,55 @@ class SemiSupervised(Objective):
             ValueError: the batch is not (x, x_labelled, y_labelled).
         """
         x, x_labelled, y = _three(batch)
+        labelled, log_qy = dict[str, Tensor](), None
+        if self.takes_labelled:
+            labelled, log_qy = self._of_labelled(model, guide, x_labelled, y)
+        scalars = self._of_unlabelled(model, guide, x) if self._takes_unlabelled else {}
+        for name, term in labelled.items():
+            scalars[name] = scalars[name] + term if name in scalars else term
+        loss = self.generative_weight * scalars["loss"] if scalars else x.new_zeros(())
+        if log_qy is not None:
+            loss, scalars["log_qy"] = loss - self.alpha * log_qy, log_qy.detach()
+        scalars["loss"] = loss
+        return self._with_consistency(scalars, guide, x) if self._takes_unlabelled else scalars
+
+    def apart(self) -> tuple[SemiSupervised, SemiSupervised]:
+        """What it asks of labelled and of unlabelled images alone: their terms add up to its own.
+
+        Each is a mean over its own images, of which batches may hold other shares.
+        """
+        labelled, unlabelled = copy.copy(self), copy.copy(self)
+        labelled.unlabelled_weight, unlabelled.unlabelled_weight = 0.0, 1.0
+        unlabelled.takes_labelled = False
+        return labelled, unlabelled
+
+    @property
+    def _takes_unlabelled(self) -> bool:
+        return isinstance(self.unlabelled_weight, Tensor) or self.unlabelled_weight != 0
+
+    def _of_labelled(
+        self, model: Program, guide: Program, x: Tensor, y: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Their share of the bound, if it counts, and log q(y|x)."""
         # conditioned on y, the guide still says log q(y|x): one run gives both labelled terms
         given = [poutine.condition(program, data={"y": y}) for program in (model, guide)]
-        labelled = self.objective.run(*given, x_labelled)
-        if not labelled.has_given_labels:
+        terms = self.objective.run(*given, x)
+        if not terms.has_given_labels:
             raise ValueError("SemiSupervised needs a guide that infers 'y', such as an SSVAE's")
-        log_qy = labelled.log_q_given.mean()
+        log_qy = terms.log_q_given.mean()
         if self.generative_weight == 0:
-            (log_qy,) = labelled.settled(log_qy)
-            scalars = {"loss": -self.alpha * log_qy}
-        else:
-            labelled_terms = self.objective.report(labelled)
-            labelled_terms["loss"], log_qy = labelled.settled(labelled_terms["loss"], log_qy)
-            unlabelled = self.objective.estimate(model, guide, x)
-            f, share = self.labelled_fraction, (1 - self.labelled_fraction) * self.unlabelled_weight
-            scalars = {k: share * unlabelled[k] + f * labelled_terms[k] for k in labelled_terms}
-            scalars["loss"] = self.generative_weight * scalars["loss"] - self.alpha * log_qy
-        return self._with_consistency(scalars | {"log_qy": log_qy.detach()}, guide, x)
+            (log_qy,) = terms.settled(log_qy)
+            return {}, log_qy
+        scalars = self.objective.report(terms)
+        scalars["loss"], log_qy = terms.settled(scalars["loss"], log_qy)
+        return {k: self.labelled_fraction * v for k, v in scalars.items()}, log_qy
+
+    def _of_unlabelled(self, model: Program, guide: Program, x: Tensor) -> dict[str, Tensor]:
+        """Their share of the bound, if it counts."""
+        if self.generative_weight == 0:
+            return {}
+        share = (1 - self.labelled_fraction) * self.unlabelled_weight
+        return {k: share * v for k, v in self.objective.estimate(model, guide, x).items()}
 
     def _with_consistency(
         self, scalars: dict[str, Tensor], guide: Program, x: Tensor

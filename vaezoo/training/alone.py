@@ -78,8 +78,8 @@ class Alone:
         """The process's share of the batches of an evaluation, whose values are to be joined."""
         return batches
 
-    def counted(self, rows: int) -> int:
-        """How many rows of a part's last column count: where it has none, another's is in place."""
+    def counted(self, rows: int, column: int) -> int:
+        """How many rows of a part's column count: where it has none, another's is in place."""
         return rows
 
     def seed(self, seed: int) -> int:

@@ -217,12 +217,12 @@ class Together(Alone):
         for batch in share:
             if values is not None:
                 values.cut()
-            if not share.rows or share.rows[0].own:
+            if not share.rows or any(rows.own for rows in share.rows):
                 yield batch
 
-    def counted(self, rows: int) -> int:
-        """How many rows of a part's last column count: where it has none, another's is in place."""
-        return self.of_part[-1].own if self.of_part else rows
+    def counted(self, rows: int, column: int) -> int:
+        """How many rows of a part's column count: where it has none, another's is in place."""
+        return self.of_part[column].own if self.of_part else rows
 
     def seed(self, seed: int) -> int:
         """A seed of the process's own noise."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -59,26 +60,26 @@ class Validation:
 
     def __call__(self) -> dict[str, float]:
         """The terms of the model as it is now."""
-        mean, of_labelled = Mean(), Mean()
+        bounds = self._bounds()
+        means = {column: Mean() for column in bounds}
         with self._apart():
             like = next(self.bound.model.parameters(), None)
             for batch in self.here.parts(self._pass(), like, SEED):
                 arguments = self.bound.arguments(batch)
-                terms = self.bound(*arguments)
-                mean.add(terms, weight=len(arguments[0]))
-                if "log_qy" in terms:
-                    n = self.here.counted(len(arguments[-1]))
-                    of_labelled.add({"log_qy": terms["log_qy"]}, weight=n)
-        return self._over_labelled(self.here.means(mean), of_labelled)
+                for column, bound in bounds.items():
+                    n = self.here.counted(len(arguments[column]), column)
+                    means[column].add(bound(*arguments), weight=n)
+        terms = [self.here.means(mean) for mean in means.values()]
+        return {name: sum(t.get(name, 0.0) for t in terms) for each in terms for name in each}
 
-    def _over_labelled(self, means: dict[str, float], of_labelled: Mean) -> dict[str, float]:
-        """The means, of log q(y|x) over labelled images, also where it is part of the loss."""
-        objective = self.bound.objective
-        if isinstance(objective, SemiSupervised):
-            log_qy = self.here.means(of_labelled)["log_qy"]
-            means["loss"] += objective.alpha * (means["log_qy"] - log_qy)
-            means["log_qy"] = log_qy
-        return means
+    def _bounds(self) -> dict[int, Bound]:
+        """What is a mean over a column of a batch: of labelled images there may be other shares."""
+        model, objective, precision = self.bound.model, self.bound.objective, self.bound.precision
+        if getattr(type(objective), "estimate", None) is not SemiSupervised.estimate:
+            return {0: self.bound}
+        labelled, unlabelled = objective.apart()
+        of = functools.partial(Bound, model, precision=precision)
+        return {-1: of(labelled), 0: of(unlabelled)}
 
     def _pass(self) -> Iterable[Any]:
         # in order, as the place of a stream may be training's
