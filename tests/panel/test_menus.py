@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 from zoo import MEMBERS, X_SHAPE, images, labels, member, widen
 
 from vaezoo import likelihoods, models, networks, objectives, posteriors, priors
@@ -155,6 +156,15 @@ def encoded(activation: Any) -> Any:
         lambda: encoded(functools.partial(nn.ELU, alpha=0.5)),
         lambda: encoded(Tanh),
         lambda: encoded(nn.Tanh),
+        lambda: convolutions(
+            nn.Sequential(
+                nn.Unflatten(1, (2, 8, 8)),
+                nn.Upsample(scale_factor=1.5, mode="bilinear", align_corners=True),
+                nn.AvgPool2d(3, 3, 1, count_include_pad=False),
+                nn.Flatten(),
+                nn.Linear(32, 6),
+            )
+        ),
     ],
 )
 def test_code_has_layers_of_torch_and_classes_of_ones_own(make: Any) -> None:
@@ -178,6 +188,35 @@ def test_code_says_which_weights_rest_and_their_dtypes() -> None:
         assert (a.requires_grad, a.dtype) == (b.requires_grad, b.dtype), name
 
 
+class Unkept(priors.StandardNormal):
+    """A prior that makes something else of a number that it does not keep."""
+
+    def __init__(self, z_dim: int, scale: float = 1.0) -> None:
+        super().__init__(z_dim)
+        self.wide = scale
+
+
+def hooked(layer: nn.Module) -> nn.Module:
+    layer.register_forward_hook(lambda module, given, out: 2 * out)
+    return layer
+
+
+def with_guide(guide: Any) -> Any:
+    model = member("VAE")
+    model.guide = guide
+    return model
+
+
+def test_code_has_programs_with_arguments() -> None:
+    code = source_of(with_guide(functools.partial(drawn, scale=2)), objectives.ELBO())
+    assert "model.guide = functools.partial(drawn, scale=2)  # yours" in code
+    assert "import functools\n" in code
+
+
+def drawn(x: torch.Tensor, scale: float) -> torch.Tensor:
+    return x * scale
+
+
 class Open(priors.StandardNormal):
     """A prior that need not keep what it is given."""
 
@@ -194,6 +233,15 @@ class Open(priors.StandardNormal):
         ),
         (lambda: member("VAE", prior=Open(1, 2)), "how this Open was made: put it into a class"),
         (lambda: encoded(lambda: nn.Tanh()), "how this <lambda> was made"),
+        (lambda: member("VAE", prior=Unkept(3, scale=5.0)), "Unkept keeps no scale: assign"),
+        (lambda: convolutions(hooked(nn.Linear(128, 6))), "how this Linear was"),
+        (lambda: convolutions(parametrizations.weight_norm(nn.Linear(128, 6))), "was made"),
+        (lambda: with_guide(lambda x: x), "how this <lambda> was made"),
+        (lambda: with_guide(member("VAE").guide), "how this guide was made"),
+        (
+            lambda: convolutions(nn.Sequential(nn.Linear(128, 6), *2 * [nn.Linear(6, 6)])),
+            "same weights",
+        ),
         (
             lambda: convolutions(nn.Sequential(nn.Linear(128, 6), nn.Hardtanh(0.0, math.inf))),
             "how this Hardtanh was made",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pyro
 import pytest
 import torch
 from sessions import same, session, train, weights
@@ -214,13 +215,25 @@ def test_looking_draws_no_random_numbers_of_yours() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_comparison_is_paired_and_with_the_model_of_that_time() -> None:
+@pytest.mark.parametrize("own", [False, True])
+def test_a_comparison_is_paired_and_with_the_model_of_that_time(own: bool) -> None:
+    """Also where a guide of one's own reads the posterior of the model itself, not of a copy."""
     it = session(n=60)
+    if own:
+        reads = it.model
+
+        def guide(x: torch.Tensor) -> torch.Tensor:
+            with reads.images(x):
+                return pyro.sample("z", reads.posterior(x))
+
+        it.model.guide = guide
     train(it, 30)
     frozen = evaluate(it.model, [(it.viewer.x[:10],)], particles=4, seed=0, progress=False)
     it.swap("prior", "MixtureOfGaussians", "k=3")
     train(it, 50)
+    after = weights(it.model)
     found = asyncio.run(it.compare(4, 10))
+    assert same(weights(it.model), after)
     now = evaluate(it.model, [(it.viewer.x[:10],)], particles=4, seed=0, progress=False)
     difference = compare(now, frozen)["niwae-4"]
     assert found.before.mean == pytest.approx(frozen["niwae-4"].mean, abs=1e-6)

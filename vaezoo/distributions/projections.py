@@ -81,19 +81,24 @@ def as_normals(distribution: Distribution) -> Normals | None:
         moments, weights = _moments(distribution), torch.ones(1, **CPU)
     if moments is None or moments[0].dim() > 2:
         return None
-    loc, covariance = (m.detach().double().cpu() for m in moments)
+    loc, covariance = map(_copied, moments)
     single = loc.dim() == 1
     means, covariances = (loc[None], covariance[None]) if single else (loc, covariance)
-    return Normals(weights.detach().double().cpu(), means, covariances)
+    return Normals(_copied(weights), means, covariances)
 
 
 def kernels(draws: Tensor) -> Normals:
     """A Normal around each of n draws (n, d), all as wide as Scott's rule has it."""
     n, d = draws.shape
-    draws = draws.detach().double().cpu()
+    draws = _copied(draws)
     spread = draws.T.cov().reshape(d, d) + 1e-12 * torch.eye(d, **CPU)
     covariances = (n ** (-2 / (d + 4)) * spread).expand(n, d, d)
     return Normals(torch.full((n,), 1 / n, **CPU), draws, covariances)
+
+
+def _copied(values: Tensor) -> Tensor:
+    """In float64 on the CPU, and never the parameter that it may be a view of."""
+    return values.detach().to(**CPU, copy=True)
 
 
 def _moments(distribution: Any) -> tuple[Tensor, Tensor] | None:

@@ -39,7 +39,7 @@ class Drawing:
         self.reading = ipywidgets.HTML(layout={"width": "168px"})
         self.clear = self._button("Clear", self._clear)
         self.another = self._button("Example", self._another)
-        self.pad.on_drawn(lambda cells: inbox.post("pad", lambda: self._draw(cells)))
+        self.pad.on_drawn(lambda c: inbox.post(lambda: self._draw(c), instead_of="pad"))
         self._clear()
         buttons = ipywidgets.HBox([self.clear, self.another], layout={"width": "172px"})
         left = column("draw here", self.pad, buttons)
@@ -60,7 +60,7 @@ class Drawing:
 
     def _button(self, name: str, action: Callable[[], object]) -> ipywidgets.Button:
         button = ipywidgets.Button(description=name, layout={"width": "82px"})
-        button.on_click(lambda _: self.inbox.post(name, action))
+        button.on_click(lambda _: self.inbox.post(action))
         return button
 
     def _draw(self, cells: list[int]) -> None:

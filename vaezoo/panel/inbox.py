@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-__all__ = ["Inbox"]
+__all__ = ["Action", "Inbox"]
 
 Action = Callable[[], object]
 
@@ -29,18 +29,19 @@ class Inbox:
         >>> async def kernel():
         ...     inbox = Inbox(print)
         ...     for i in range(3):
-        ...         inbox.post("slider", lambda i=i: done.append(i))
-        ...     inbox.post("button", lambda: 1 / 0)
+        ...         inbox.post(lambda i=i: done.append(f"button {i}"))
+        ...         inbox.post(lambda i=i: done.append(i), instead_of="slider")
+        ...     inbox.post(lambda: 1 / 0)
         ...     await asyncio.sleep(0)
         >>> asyncio.run(kernel())
         division by zero
         >>> done
-        [2]
+        ['button 0', 'button 1', 'button 2', 2]
     """
 
     def __init__(self, fail: Callable[[Exception], object]) -> None:
         self.fail = fail
-        self._waiting: dict[str, Action] = {}
+        self._waiting: dict[object, Action] = {}
         self._lock, self._here = threading.Lock(), threading.local()
         self._tasks: set[asyncio.Task[Any]] = set()
         try:
@@ -48,17 +49,23 @@ class Inbox:
         except RuntimeError:
             self._loop = None
 
-    def post(self, what: str, action: Action) -> None:
-        """Have an action done, in place of an earlier one of this name that still waits.
+    def post(self, action: Action, *, instead_of: str | None = None) -> None:
+        """Have an action done after those that wait, each press of a button as well.
 
         Nothing is asked for while this thread is `showing`: no hand did it.
+
+        Args:
+            action: what to do.
+            instead_of: a name; an earlier action of this name that still waits is left out, as
+                for a slider, whose last place is the one that counts.
         """
         if getattr(self._here, "showing", False):
             return
         with self._lock:
             first = not self._waiting
-            self._waiting.pop(what, None)
-            self._waiting[what] = action
+            name = object() if instead_of is None else instead_of
+            self._waiting.pop(name, None)
+            self._waiting[name] = action
         if self._loop is None:
             self._empty()
         elif first:
@@ -76,8 +83,8 @@ class Inbox:
         Example:
             >>> inbox = Inbox(print)
             >>> with inbox.showing():
-            ...     inbox.post("slider", lambda: print("moved"))
-            >>> inbox.post("slider", lambda: print("moved by hand"))
+            ...     inbox.post(lambda: print("moved"))
+            >>> inbox.post(lambda: print("moved by hand"))
             moved by hand
         """
         before = getattr(self._here, "showing", False)

@@ -107,14 +107,14 @@ class Looking:
         ):
 
             def ask(change: Any, action: Any = action, what: str = what) -> None:
-                self.inbox.post(what, lambda: action(change["new"]))
+                self.inbox.post(lambda: action(change["new"]), instead_of=what)
 
             widget.observe(ask, name)
         self.value.observe(lambda change: self._ask(self.unit.value, change["new"]), "value")
 
     def _ask(self, unit: int, value: float) -> None:
         """Ask for a move of the unit that is chosen now: another may be when it is done."""
-        self.inbox.post(f"unit {unit}", lambda: self._traverse(unit, value))
+        self.inbox.post(lambda: self._traverse(unit, value), instead_of=f"unit {unit}")
 
     def _point(self, cross: list[float]) -> None:
         if cross != self._at:  # else it is what was just shown

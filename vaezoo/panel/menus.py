@@ -18,12 +18,12 @@ from vaezoo.components import Component
 from vaezoo.likelihoods import Likelihood
 from vaezoo.models import LatentVariableModel
 from vaezoo.objectives import Objective
-from vaezoo.panel.places import OFFERED, is_of, known, usual
+from vaezoo.panel.places import OFFERED, is_of, known, places, usual
 from vaezoo.panel.source import argument_of
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
 
-__all__ = ["Choice", "choices", "offered", "own_parts", "parsed", "present"]
+__all__ = ["Choice", "choices", "inside", "offered", "own_parts", "parsed", "present", "table"]
 
 CATALOGUE: dict[type, Any] = {
     Prior: priors,
@@ -101,6 +101,28 @@ def choices(
         if isinstance(thing, kind) or (isinstance(thing, type) and issubclass(thing, kind)):
             menu[name_in_menu(thing, menu)] = _choice(model, place, thing, data)
     return menu
+
+
+def table(
+    model: LatentVariableModel, objective: Any, data: Any = None, own: Iterable[Any] = ()
+) -> dict[str, tuple[dict[str, Choice], str, str]]:
+    """For each place its menu, and the line and the options that stand there now.
+
+    Example:
+        >>> table(models.VAE(), objectives.ELBO())["objective"][1:]
+        ('ELBO', 'beta=1.0, free_bits=0.0, particles=1')
+    """
+    found = {}
+    for place in places(model):
+        menu = choices(model, place, data, own)
+        found[place] = (menu, *present(menu, inside(model, objective, place)))
+    return found
+
+
+def inside(model: LatentVariableModel, objective: Any, place: str) -> Any:
+    """What stands in a place."""
+    whole = {"member": model, "objective": objective}
+    return whole[place] if place in whole else getattr(model, place)
 
 
 def present(menu: Mapping[str, Choice], thing: Any) -> tuple[str, str]:

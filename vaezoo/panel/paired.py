@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from vaezoo.models.batches import tensor_like
 from vaezoo.programs.pair import required_arguments
 
 __all__ = ["Paired", "in_pairs"]
+
+Then = Callable[[], contextlib.AbstractContextManager[LatentVariableModel]]
 
 AT_A_TIME = 10  # images, so that a kernel can answer in between
 
@@ -34,40 +37,40 @@ class Paired(NamedTuple):
         )
 
 
-def in_pairs(
-    before: LatentVariableModel, after: LatentVariableModel, x: Tensor, y: Tensor | None, k: int
-) -> Iterator[Paired]:
+def in_pairs(before: Then, after: Then, x: Tensor, y: Tensor | None, k: int) -> Iterator[Paired]:
     """Compare two members on images (n, *x_shape), and yield what is known after each few of them.
 
     Args:
-        before, after: members that take such images; labels go to those that cannot do without.
+        before, after: what gives a member within a `with`; labels go to one that needs them.
         x, y: images, and their labels if there are any.
         k: draws per image.
 
     Example:
         >>> from vaezoo.models import VAE
         >>> vae = VAE(z_dim=2, hidden=(8,))
-        >>> *_, last = in_pairs(vae, vae, torch.zeros(15, 1, 28, 28), None, 3)
+        >>> then = lambda: contextlib.nullcontext(vae)
+        >>> *_, last = in_pairs(then, then, torch.zeros(15, 1, 28, 28), None, 3)
         >>> last.difference
         Estimate(mean=0.0, stderr=0.0, n=15)
     """
     name = f"niwae-{k}"
     columns: tuple[list[Tensor], ...] = ([], [], [])
+    thens = before, after
     # the last few are never a single image, of which there is no standard error
     starts = range(0, max(len(x) - 1, 1), AT_A_TIME)
     for seed, start in enumerate(starts):
         end = len(x) if start == starts[-1] else start + AT_A_TIME
         labels = None if y is None else y[start:end]
-        found = [
-            evaluate(
-                model, [_batch(model, x[start:end], labels)], particles=k, seed=seed, progress=False
-            )
-            for model in (before, after)
-        ]
+        found = [_found(then, x[start:end], labels, k, seed) for then in thens]
         for column, each in zip(columns, (*found, compare(found[1], found[0])), strict=True):
             column.append(torch.as_tensor(each[name].values))
         first, second, difference = map(_estimate, columns)
         yield Paired(first, second, difference, k)
+
+
+def _found(then: Then, x: Tensor, y: Tensor | None, k: int, seed: int) -> Any:
+    with then() as model:
+        return evaluate(model, [_batch(model, x, y)], particles=k, seed=seed, progress=False)
 
 
 def _batch(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> tuple[Tensor, ...]:

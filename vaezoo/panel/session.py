@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
+import functools
 import time
-import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from vaezoo.bound import default_objective
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data
 from vaezoo.models import LatentVariableModel
 from vaezoo.models.batches import tensor_like
 from vaezoo.panel.images import some_images
-from vaezoo.panel.menus import Choice, choices, own_parts, present
+from vaezoo.panel.menus import Choice, choices, inside, own_parts, table
 from vaezoo.panel.paired import Paired, in_pairs
-from vaezoo.panel.places import places
 from vaezoo.panel.source import source_of
+from vaezoo.panel.standing import members_own, renewed
 from vaezoo.panel.stepper import Stepper
-from vaezoo.panel.swaps import Swap, placed, put_back, remember
+from vaezoo.panel.swaps import Swap, as_before, placed, put_back, remember
+from vaezoo.panel.turns import Turns
 from vaezoo.panel.viewer import Viewer
 from vaezoo.programs.pair import described
 from vaezoo.scopes import own_generator
@@ -31,8 +30,6 @@ __all__ = ["Session"]
 REST = 0.005  # seconds between pieces; with 0 a kernel answers three times as late
 REDRAW = 0.5  # seconds between two looks at the latent space while training
 UNDOES = 10
-
-_running: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 class Session:
@@ -78,28 +75,29 @@ class Session:
         if not isinstance(model, LatentVariableModel):
             raise TypeError(f"explore takes a member of vaezoo.models, got {described(model)}")
         self.model, self.data, self.own = model, data, own_parts(parts)
-        self.objective: Any = default_objective(model, data)
-        self.running, self.message, self.failed = False, "", False
+        self.objective: Any = members_own(model, data)
+        self.message, self.failed, self._turns = "", False, Turns(self)
         self.changed: Callable[[str], object] = lambda what: None
         self.stepper = Stepper(data, self.say, **options)
         self.swaps, self._new, self._looked = list[Swap](), False, 0.0
         held_out, n = data if validation is None else validation, as_count("images", images)
-        self._pause_others()
+        self._turns.alone()
         self.viewer = Viewer(model, *some_images(held_out, n, tensor_like(model)))
-        for place, (_, name, _) in self.menus().items():
-            if not name:  # it is in no menu, and is to be able to come back
-                self.own.append(self._in(place))
+        # what is in no menu is to be able to come back
+        nameless = [place for place, (_, name, _) in self.menus().items() if not name]
+        self.own += [inside(self.model, self.objective, place) for place in nameless]
         self.stepper.notice(model, self.objective)
+
+    @property
+    def running(self) -> bool:
+        """Whether it is being trained."""
+        return bool(self._turns)
 
     # what is chosen
 
     def menus(self) -> dict[str, tuple[dict[str, Choice], str, str]]:
         """For each place its menu, and the line and the options that stand there now."""
-        found = {}
-        for place in places(self.model):
-            menu = choices(self.model, place, self.data, self.own)
-            found[place] = (menu, *present(menu, self._in(place)))
-        return found
+        return table(self.model, self.objective, self.data, self.own)
 
     def swap(self, place: str, name: str, options: str | None = None) -> None:
         """Put something else in a place; nothing has changed if it is refused.
@@ -118,11 +116,12 @@ class Session:
             raise ValueError(f"{place} can be {', '.join(menu)}, got {name!r}")
         with own_generator():
             new = menu[name].make(options)
+        made = new is not menu[name].thing
         what = f"{place}: {name}({options or ''})" if options != "" else f"{place}: {name}"
         self.stepper.rest()
         before, looked = remember(what, self.model, self.objective), dict(vars(self.viewer))
         try:
-            self.model, self.objective = placed(before, place, new, self.data)
+            self.model, self.objective = placed(before, place, new, self.data, made=made)
             self.viewer.model = self.model
             self.viewer.look()
             self.viewer.decoded()
@@ -161,12 +160,10 @@ class Session:
         """Train until `pause`, in pieces, or until something goes wrong, which `message` says."""
         if self.running:
             return
-        self._pause_others()
-        self.running, self._looked = True, time.perf_counter()
-        _running.add(self)
+        turn, self._looked = self._turns.begin(), time.perf_counter()
         try:
-            while self.running:
-                self._new |= self.stepper.notice(self.model, self.objective)
+            while self._turns.has(turn):
+                self._notice()
                 self.stepper.piece(self.model, self.objective)
                 self._show()
                 await asyncio.sleep(REST)
@@ -175,13 +172,13 @@ class Session:
                 self.pause()
             self.fail(error)
         finally:
-            self.pause()
+            if self._turns.has(turn):
+                self.pause()
 
     def pause(self) -> None:
         """Rest after the present piece; `train` goes on from there."""
         if self.running:
-            self.running = False
-            _running.discard(self)
+            self._turns.end()
             self.stepper.rest()
             self.changed("step")
             self._looked = 0.0
@@ -201,9 +198,10 @@ class Session:
         """
         if not self.swaps:
             raise ValueError("there is no swap to compare with: swap a part, train, then compare")
-        now, result = copy.deepcopy(self.model), None
-        x, y = self.viewer.x[:images], self.viewer.y
-        for result in in_pairs(self.swaps[-1].before, now, x, y, k):
+        result, x, y = None, self.viewer.x[:images], self.viewer.y
+        swaps = self.swaps[-1], remember("now", self.model, self.objective)
+        before, now = (functools.partial(as_before, swap) for swap in swaps)
+        for result in in_pairs(before, now, x, y, k):
             self.say(str(result))
             await asyncio.sleep(REST)
         assert result is not None
@@ -219,21 +217,18 @@ class Session:
         kind = type(error).__name__
         self.say(f"{kind}: {error}" if str(error) else kind, failed=True)
 
-    def _in(self, place: str) -> Any:
-        whole = {"member": self.model, "objective": self.objective}
-        return whole[place] if place in whole else getattr(self.model, place)
-
-    def _pause_others(self) -> None:
-        """Two that train one model would leave it in one another's mode."""
-        for other in list(_running):
-            if other is not self and other.model is self.model:
-                other.pause()
+    def _notice(self) -> None:
+        """See what was assigned in a cell."""
+        self.objective = renewed(self.model, self.objective, self.data)
+        self._new |= self.stepper.notice(self.model, self.objective)
 
     def _new_model(self, what: str, *, resized: bool, looked: bool = False) -> None:
         """Go on with a model, and show it once training has: drawing takes longer than a swap."""
         self.stepper.marks.append((self.stepper.step, what))
-        self.stepper.notice(self.model, self.objective)
+        self._notice()
         self._new = True
+        if self.running:
+            self._turns.alone()
         self.say("")
         if resized or not self.running:
             self._show(looked=looked)

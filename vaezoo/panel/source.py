@@ -21,6 +21,7 @@ from torch import nn
 from vaezoo import likelihoods, models, networks, objectives, posteriors, priors
 from vaezoo.models import LatentVariableModel
 from vaezoo.models.checkpoints.describing import describe
+from vaezoo.panel.layers import layer_source
 from vaezoo.priors.bare import as_given
 from vaezoo.scopes import own_generator
 
@@ -49,6 +50,7 @@ def source_of(model: LatentVariableModel, objective: Any) -> str:
         model = models.VAE(z_dim=2, prior=priors.MixtureOfGaussians(z_dim=2, k=5))
         objective = objectives.ELBO(beta=4.0)
     """
+    _check_untied(model)
     lines = [_assigned("model", model), *_settings(model), _assigned("objective", objective)]
     code = "\n".join(lines)
     used = sorted(room for room in map(_leaf, ROOMS) if _names(room, code))
@@ -73,6 +75,18 @@ def argument_of(thing: Any, name: str, default: Any = MISSING) -> Any:
     return found
 
 
+def _check_untied(model: nn.Module) -> None:
+    """Two calls would make two layers of one that stands in two places."""
+    places: dict[nn.Parameter, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        places.setdefault(parameter, []).append(name)
+    if tied := next((names for names in places.values() if len(names) > 1), None):
+        raise ValueError(
+            f"no code says that {' and '.join(tied)} are the same weights: put what shares them "
+            "into a class of yours"
+        )
+
+
 def _assigned(name: str, value: Any) -> str:
     return f"{name} = {_source(value, 0, len(name) + 3)}"
 
@@ -89,9 +103,7 @@ def _settings(model: LatentVariableModel) -> Iterator[str]:
         else:
             yield from (f'{name}.get_parameter("{n}").requires_grad_(False)' for n in frozen)
     for name in model.replaced_programs:
-        program = getattr(model, name)
-        called = getattr(program, "__name__", type(program).__name__)
-        yield f"model.{name} = {called}  # yours"
+        yield f"{_assigned(f'model.{name}', getattr(model, name))}  # yours"
 
 
 def _dtypes(module: nn.Module) -> set[torch.dtype]:
@@ -109,7 +121,10 @@ def _source(value: Any, indent: int, taken: int) -> str:
     if type(value) is nn.Sequential:
         return _called("nn.Sequential", [("", layer) for layer in value], indent, taken)
     if _is_torchs(type(value)):
-        return _layer(value)
+        try:
+            return layer_source(value)
+        except ValueError as error:
+            raise ValueError(_unwritten(value)) from error
     room = next((r for r in ROOMS if getattr(r, type(value).__name__, None) is type(value)), None)
     if room is None and not isinstance(value, nn.Module):
         return _plain(value)
@@ -137,23 +152,6 @@ def _called(called: str, given: Iterable[tuple[str, Any]], indent: int, taken: i
     return f"{called}(\n{''.join(rows)}{' ' * indent})"
 
 
-def _layer(layer: nn.Module) -> str:
-    """A layer of torch, most of which show themselves as they are written."""
-    # convolutions show padding=same, without quotes
-    code = re.sub(r"=(?!inf|nan)([a-z]+)(?=[,)])", r'="\1"', f"nn.{layer!r}")
-    try:
-        call: Any = ast.parse(code, mode="eval").body
-        values = [ast.literal_eval(each) for each in call.args]
-        named = {each.arg: ast.literal_eval(each.value) for each in call.keywords}
-        with own_generator():
-            again = type(layer)(*values, **named)
-    except Exception as error:  # of a syntax or of a constructor
-        raise ValueError(_unwritten(layer)) from error
-    if repr(again) != repr(layer):
-        raise ValueError(_unwritten(layer))
-    return code
-
-
 def _plain(value: Any) -> str:
     try:
         ast.literal_eval(repr(value))
@@ -175,15 +173,16 @@ def _unwritten(value: Any) -> str:
 def _arguments(thing: Any) -> dict[str, Any]:
     """The arguments without which a thing would come out otherwise."""
     parameters = inspect.signature(type(thing)).parameters.items()
+    own = _is_own(next(kind for kind in type(thing).__mro__ if "__init__" in vars(kind)))
     given = {}
     for name, parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            if _is_own(type(thing)):  # which it need not keep
+            if own:  # which it need not keep
                 raise ValueError(_unwritten(thing))
             continue
-        value = argument_of(thing, name, parameter.default)
-        if value is parameter.empty:
-            value = argument_of(thing, name)
+        # the zoo's own keep what they would not make themselves just so
+        kept = MISSING if own or parameter.default is parameter.empty else parameter.default
+        value = argument_of(thing, name, kept)
         if parameter.default is parameter.empty or not _same(value, parameter.default):
             given[name] = value
     return _needed(thing, given) if isinstance(thing, nn.Module) else given

@@ -69,7 +69,7 @@ class Swapping:
         return row
 
     def _ask(self, place: str, name: str | None, options: str | None) -> None:
-        self.inbox.post(f"swap {place}", self._swap(place, name, options))
+        self.inbox.post(self._swap(place, name, options))
 
     def _swap(self, place: str, name: str | None, options: str | None) -> Callable[[], Any]:
         def swap() -> None:

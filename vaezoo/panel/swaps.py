@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vaezoo.bound import default_objective
 from vaezoo.models import LatentVariableModel
 from vaezoo.models.batches import tensor_like
 from vaezoo.models.swapping import claim
 from vaezoo.objectives.schedules import schedules_in
+from vaezoo.panel.standing import members_own
 from vaezoo.priors import StandardNormal
 from vaezoo.scopes import own_generator
 
-__all__ = ["Swap", "carry_over", "placed", "put_back", "remember"]
+__all__ = ["Swap", "as_before", "carry_over", "placed", "put_back", "remember"]
 
 
 class Swap(NamedTuple):
@@ -52,6 +54,24 @@ def remember(what: str, model: LatentVariableModel, objective: Any) -> Swap:
     )
 
 
+@contextlib.contextmanager
+def as_before(swap: Swap) -> Iterator[LatentVariableModel]:
+    """The model of a swap as it was before, within this: a copy, if that is enough.
+
+    A program of one's own may reach parts from outside, which no copy takes along. Then it is the
+    model itself, which is what it is now again afterwards.
+    """
+    if not swap.programs:
+        yield swap.before
+        return
+    now = remember("", swap.model, swap.objective)
+    put_back(swap)
+    try:
+        yield swap.model
+    finally:
+        put_back(now)
+
+
 @torch.no_grad()
 def put_back(swap: Swap) -> None:
     """Make the model of a swap what it was: the same modules, with the weights of then.
@@ -79,8 +99,16 @@ def _tensors(model: LatentVariableModel) -> list[Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
-def placed(swap: Swap, place: str, new: Any, data: Any) -> tuple[LatentVariableModel, Any]:
-    """The model and the objective with something else in a place, which has been made.
+def placed(
+    swap: Swap, place: str, new: Any, data: Any, *, made: bool
+) -> tuple[LatentVariableModel, Any]:
+    """The model and the objective with something else in a place.
+
+    Args:
+        swap: what there was before.
+        place, new: what is put where.
+        data: what is trained on.
+        made: whether it is new; a member of the user's own is taken as it is, parts and all.
 
     Raises:
         ValueError, TypeError: it does not fit the rest.
@@ -89,8 +117,9 @@ def placed(swap: Swap, place: str, new: Any, data: Any) -> tuple[LatentVariableM
         return swap.model, new
     if place == "member":
         with own_generator():
-            carry_over(swap.model, new.to(tensor_like(swap.model)))
-        return new, default_objective(new, data)
+            if made:
+                carry_over(swap.model, new.to(tensor_like(swap.model)))
+        return new, members_own(new, data)
     setattr(swap.model, place, new)
     return swap.model, swap.objective
 

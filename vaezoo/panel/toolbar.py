@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
+import textwrap
 import time
 from typing import Any
 
 import ipywidgets
 
-from vaezoo.panel.inbox import Inbox
+from vaezoo.panel.inbox import Action, Inbox
 from vaezoo.panel.session import Session
 from vaezoo.panel.view import View
 
@@ -32,10 +33,10 @@ class Toolbar:
 
     def __init__(self, session: Session, inbox: Inbox) -> None:
         self.session, self.inbox, self._told = session, inbox, 0.0
-        self.train = self._button("Train", "train", "play", self._train)
-        self.undo = self._button("Undo swap", "undo", "undo", session.undo)
-        self.compare = self._button("Before / after", "compare", "balance-scale", self._compare)
-        self.show_code = self._button("Code", "code", "code", self._code)
+        self.train = self._button("Train", "play", self._train)
+        self.undo = self._button("Undo swap", "undo", session.undo)
+        self.compare = self._button("Before / after", "balance-scale", self._compare)
+        self.show_code = self._button("Code", "code", self._code)
         self.status = ipywidgets.HTML(layout={"flex": "1 1 220px", "min_width": "0"})
         buttons = (self.train, self.undo, self.compare, self.show_code, self.status)
         self.buttons = ipywidgets.Box(buttons)
@@ -81,9 +82,9 @@ class Toolbar:
         role = "alert" if failed else "status"
         self.message.value = f'<div class="vaezoo-message{failed}" role="{role}">{text}</div>'
 
-    def _button(self, name: str, what: str, icon: str, action: object) -> ipywidgets.Button:
+    def _button(self, name: str, icon: str, action: Action) -> ipywidgets.Button:
         button = ipywidgets.Button(description=name, icon=icon, layout={"width": "auto"})
-        button.on_click(lambda _: self.inbox.post(what, action))  # type: ignore[arg-type]
+        button.on_click(lambda _: self.inbox.post(action))
         return button
 
     def _train(self) -> None:
@@ -93,6 +94,8 @@ class Toolbar:
             self.inbox.start(self.session.train())
 
     def _compare(self) -> None:
+        if self.compare.disabled:  # by a press before
+            return
         self.session.say("comparing …")
         self.compare.disabled = True
         self.inbox.start(self._compared())
@@ -109,7 +112,10 @@ class Toolbar:
         self._write()
 
     def _write(self) -> None:
-        self.code.value = self.session.source()
+        try:
+            self.code.value = self.session.source()
+        except ValueError as error:  # not all that can be trained can be written
+            self.code.value = "\n".join(textwrap.wrap(f"# {error}", 88, subsequent_indent="# "))
         self.code.rows = len(self.code.value.splitlines()) + 1
 
     def _curves(self) -> dict[str, Any]:
