@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 
 from vaezoo.distributions.full_precision import full_precision
-from vaezoo.distributions.noise import version
+from vaezoo.distributions.noise import is_as_marked, mark
 
 __all__ = ["AffineAutoregressive", "AutoregressiveFlow"]
 
@@ -54,19 +54,19 @@ class AffineAutoregressive(Transform):
         self.network = network
         self._log_scale: tuple[Tensor, Tensor] | None = None
         self._has_gradient = False
-        self._versions: tuple[int, ...] = ()
+        self._marks: list[tuple[Tensor, Tensor | int]] = []
 
     def __call__(self, x: Tensor) -> Tensor:
         """y (*leading, z_dim) from x of the same shape."""
         self._forget_what_changed()
         y: Tensor = super().__call__(x)
-        self._versions = self._cached_versions()
+        self._marks = [(t, mark(t)) for t in self._cached()]
         return y
 
     def _inv_call(self, y: Tensor) -> Tensor:
         self._forget_what_changed()
         x: Tensor = super()._inv_call(y)
-        self._versions = self._cached_versions()
+        self._marks = [(t, mark(t)) for t in self._cached()]
         return x
 
     def _forget_what_changed(self) -> None:
@@ -75,12 +75,12 @@ class AffineAutoregressive(Transform):
         Constants are what was cached without a gradient, as by `sample`.
         """
         constant = torch.is_grad_enabled() and not self._has_gradient
-        if constant or self._cached_versions() != self._versions:
-            self._cached_x_y, self._log_scale = (None, None), None
+        if constant or not all(is_as_marked(t, then) for t, then in self._marks):
+            self._cached_x_y, self._log_scale, self._marks = (None, None), None, []
 
-    def _cached_versions(self) -> tuple[int, ...]:
+    def _cached(self) -> list[Tensor]:
         cached: tuple[Any, Any] = self._cached_x_y
-        return tuple(version(t) for t in cached if t is not None)
+        return [t for t in cached if t is not None]
 
     def _parameters(self, x: Tensor) -> tuple[Tensor, Tensor]:
         self._has_gradient = torch.is_grad_enabled()

@@ -30,7 +30,7 @@ class DiagonalNormal(dist.Normal):
         """Draw μ + σ ε."""
         noise = standard_noise(self._extended_shape(torch.Size(sample_shape)), self.loc)
         value: Tensor = self.loc + noise * self.scale
-        self._drawn = Draw.of(value, noise)
+        self._drawn = Draw.of(value, noise, by=(self.loc, self.scale))
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class DiagonalNormal(dist.Normal):
         if self._drawn is None or not self._drawn.is_at(value):
             return super().log_prob(value)
         (noise,) = self._drawn.noise
-        if value is not self._drawn.value:
+        if torch.is_grad_enabled():
             change = gradient_only(value) - gradient_only(self.loc)
             noise = noise + (change - gradient_only(self.scale) * noise) / self.scale
         return -0.5 * (noise.square() + LOG_2_PI) - self.scale.log()

@@ -22,8 +22,9 @@ class FullNormal(dist.MultivariateNormal):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draw μ + L ε."""
         noise = standard_noise(self._extended_shape(torch.Size(sample_shape)), self.loc)
-        value: Tensor = self.loc + times(self._unbroadcasted_scale_tril, noise)
-        self._drawn = Draw.of(value, noise)
+        factor = self._unbroadcasted_scale_tril
+        value: Tensor = self.loc + times(factor, noise)
+        self._drawn = Draw.of(value, noise, by=(self.loc, factor))
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ class FullNormal(dist.MultivariateNormal):
             if self._drawn is None or not self._drawn.is_at(value):
                 return super().log_prob(value)
             (noise,), factor = self._drawn.noise, self._unbroadcasted_scale_tril
-            if value is not self._drawn.value:
+            if torch.is_grad_enabled():
                 change = gradient_only(value) - gradient_only(self.loc)
                 noise = noise + _solve(factor, change - times(gradient_only(factor), noise))
             half_log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)

@@ -63,7 +63,8 @@ class LowRankNormal(dist.LowRankMultivariateNormal):
         outer = standard_noise(shape, self.loc)
         spread = times(self._unbroadcasted_cov_factor, inner)
         value: Tensor = self.loc + spread + self._unbroadcasted_cov_diag.sqrt() * outer
-        self._drawn = Draw.of(value, inner, outer)
+        by = self.loc, self._unbroadcasted_cov_factor, self._unbroadcasted_cov_diag
+        self._drawn = Draw.of(value, inner, outer, by=by)
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ class LowRankNormal(dist.LowRankMultivariateNormal):
             outer = (value - self.loc) / root
             return outer, outer.new_zeros(()).expand(*outer.shape[:-1], self.cov_factor.shape[-1])
         inner, outer = self._drawn.noise
-        if value is not self._drawn.value:
+        if torch.is_grad_enabled():
             factor = gradient_only(self._unbroadcasted_cov_factor)
             change = gradient_only(value) - gradient_only(self.loc) - times(factor, inner)
             outer = outer + (change - gradient_only(root) * outer) / root

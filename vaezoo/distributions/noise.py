@@ -21,22 +21,30 @@ import torch
 from torch import Tensor
 from torch.distributions import normal
 
-__all__ = ["LOG_2_PI", "Draw", "gradient_only", "standard_noise", "version"]
+__all__ = ["LOG_2_PI", "Draw", "gradient_only", "is_as_marked", "mark", "standard_noise"]
 
 LOG_2_PI = math.log(2 * math.pi)
 
+Mark = Tensor | int
+
 
 class Draw(NamedTuple):
-    """A draw of a distribution, how often it had been written to by then, and its noise."""
+    """A draw of a distribution, its noise, and how that and the parameters were by then.
+
+    Attributes:
+        value: the draw.
+        noise: that it was made of.
+        marks: of the draw, and of what else it was made of, by `mark`.
+    """
 
     value: Tensor
-    version: int
     noise: tuple[Tensor, ...]
+    marks: list[tuple[Tensor, Mark]]
 
     @classmethod
-    def of(cls, value: Tensor, *noise: Tensor) -> Draw:
-        """A draw that was just made of this noise."""
-        return cls(value, version(value), noise)
+    def of(cls, value: Tensor, *noise: Tensor, by: Sequence[Tensor] = ()) -> Draw:
+        """A draw that was just made of this noise, by these parameters."""
+        return cls(value, noise, [(t, mark(t)) for t in (value, *by)])
 
     def is_at(self, value: Tensor) -> bool:
         """Whether a value is the draw, or a view of the same numbers in the same places."""
@@ -45,12 +53,25 @@ class Draw(NamedTuple):
             own = self.value.shape, self.value.stride(), self.value.storage_offset()
             if value._base is not self.value or places != own:
                 return False
-        return version(self.value) == self.version
+        return all(is_as_marked(t, then) for t, then in self.marks)
 
 
-def version(t: Tensor) -> int:
-    """How often a tensor has been written to."""
-    return 0 if t.is_inference() else t._version
+def mark(t: Tensor) -> Mark:
+    """What tells later whether a tensor has been written to.
+
+    Example:
+        >>> t = torch.zeros(2)
+        >>> then = mark(t)
+        >>> t += 1
+        >>> is_as_marked(t, then)
+        False
+    """
+    return t.clone() if t.is_inference() else t._version
+
+
+def is_as_marked(t: Tensor, then: Mark) -> bool:
+    """Whether it has not; tensors of inference mode do not count how often, so they are compared."""
+    return torch.equal(t, then) if isinstance(then, Tensor) else t._version == then
 
 
 def standard_noise(shape: Sequence[int], like: Tensor) -> Tensor:
