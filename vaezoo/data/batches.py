@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_tensor", "as_tensors", "from_array"]
+__all__ = ["as_tensor", "as_tensors", "check_unmasked", "from_array"]
 
 EXPECTED = "a batch is a tensor or array x, or a tuple such as (x, y)"
 
@@ -60,17 +61,35 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
 def from_array(value: Any) -> Tensor:
     """A tensor of an array, of what becomes one (a table of pandas), or of numbers in lists.
 
+    It is on the CPU, whatever torch's default device is.
+
     Raises:
-        TypeError, ValueError, RuntimeError: as torch has it.
+        TypeError, ValueError, RuntimeError: as torch has it; some numbers are masked.
 
     Example:
         >>> from_array([1, 2])
         tensor([1, 2])
     """
+    check_unmasked(value)
     array = value.__array__() if hasattr(value, "__array__") else value
     if not getattr(getattr(array, "flags", None), "writeable", True):
         array = array.copy()  # torch warns of memory that may not be written
-    return torch.as_tensor(array)
+    return torch.as_tensor(array, device="cpu")
+
+
+def check_unmasked(value: Any) -> None:
+    """Raise ValueError for a NumPy array of which some numbers are masked: torch would read them.
+
+    Example:
+        >>> check_unmasked(np.ma.masked_array([3, 5], mask=[False, True]))
+        Traceback (most recent call last):
+        ...
+        ValueError: 1 of 2 numbers are masked: fill them, as labels with a.filled(-1)
+    """
+    if n := int(np.ma.count_masked(value)) if isinstance(value, np.ma.MaskedArray) else 0:
+        raise ValueError(
+            f"{n} of {np.size(value)} numbers are masked: fill them, as labels with a.filled(-1)"
+        )
 
 
 def _columns(batch: Any) -> list[Any]:

@@ -247,4 +247,4 @@ def _classes(labels: Any, pixels: Tensor) -> Tensor:
     classes = integer_labels(labels, len(pixels))
     if classes.device.type != "meta" and (low := int(classes.min())) < -1:
         raise ValueError(f"labels must be classes from 0, or -1 for no label, got {low}")
-    return classes
+    return classes.to(pixels.device)

@@ -43,9 +43,10 @@ def as_rows(index: Any, n: int) -> Tensor:
     listed = isinstance(index, list | range | np.ndarray)
     try:
         # a copy, because torch warns of arrays that may not be written
-        copied = np.array(index) if listed and len(index) else index
-        # which torch would bring to the default device
-        rows = copied if isinstance(copied, Tensor) else torch.as_tensor(copied)
+        copied: Any = np.array(index) if listed and len(index) else index
+        # not on the default device, where the images may not be
+        is_made = isinstance(copied, Tensor)
+        rows: Tensor = copied if is_made else torch.as_tensor(copied, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         rows = torch.empty(0, 0)
     numbers = not (rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.uint8)

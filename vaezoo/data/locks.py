@@ -77,13 +77,22 @@ def one_process(file: Path) -> Iterator[None]:
         yield
     finally:
         if held is not None and held >= 0:
-            beside.unlink(missing_ok=True)  # while it is held: those who wait take a new one
+            with contextlib.suppress(PermissionError):  # it may be another user's, left behind
+                beside.unlink(missing_ok=True)  # while it is held: those who wait take a new one
             os.close(held)
 
 
 def _taken(beside: Path) -> int | None:
     """The open lock; None where another process has it, and -1 where there are no locks here."""
-    number = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        number = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        if not beside.exists():
+            raise
+        try:
+            number = os.open(beside, os.O_RDONLY)  # another user's, which can be waited for
+        except PermissionError:
+            return -1
     free = lock(number)
     if free and _is_at(number, beside):
         return number

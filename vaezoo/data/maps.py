@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["in_file", "private"]
+__all__ = ["check_same", "in_file", "private"]
+
+BLOCK, BLOCKS = 2**12, 2**6  # bytes of a block, and how many are compared
 
 
 def in_file(array: np.memmap[Any, Any]) -> tuple[Path, int] | None:
@@ -36,6 +38,9 @@ def private(array: np.memmap[Any, Any]) -> np.ndarray:
 
     Torch takes no array that may not be written; pages are copied only where they are.
 
+    Raises:
+        ValueError: another file has taken the place of the one that was mapped.
+
     Example:
         >>> import tempfile
         >>> with tempfile.NamedTemporaryFile() as file:
@@ -49,4 +54,21 @@ def private(array: np.memmap[Any, Any]) -> np.ndarray:
     if place is None or not place[0].is_file():
         return array
     path, offset = place
+    check_same(array, path, offset)
     return np.memmap(path, array.dtype, "c", offset=offset, shape=array.shape)
+
+
+def check_same(array: np.memmap[Any, Any], path: Path, offset: int) -> None:
+    """Raise ValueError if a file holds other bytes by now than the array that was mapped from it.
+
+    Blocks are compared from the beginning to the end, all bytes of arrays of up to 256 KiB: each
+    that is looked at takes memory.
+    """
+    flat = array.reshape(-1).view(np.uint8)
+    step = max(BLOCK, len(flat) // BLOCKS)
+    with path.open("rb") as file:
+        for start in (*range(0, len(flat), step), max(0, len(flat) - BLOCK)):
+            file.seek(offset + start)
+            before = flat[start : start + BLOCK].tobytes()
+            if file.read(len(before)) != before:
+                raise ValueError(f"{path} was replaced after it was mapped: map it again")

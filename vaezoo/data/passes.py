@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,9 +12,15 @@ from torch.utils.data import Dataset, IterableDataset
 
 from vaezoo.data.counts import as_count
 from vaezoo.data.images import Images
-from vaezoo.data.positions import Passes, cast, located
+from vaezoo.data.positions import Passes, cast, located, makes_pixels
 from vaezoo.data.semi_streamed import SemiSupervisedStream
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
+from vaezoo.data.single_passes import (
+    CastPass,
+    FirstPass,
+    SemiSupervisedPass,
+    StreamPass,
+)
 from vaezoo.data.stream import Stream
 
 __all__ = ["Data", "check_data", "length_of", "one_pass", "passes"]
@@ -98,24 +104,26 @@ def one_pass(
         batches = data.batches(size, shuffle=shuffle, drop_last=drop_last, generator=generator)
         return cast(batches, dtype)
     if isinstance(data, SemiSupervisedBatches):
-        return _SemiSupervised(data, dtype, drop_last=drop_last)
+        return SemiSupervisedPass(data, dtype, drop_last=drop_last)
     if drop_last:
         raise ValueError(
             "drop_last is for data.Images; other loaders have their own, "
             "DataLoader(…, drop_last=True)"
         )
-    return _Streamed(data, dtype, seed) if isinstance(data, Stream) else _loaded(data, dtype, seed)
+    return StreamPass(data, dtype, seed) if isinstance(data, Stream) else _loaded(data, dtype, seed)
 
 
 def _loaded(data: Any, dtype: torch.dtype | None, seed: int | None) -> Iterable[Any]:
     """A loader's batches, from its first pass where there is a seed and it has a stream."""
     whole: Iterable[Any] = data
     stream = getattr(data, "dataset", None)
+    if makes_pixels(data):
+        whole = CastPass(data, dtype)
     if isinstance(data, SemiSupervisedStream):
-        whole, stream = _Cast(data, dtype), data
+        stream = data
     if seed is None or not isinstance(stream, Stream | SemiSupervisedStream):
         return whole
-    return _First(whole, stream)
+    return FirstPass(whole, stream)
 
 
 def check_data(data: Any) -> None:
@@ -160,52 +168,6 @@ def _refuse_one_batch(data: Any) -> None:
         )
     if isinstance(data, tuple) and len(data) > 1 and getattr(data[-1], "ndim", None) == 1:
         raise ValueError("a tuple (x, y) is one batch: put it in a list, [(x, y)]")
-
-
-class _SemiSupervised:
-    """Semi-supervised batches in a dtype, without a smaller last one if need be."""
-
-    def __init__(
-        self, batches: SemiSupervisedBatches, dtype: torch.dtype | None, *, drop_last: bool
-    ) -> None:
-        self.batches, self.dtype = batches, dtype
-        self.least = batches.batch_size if drop_last else 1
-
-    def __iter__(self) -> Iterator[Any]:
-        size_of = self.batches.size_of
-        return cast((b for b in self.batches if size_of(b) >= self.least), self.dtype)
-
-
-class _Streamed:
-    """A pass over a stream in a dtype, in the order of its files where there is a seed."""
-
-    def __init__(self, stream: Stream, dtype: torch.dtype | None, seed: int | None) -> None:
-        self.stream, self.dtype, self.seed = stream, dtype, seed
-
-    def __iter__(self) -> Iterator[Any]:
-        batches = self.stream if self.seed is None else self.stream.in_order(self.seed)
-        return cast(batches, self.dtype)
-
-
-class _Cast:
-    """A pass over batches in a dtype."""
-
-    def __init__(self, batches: Iterable[Any], dtype: torch.dtype | None) -> None:
-        self.batches, self.dtype = batches, dtype
-
-    def __iter__(self) -> Iterator[Any]:
-        return cast(self.batches, self.dtype)
-
-
-class _First:
-    """The first pass over a stream's batches; it is left where it was: training may be in it."""
-
-    def __init__(self, batches: Iterable[Any], stream: Stream | SemiSupervisedStream) -> None:
-        self.batches, self.stream = batches, stream
-
-    def __iter__(self) -> Iterator[Any]:
-        with self.stream.begun_anew():
-            yield from self.batches
 
 
 def length_of(data: Data, batch_size: int, *, drop_last: bool = False) -> int | None:

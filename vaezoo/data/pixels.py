@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaezoo.data.batches import check_unmasked
 from vaezoo.data.maps import private
 
 __all__ = ["as_pixels", "check_pixels"]
@@ -18,11 +19,12 @@ _CHANNELS = (1, 3, 4)
 def as_pixels(pixels: Any) -> Tensor:
     """Pixels as a uint8 tensor (N, C, H, W); a NumPy array keeps its memory, if it may be written.
 
-    One that is mapped from a file stays there, and what is written into it does not reach the file.
+    One that is mapped from a file stays there; unless it was mapped to be written, what is written
+    into it does not reach the file.
 
     Raises:
         TypeError: they are no tensor or array, or not uint8.
-        ValueError: they have another shape, channels come last, or there are none.
+        ValueError: they have another shape, channels come last, there are none, or some are masked.
 
     Example:
         >>> as_pixels(np.zeros((5, 1, 28, 28), np.uint8)).shape
@@ -33,6 +35,7 @@ def as_pixels(pixels: Any) -> Tensor:
         ValueError: pixels must have the shape (N, C, H, W), got (5, 28, 28, 3), where channels
         seem to come last: pixels.transpose(0, 3, 1, 2)
     """
+    check_unmasked(pixels)
     if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8:
         if isinstance(pixels, np.memmap) and not pixels.flags.writeable:
             pixels = private(pixels)  # a copy might not fit in memory

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_convert
 
 from vaezoo.data.images import Images
 from vaezoo.data.semi_streamed import SemiSupervisedStream
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.data.stream import Stream
 
-__all__ = ["Located", "Passes", "cast", "located"]
+__all__ = ["Located", "Passes", "cast", "located", "makes_pixels"]
 
 _END = object()
 
@@ -70,10 +70,10 @@ def located(
     if hasattr(data, "state_dict") and hasattr(data, "load_state_dict"):
         if at is not None:
             data.load_state_dict(at)
-        pixels = isinstance(data, Stream | SemiSupervisedStream)
-        batches = cast(data, dtype) if pixels else iter(data)
+        batches = cast(data, dtype) if makes_pixels(data) else iter(data)
         return Located(batches, lambda n: data.state_dict(), data.state_dict)
-    return Located(iter(data), lambda n: _refuse(data))
+    batches = cast(data, dtype) if makes_pixels(data) else iter(data)
+    return Located(batches, lambda n: _refuse(data))
 
 
 def _pixels(
@@ -83,6 +83,13 @@ def _pixels(
     if at is not None:
         source.load_state_dict(at)
     return Located(cast(filter(fits, source), dtype), lambda n: source.state_dict())
+
+
+def makes_pixels(data: Any) -> bool:
+    """Whether it is a stream, or a loader of one that passes its batches on."""
+    passes_on = isinstance(data, DataLoader) and data.collate_fn is default_convert
+    source = data.dataset if passes_on else data
+    return isinstance(source, Stream | SemiSupervisedStream)
 
 
 def cast(batches: Iterable[Any], dtype: torch.dtype | None) -> Iterator[Any]:

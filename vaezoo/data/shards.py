@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.lib import format as npy
 
-from vaezoo.data.maps import in_file
+from vaezoo.data.maps import check_same, in_file
 from vaezoo.data.pixels import check_pixels
 
 __all__ = ["LABELS", "Shard", "image_shards", "label_shards"]
@@ -181,6 +181,7 @@ def _of_map(array: np.memmap[Any, Any]) -> Shard:
     path, offset = place
     with path.open("rb") as file:
         state = _state(file)
+    check_same(array, path, offset)
     return Shard(path, offset, array.shape, array.dtype, state, mapped=True)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaezoo.data.counts import as_count
 from vaezoo.data.images import Images
-from vaezoo.data.neighbours import nearest, similarities, spread
+from vaezoo.data.neighbours import PRECISION, nearest, similarities, spread
 
 __all__ = ["spread_labels"]
 
@@ -79,7 +79,7 @@ def spread_labels(
     indices, similar = _near(nodes, neighbours, progress)
     classes, labels = few.labels.cpu().unique(return_inverse=True)  # type: ignore[union-attr]
     given, rest = node.cpu().split([len(few), len(images)])
-    y = torch.zeros(len(nodes), len(classes), dtype=torch.float64)
+    y = torch.zeros(len(nodes), len(classes), dtype=torch.float64, device="cpu")
     y.index_put_((given, labels), y.new_ones(()), accumulate=True)
     reached = spread(indices, similar, y, alpha=alpha)
     found = images._map(lambda t: t)
@@ -156,7 +156,7 @@ def _surest(reached: Tensor, y: Tensor, classes: Tensor, share: float) -> Tensor
     own = y.sum(1) > 0
     reached = torch.where(own[:, None], y, reached)
     most = torch.cat([reached, torch.zeros_like(reached[:, :1])], 1).topk(2, 1).values
-    doubt = torch.where(most[:, 0] > 0, most[:, 1] / most[:, 0], torch.inf)
+    doubt = torch.where(most[:, 0] >= PRECISION, most[:, 1] / most[:, 0], torch.inf)
     # where the second is of rounding, the one that has more goes first
     order = most[:, 0].argsort(descending=True, stable=True)
     order = order[doubt[order].clamp_min(ROUNDING).argsort(stable=True)]

@@ -55,12 +55,13 @@ def write_shards(
     shard_size, folder = as_count("shard_size", shard_size), Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} holds files: give a new folder, or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}.partial")
+    place = folder.resolve()  # behind a link: there is the room, and what is written moves there
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = place.with_name(f".{place.name}-{secrets.token_hex(8)}.partial")
     partial.mkdir()
     try:
         names = _write(partial, batches, shard_size)
-        partial.replace(folder)
+        partial.replace(place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return [folder / name for name in names]

@@ -68,7 +68,8 @@ class LoaderShare:
             sampler.set_epoch(self.passes)
         (self._taken, at), self._next = self._next, (0, None)
         with self.noise.drawn():
-            left, self._place, between = located(self.data, 1, at)
+            dtype = None if self.like is None else self.like.dtype
+            left, self._place, between = located(self.data, 1, at, dtype=dtype)
         while True:
             with self.noise.drawn():
                 batch = next(left, None)
