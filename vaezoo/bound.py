@@ -216,7 +216,9 @@ def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[T
         >>> x.dtype, y.dtype
         (torch.float32, torch.int64)
     """
-    tensors = as_tensors(batch, _like(model), wanted)
+    # a batch is given: nothing trains it, whatever graph it has or is made in
+    given = as_tensors(batch, _like(model), wanted)
+    tensors = [t.clone() if t.is_inference() else t.detach() for t in given]
     if wanted is not None and len(tensors) < wanted:
         raise ValueError(
             f"{type(model).__name__} is given {wanted} tensors, such as (x, y), and the batch "

@@ -217,17 +217,22 @@ def one_thread() -> contextlib.AbstractContextManager[object]:
     return _lock
 
 
-def in_turn(items: Iterable[T]) -> Iterator[T]:
+def in_turn(items: Iterable[T], seed: int | None = None) -> Iterator[T]:
     """The same items, each made within `one_thread`, as loaders draw from global generators.
+
+    Args:
+        items: such as the batches of a loader.
+        seed: of what making them draws, which leaves the global generators alone then.
 
     Example:
         >>> list(in_turn("ab"))
         ['a', 'b']
     """
-    with one_thread():
+    apart = contextlib.nullcontext if seed is None else OwnGenerator(seed).drawn
+    with one_thread(), apart():
         left = iter(items)
     while True:
-        with one_thread():
+        with one_thread(), apart():
             try:
                 item = next(left)
             except StopIteration:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from several import in_processes
-from zoo import CLASSES, X_SHAPE, linear_gaussian, member
+from zoo import CLASSES, X_SHAPE, labels, linear_gaussian, member
 
-from vaezoo import accuracy, compare, evaluate
+from vaezoo import accuracy, compare, evaluate, evaluation
 from vaezoo.data import Images
 from vaezoo.training.processes import alone
 
@@ -35,13 +35,22 @@ def _evaluations(rank: int) -> dict[str, Any]:
             "accuracy": {"accuracy": accuracy(classifier, images, batch_size=7, seed=5)},
             "images": evaluate(classifier, images, particles=1, batch_size=7, progress=False),
         }
+    # of the last batch a process has labelled images, and none without
+    ten = several[0][:10]
+    few = [(ten[:9], ten, labels(10)), (ten[9:], ten, labels(10))]
+    exact_n = [evaluate(exact, few, particles=1, progress=False)["nelbo"].n]
+    evidence = evaluation.evidence(exact, few, particles=25, progress=False)
+    exact_n += [estimate.n for estimate in evidence.values()]
     differences = compare(both["images"], one["images"])  # refuses other images, or another order
-    return {"both": both, "one": one, "differences": differences, "unchanged": unchanged}
+    return {"both": both, "one": one, "differences": differences, "unchanged": unchanged} | {
+        "n": exact_n
+    }
 
 
 def test_every_image_counts_once() -> None:
     first, second = in_processes(_evaluations)
     assert first["unchanged"]
+    assert {*first["n"], *second["n"]} == {10}
     both, one = first["both"], first["one"]
     for name in ("niwae-1", "niwae-3"):
         a, b = both["exact"][name], one["exact"][name]

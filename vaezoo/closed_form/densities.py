@@ -97,7 +97,7 @@ def kl_cat(q: Tensor, log_q: Tensor, log_p: Tensor) -> Tensor:
         >>> round(kl_cat(q, log_q, torch.full((2,), -math.log(2))).item(), 6)
         0.693147
     """
-    return (q * (log_q - log_p)).sum(-1)
+    return (q * torch.where(q == 0, 0.0, log_q - log_p)).sum(-1)
 
 
 def duplicate(x: Tensor, copies: int) -> Tensor:

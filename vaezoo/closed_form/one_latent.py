@@ -138,7 +138,8 @@ def ssvae_importance_weighted(
         y = torch.full((len(x),), label, device=x.device)
         each = importance_weighted(member, x, y, particles=particles)
         log_qy = log_q[:, label]
-        bound = bound + log_qy.exp() * (each - math.log(classes) - log_qy)
+        q = log_qy.exp()
+        bound = bound + q * torch.where(q == 0, 0.0, each - math.log(classes) - log_qy)
     return bound
 
 

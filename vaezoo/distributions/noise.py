@@ -70,7 +70,7 @@ def mark(t: Tensor) -> Mark:
 
 
 def is_as_marked(t: Tensor, then: Mark) -> bool:
-    """Whether it has not; tensors of inference mode do not count how often, so they are compared."""
+    """Whether it has not; those of inference mode do not count how often, so they are compared."""
     return torch.equal(t, then) if isinstance(then, Tensor) else t._version == then
 
 

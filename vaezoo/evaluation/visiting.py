@@ -74,12 +74,7 @@ def batches_of(
     takes = wanted or required_arguments(model.model)
     seed = as_count("seed", seed, least=-(2**63))
     batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
-    return ([_tracked(t) for t in arguments(model, b, takes)] for b in in_turn(batches))
-
-
-def _tracked(tensor: Tensor) -> Tensor:
-    """The same, of which gradients can be taken too."""
-    return tensor.clone() if tensor.is_inference() else tensor
+    return (arguments(model, b, takes) for b in in_turn(batches, seed))
 
 
 @contextlib.contextmanager

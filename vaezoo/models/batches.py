@@ -25,10 +25,7 @@ def check_batch(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None
             raise ValueError(
                 f"programs take tensors, got a {type(value).__name__}: torch.as_tensor(…)"
             )
-    if x.dim() != len(model.x_shape) + 1 or x.shape[1:] != model.x_shape or len(x) == 0:
-        sizes = ", ".join(map(str, model.x_shape))
-        one = ": one image is x[None]" if x.shape == model.x_shape else ""
-        raise ValueError(f"expected images (N, {sizes}), got {tuple(x.shape)}{one}")
+    _check_shape(model, x)
     _check_numbers(model, x)
     model.likelihood.check(x)
     if y is None:
@@ -52,8 +49,16 @@ def as_images(model: LatentVariableModel, x: Any) -> Tensor:
     """Images as a tensor that the networks of a member take, for calls outside its programs."""
     x = as_tensor(x, tensor_like(model))
     if checks_data():
+        _check_shape(model, x)
         _check_numbers(model, x)
     return x
+
+
+def _check_shape(model: LatentVariableModel, x: Tensor) -> None:
+    if x.dim() != len(model.x_shape) + 1 or x.shape[1:] != model.x_shape or len(x) == 0:
+        sizes = ", ".join(map(str, model.x_shape))
+        one = ": one image is x[None]" if x.shape == model.x_shape else ""
+        raise ValueError(f"expected images (N, {sizes}), got {tuple(x.shape)}{one}")
 
 
 def as_batch(model: LatentVariableModel, x: Any, y: Any) -> tuple[Tensor, Tensor | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["positive", "signed_log1p"]
@@ -13,7 +14,6 @@ def positive(raw: Tensor) -> Tensor:
     The reference networks put out variances, softplus(raw) + 1e-8; Pyro wants scales.
 
     Example:
-        >>> import torch
         >>> [round(scale, 4) for scale in positive(torch.tensor([-100.0, 0.0])).tolist()]
         [0.0001, 0.8326]
     """
@@ -24,8 +24,8 @@ def signed_log1p(x: Tensor) -> Tensor:
     """sign(x) log(1 + |x|): counts of any size brought near each other, 0 and signs kept.
 
     Example:
-        >>> import torch
         >>> [round(value, 4) for value in signed_log1p(torch.tensor([-1.0, 0.0, 9999.0])).tolist()]
         [-0.6931, 0.0, 9.2103]
     """
-    return x.sign() * x.abs().log1p()
+    # not by sign and absolute value, whose derivatives at 0 are 0
+    return torch.where(x < 0, -(-x.clamp(max=0)).log1p(), x.clamp(min=0).log1p())

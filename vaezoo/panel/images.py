@@ -12,6 +12,7 @@ from vaezoo.data.batches import as_tensors
 from vaezoo.data.labels import integer_labels
 from vaezoo.data.passes import Data, one_pass
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
+from vaezoo.scopes import in_turn
 
 __all__ = ["levels", "some_images"]
 
@@ -34,7 +35,7 @@ def some_images(data: Data, n: int, like: Tensor) -> tuple[Tensor, Tensor | None
     if isinstance(data, Images):
         data = data[:n]
     columns: list[list[Tensor]] = [[], []]
-    for batch in one_pass(data, n, dtype=like.dtype, seed=0):
+    for batch in in_turn(one_pass(data, n, dtype=like.dtype, seed=0), seed=0):
         for column, tensor in zip(columns, _pair(as_tensors(batch, like)), strict=False):
             column.append(tensor)
         if sum(map(len, columns[0])) >= n:

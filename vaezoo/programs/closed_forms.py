@@ -28,7 +28,7 @@ def may_have_closed_form(q: Any, p: Any) -> bool:
     if any(isinstance(each, dist.Delta) for each in _levels(q)):
         return False
     every = [*_levels(q), *_levels(p)]
-    return not any(isinstance(each, MaskedDistribution) or _is_another(each) for each in every)
+    return not any(isinstance(d, MaskedDistribution) or _is_another(d) or _folds(d) for d in every)
 
 
 def _levels(distribution: Any) -> Iterator[Any]:
@@ -37,6 +37,11 @@ def _levels(distribution: Any) -> Iterator[Any]:
     while hasattr(distribution, "base_dist"):
         distribution = distribution.base_dist
         yield distribution
+
+
+def _folds(distribution: Any) -> bool:
+    """Whether several values of what it is made from become one: torch's KL is that of those."""
+    return not all(each.bijective for each in getattr(distribution, "transforms", ()))
 
 
 def _is_another(distribution: Any) -> bool:

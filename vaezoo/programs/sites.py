@@ -102,8 +102,8 @@ def check_sites(model: dict[str, Site], guide: dict[str, Site], particles: int) 
     for name, site in guide.items():
         if site["is_observed"]:
             _check_observed(name, site, model)
-        elif name not in labels:
-            _check_latent(name, site, model)
+        else:
+            _check_latent(name, site, model, summed_out=name in labels)
     _check_scales([*model.values(), *guide.values()])
 
 
@@ -147,10 +147,11 @@ def _check_observed(name: str, site: Site, model: dict[str, Site]) -> None:
         )
 
 
-def _check_latent(name: str, site: Site, model: dict[str, Site]) -> None:
-    if name not in model and not site["infer"].get("is_auxiliary"):
+def _check_latent(name: str, site: Site, model: dict[str, Site], *, summed_out: bool) -> None:
+    # without p(y) the sum over y would be of log p(x) + log of how many there are
+    if name not in model and (summed_out or not site["infer"].get("is_auxiliary")):
         raise ValueError(f"the guide samples {name!r} and the model does not")
-    if not site["fn"].has_rsample:
+    if not summed_out and not site["fn"].has_rsample:
         raise ValueError(
             f"{name!r} is neither reparametrised nor summed out: give it a distribution "
             "with rsample, or mark it infer={'enumerate': 'parallel'} in the guide"

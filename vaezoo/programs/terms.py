@@ -193,7 +193,11 @@ class Terms:
 
     def expect(self, values: Tensor) -> Tensor:
         """Σ_y q(y|x) values, shape (K, N); where no label is summed out, the values themselves."""
-        return (self.log_qy.exp() * values).sum(0) if self.summed_out else values.squeeze(0)
+        if not self.summed_out:
+            return values.squeeze(0)
+        q = self.log_qy.exp()
+        # a label that is ruled out has no part in the sum, whose term for it would be 0 times inf
+        return (q * torch.where(q == 0, 0.0, values)).sum(0)
 
     @property
     def _continuous(self) -> list[str]:

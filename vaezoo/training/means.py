@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Mean"]
+__all__ = ["Mean", "joined"]
 
 KEPT = 1000  # values of a term, before they are added up
 
@@ -85,6 +86,19 @@ class Mean:
         self.sums[name][0] += (values @ weights).item()
         self.sums[name][1] += weights.sum().item()
         self.values[name].clear()
+
+
+def joined(totals: Iterable[dict[str, tuple[float, float]]]) -> dict[str, float]:
+    """The means of several `totals`, each term over those that have it.
+
+    Example:
+        >>> joined([{"loss": (2.0, 1.0)}, {"loss": (4.0, 3.0)}, {}])
+        {'loss': 1.5}
+    """
+    each = list(totals)
+    names = dict.fromkeys(name for total in each for name in total)
+    sums = {name: [total.get(name, (0.0, 0.0)) for total in each] for name in names}
+    return {name: sum(s for s, _ in v) / sum(w for _, w in v) for name, v in sums.items()}
 
 
 def _numbers(values: list[Any]) -> Tensor:

@@ -28,7 +28,7 @@ from vaezoo.scopes import own_generator
 from vaezoo.training.alone import Alone, EndOfShares, T
 from vaezoo.training.interrupts import StopButton
 from vaezoo.training.loaders import LoaderShare, key_of_images
-from vaezoo.training.means import Mean
+from vaezoo.training.means import Mean, joined
 from vaezoo.training.processes import Group, forgotten, is_alone
 from vaezoo.training.shared_step import SharedStep
 from vaezoo.training.step import Step
@@ -52,8 +52,8 @@ def together() -> Iterator[Alone]:
     if is_alone():
         if n := forgotten():
             warnings.warn(
-                f"{n} processes were started, and each works by itself: put the script into "
-                "`with vaezoo.training.processes.launched():`, or make a process group",
+                f"{n} processes were started, and each works by itself: put the script into `with "
+                "vaezoo.training.processes.launched():`, or make a process group",
                 stacklevel=4,
             )
         yield Alone()
@@ -205,8 +205,8 @@ class Together(Alone):
         return [ends, *sums]
 
     def _are_same(self, value: Any) -> bool:
-        values = self.group.gather(value)
-        return all(v == values[0] for v in values)
+        first, *others = self.group.gather(value)
+        return all(other == first for other in others)
 
     def parts(
         self, batches: Iterable[Any], like: Tensor | None, seed: int, values: Values | None = None
@@ -215,9 +215,11 @@ class Together(Alone):
         share = LoaderShare(batches, self.world, seed, like, self._are_same)
         self.of_part = share.rows
         for batch in share:
+            own = [rows.own for rows in share.rows]
             if values is not None:
                 values.cut()
-            if not share.rows or any(rows.own for rows in share.rows):
+                own = own[:1]  # they are of the first column
+            if not own or any(own):
                 yield batch
 
     def counted(self, rows: int, column: int) -> int:
@@ -230,17 +232,14 @@ class Together(Alone):
 
     def means(self, mean: Mean) -> dict[str, float]:
         """The means over what all processes have added."""
-        totals = self.group.gather(mean.totals())
-        names = dict.fromkeys(name for each in totals for name in each)
-        sums = {name: [each.get(name, (0.0, 0.0)) for each in totals] for name in names}
-        return {name: sum(s for s, _ in v) / sum(w for _, w in v) for name, v in sums.items()}
+        return joined(self.group.gather(mean.totals()))
 
     def values(self, values: Values) -> Values:
         """The values of all images, in the order of the batches."""
         joined = Values()
-        for pieces in itertools.zip_longest(*self.group.gather(values.pieces()), fillvalue={}):
-            for piece in pieces:
-                joined.extend(piece)
+        pieces = itertools.zip_longest(*self.group.gather(values.pieces()), fillvalue={})
+        for piece in itertools.chain.from_iterable(pieces):
+            joined.extend(piece)
         return joined
 
     def close(self) -> None:

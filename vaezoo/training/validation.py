@@ -70,6 +70,11 @@ class Validation:
                     n = self.here.counted(len(arguments[column]), column)
                     means[column].add(bound(*arguments), weight=n)
         terms = [self.here.means(mean) for mean in means.values()]
+        if not all(terms):
+            raise ValueError(
+                "validation data have run out: they can be passed over once, so give a list of "
+                "batches, a DataLoader of a data set, or data.Images"
+            )
         return {name: sum(t.get(name, 0.0) for t in terms) for each in terms for name in each}
 
     def _bounds(self) -> dict[int, Bound]:
