@@ -26,6 +26,11 @@ from vaezoo.scopes import own_generator
 
 __all__ = ["as_given", "as_prior"]
 
+_NO_ARGUMENTS = {  # what is a tensor is known by its shape
+    *("_validate_args", "_batch_shape", "_event_shape"),
+    *("_inv", "_cached_x_y", "_cache_size"),
+}
+
 WRITE = (
     "write a Prior whose forward returns it: class MyPrior(priors.Prior): def forward(self): "
     "return dist.Normal(self.loc, self.log_scale.exp()).to_event(1)"
@@ -88,6 +93,7 @@ class _Distribution(Prior):
         super().__init__()
         self.name = type(_innermost(distribution)).__name__
         self._plan = _taken_apart(distribution, self, [])
+        self.distribution = _in_words(self._plan)  # what a checkpoint is known by
         held = any(p.requires_grad for p in self.parameters())
         with own_generator():
             draw = distribution.sample().clone()  # a copy, as some know the densities of draws only
@@ -194,6 +200,18 @@ def _put_together(plan: Any, owner: nn.Module) -> Any:
     if type(plan) in (list, tuple):
         return type(plan)(_put_together(each, owner) for each in plan)
     return plan
+
+
+def _in_words(plan: Any) -> str:
+    """The classes of a distribution and what they hold besides tensors."""
+    if isinstance(plan, torch.distributions.Distribution | torch.distributions.Transform):
+        held = {n.strip("_"): v for n, v in vars(plan).items() if n not in _NO_ARGUMENTS}
+        said = {n: _in_words(v) for n, v in held.items() if not isinstance(v, _Place)}
+        return f"{type(plan).__name__}({', '.join(f'{n}={s}' for n, s in sorted(said.items()))})"
+    if type(plan) in (list, tuple):
+        return f"[{', '.join(map(_in_words, plan))}]"
+    plain = isinstance(plan, bool | int | float | str | torch.Size | None)
+    return repr(plan) if plain else type(plan).__name__
 
 
 def _innermost(d: Any) -> Any:

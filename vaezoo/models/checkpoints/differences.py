@@ -10,6 +10,8 @@ from vaezoo.models.checkpoints.describing import class_named, describe
 
 __all__ = ["difference"]
 
+BARE = "vaezoo.priors.bare._Distribution"
+
 
 def difference(saved: Any, given: Any) -> str | None:
     """The first place at which two descriptions differ, in words; None where they agree.
@@ -24,7 +26,21 @@ def difference(saved: Any, given: Any) -> str | None:
         'model.z_dim is 3 in the file and 2 in the model given'
     """
     saved, given = _completed(_in_old_words(saved)), _completed(_in_old_words(given))
+    given = _as_far_as_said(saved, given)
     return None if saved == given else _place(saved, given, "model")
+
+
+def _as_far_as_said(saved: Any, given: Any) -> Any:
+    """The model at hand without what an older file does not say of a bare distribution."""
+    if not isinstance(saved, dict) or not isinstance(given, dict):
+        return given
+    leave = {"distribution"} if saved.get("class") == BARE else set[str]()
+    before, now = saved.get("arguments"), given.get("arguments")
+    if isinstance(before, dict) and isinstance(now, dict):
+        said = {n: v for n, v in now.items() if n not in leave or n in before}
+        inside = {n: _as_far_as_said(before.get(n), v) for n, v in said.items()}
+        return given | {"arguments": inside}
+    return given
 
 
 def _place(saved: Any, given: Any, where: str) -> str:

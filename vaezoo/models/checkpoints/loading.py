@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.models.checkpoints.building import build
+from vaezoo.models.checkpoints.changes import by_hand
 from vaezoo.models.checkpoints.describing import describe
 from vaezoo.models.checkpoints.differences import difference
 from vaezoo.models.checkpoints.errors import CheckpointError, blamed_on
@@ -116,6 +117,11 @@ def _named_as_today(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _built(header: dict[str, str], weights: dict[str, Any]) -> nn.Module:
     description = _parsed(header, "model")
+    if changed := _changes(header):
+        raise CheckpointError(
+            f"has parts that were changed by hand, {changed}: build the model, change it so, and "
+            "pass it, load(path, model)"
+        )
     elements = sum(math.prod(w.get_shape()) for w in weights.values())
     try:
         with own_generator(None):  # what a model draws to begin with is not wanted
@@ -136,10 +142,21 @@ def _ties(header: dict[str, str]) -> Any:
     return _parsed(header, "ties") if "ties" in header else []
 
 
+def _changes(header: dict[str, str]) -> Any:
+    """What was done to the model by hand: nothing, where an older file does not say."""
+    return _parsed(header, "changes") if "changes" in header else {}
+
+
 def _check_description(header: dict[str, str], model: nn.Module) -> None:
     if place := difference(_parsed(header, "model"), describe(model)):
         raise CheckpointError(
             f"holds another model: {place}; load it without a model, or build the one it describes"
+        )
+    saved, given = _changes(header), by_hand(model).layers
+    if "changes" in header and saved != given:
+        raise CheckpointError(
+            f"holds a model whose parts were changed by hand otherwise: {saved} in the file and "
+            f"{given} in the model given"
         )
 
 

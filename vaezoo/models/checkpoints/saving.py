@@ -11,6 +11,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from vaezoo.data.files import write_whole
+from vaezoo.models.checkpoints.changes import by_hand
 from vaezoo.models.checkpoints.describing import describe, unstorable
 from vaezoo.models.checkpoints.ties import ties
 
@@ -35,7 +36,8 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
 
     Raises:
         TypeError: one of vaezoo's parts has an argument that no file can hold, such as a function;
-            or a part from elsewhere has a state that is no tensor.
+            or a part from elsewhere has a state that is no tensor; or a buffer was written into
+            that is no part of a file, such as the weights of a mixture that does not learn them.
         OSError: the file cannot be written; nothing is left then.
 
     Example:
@@ -55,9 +57,16 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
             f"or functools.partial(nn.LeakyReLU, 0.2), or plain numbers; set {where} of this model "
             "to one that does the same, and save again"
         )
+    changed = by_hand(model)
+    if changed.written:
+        raise TypeError(
+            f"{changed.written} was written into, and no file holds it: make it a parameter or a "
+            "buffer of a part of yours"
+        )
     frozen = [n for n, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad]
     header = {"vaezoo": FORMAT, "model": json.dumps(description, indent=1)}
     header |= {"frozen": json.dumps(frozen), "ties": json.dumps(ties(model))}
+    header |= {"changes": json.dumps(changed.layers)}
     weights = dict(_weights(model))
     content = safetensors.torch.save(weights, metadata=header)
     path.parent.mkdir(parents=True, exist_ok=True)
