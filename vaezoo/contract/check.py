@@ -15,7 +15,9 @@ from vaezoo.contract.case import COPY, Case, ContractError, converted, refuse
 from vaezoo.contract.clauses import BASIC, FURTHER, labels, outcomes, rsample
 from vaezoo.contract.differences import differences
 from vaezoo.contract.draws import samples
+from vaezoo.contract.independence import independent
 from vaezoo.contract.integrals import normalises
+from vaezoo.contract.means import means
 from vaezoo.contract.pathwise import pathwise
 from vaezoo.likelihoods import Likelihood
 from vaezoo.posteriors import Classifier, Posterior
@@ -62,7 +64,7 @@ def check_likelihood(
         >>> from vaezoo.likelihoods import Poisson
         >>> check_likelihood(Poisson(2, (3,), hidden=(8,)), torch.ones(4, 2))
     """
-    _check(likelihood, _given(z, y), tuple(likelihood.x_shape), seed, outcomes)
+    _check(likelihood, _given(z, y), tuple(likelihood.x_shape), seed, outcomes, means)
 
 
 def check_classifier(classifier: Classifier, x: Tensor, *, seed: int = 0) -> None:
@@ -109,7 +111,7 @@ def _check(
             refuse("copies", "a part that deepcopy can copy", error, COPY)
         case = Case(twin, tuple(map(_to_double, inputs)), tuple(event))
         last = [pathwise] if isinstance(part, Posterior) else []
-        every = (*BASIC, *own, *FURTHER, differences, normalises, samples, *last)
+        every = (*BASIC, *own, *FURTHER, differences, normalises, samples, independent, *last)
         for clause in every:
             try:
                 clause(case)
@@ -124,6 +126,7 @@ def _check(
 def _undisturbed(seed: int) -> Iterator[None]:
     """Within it there are gradients, checks and numbers drawn apart; Pyro's store is left alone."""
     with (
+        torch.inference_mode(False),
         one_thread(),
         own_generator(seed),
         torch.enable_grad(),
@@ -138,4 +141,5 @@ def _given(x: Tensor, y: Tensor | None) -> tuple[Tensor, ...]:
 
 
 def _to_double(t: Tensor) -> Tensor:
+    t = t.clone() if t.is_inference() else t
     return t.double() if t.is_floating_point() else t

@@ -20,47 +20,80 @@ import torch
 from torch import Tensor
 
 from vaezoo.contract.case import FAILURE_RATE, Case, refuse
-from vaezoo.contract.integrals import below, masses, scalars, support
+from vaezoo.contract.grids import CLOSE, below, domain, fit_grid
+from vaezoo.contract.integrals import scalars, support
 from vaezoo.contract.proposal import DRAWS, importance_weights, log_density
+from vaezoo.scopes import own_generator
 
 __all__ = ["samples"]
 
 BINS = 32
+MANY = torch.Size([DRAWS])
 SCALARS = 8  # of an observation, spread evenly, that are tested
 RARE = 10  # draws expected of an outcome below which it is counted with others
 
 
 @torch.no_grad()
 def samples(case: Case) -> None:
-    """Draws are distributed as the density says."""
+    """Draws are distributed as the density says, those of `sample` and of `rsample`."""
     d = case.first()
-    if (single := scalars(d)) is not None:
-        p_values = _fits_of_scalars(single)
-    elif math.prod(case.event) == 1:
-        draws = d.sample(torch.Size([DRAWS])).flatten()
-        points, mass = masses(lambda z: log_density(d, z[:, None]), None, draws)
-        p_values = [_fit_of_line(draws, points, mass)]
-    else:
-        p_values = _fits_of_moments(d)
-    least, bound = min(p_values), FAILURE_RATE / len(p_values)
-    if not least > bound:
-        got = f"{least:.2g}, the least of {len(p_values)}, from {DRAWS} draws"
-        mend = "sample and log_prob are of two distributions: mend the wrong one"
+    fits = {way: _fits(d, getattr(d, way)(MANY)) for way in _ways(d)}
+    least, way = min((min(p_values), way) for way, p_values in fits.items())
+    n = sum(map(len, fits.values()))
+    if not least > (bound := FAILURE_RATE / n):
+        got = f"{least:.2g}, the least of {n}, from {DRAWS} draws of {way}"
+        mend = f"{way} and log_prob are of two distributions: mend the wrong one"
         refuse("samples", f"a p-value above {bound:.2g}", got, mend)
 
 
-def _fits_of_scalars(d: Any) -> list[float]:
-    draws = d.sample(torch.Size([DRAWS]))
+def _ways(d: Any) -> list[str]:
+    """By which draws are made, unless one is made by the other."""
+    if not d.has_rsample:
+        return ["sample"]
+    seed, few = int(torch.randint(2**31, ())), []
+    for draw in (d.sample, d.rsample):
+        with own_generator(seed):
+            few.append(draw(torch.Size([100])))
+    return ["rsample"] if torch.allclose(*few) else ["sample", "rsample"]
+
+
+def _fits(d: Any, draws: Tensor) -> list[float]:
+    if (single := scalars(d)) is not None:
+        return _fits_of_scalars(single, draws)
+    if math.prod(d.event_shape) == 1:
+        flat = draws.flatten()
+        points, mass, _ = fit_grid(lambda z: log_density(d, z[:, None]), None, flat)
+        return [_fit_of_line(flat, points, mass)]
+    return _fits_of_moments(d, draws.reshape(DRAWS, -1))
+
+
+def _fits_of_scalars(d: Any, draws: Tensor) -> list[float]:
+    """p-values of some numbers' distributions, of the means of all, and of some pairs."""
     discrete = d.support.is_discrete
     if discrete:
         mass = d.log_prob(points := support(d)).exp()
     else:
-        points, mass = masses(d.log_prob, d.support, draws)
+        points, mass, _ = fit_grid(d.log_prob, domain(d), draws)
     columns = [t.reshape(len(t), -1) for t in (draws, points, mass)]
     size = columns[0].shape[1]
     chosen = torch.linspace(0, size - 1, min(SCALARS, size)).long().tolist()
     fit = _fit_of_counts if discrete else _fit_of_line
-    return [fit(*(t[:, i] for t in columns)) for i in chosen]
+    return [*(fit(*(t[:, i] for t in columns)) for i in chosen), *_fits_of_means(*columns)]
+
+
+def _fits_of_means(draws: Tensor, points: Tensor, mass: Tensor) -> list[float]:
+    """Bounds on p-values of the mean of tanh of each number, by Bernstein's inequality."""
+    found: list[float] = []
+    share = mass / mass.sum(0)
+    centre = (share * points).sum(0)
+    spread = (share * (points - centre).square()).sum(0).sqrt().clamp(min=1e-12)
+    for i in range(draws.shape[1]):
+        ours, theirs = (((t[:, i] - centre[i]) / spread[i]).tanh() for t in (draws, points))
+        mean = (share[:, i] * theirs).sum()
+        variance = (share[:, i] * (theirs - mean).square()).sum()
+        off = ((ours.mean() - mean).abs() - CLOSE).clamp(min=0)
+        found.append(2 * math.exp(-DRAWS * (off**2 / (2 * variance + 4 / 3 * off + 1e-12)).item()))
+    return found
 
 
 def _fit_of_line(draws: Tensor, points: Tensor, mass: Tensor) -> float:
@@ -94,10 +127,9 @@ def _pearson(mass: Tensor, counts: Tensor) -> float:
     return torch.special.gammaincc(freedom / 2, statistic / 2).item() if len(mass) > 1 else 1.0
 
 
-def _fits_of_moments(d: dist.TorchDistribution) -> list[float]:
+def _fits_of_moments(d: dist.TorchDistribution, draws: Tensor) -> list[float]:
     """p-values of the difference of each moment under draws and under importance sampling."""
     log_w, points, q = importance_weights(d)
-    draws = d.sample(torch.Size([DRAWS])).reshape(DRAWS, -1)
     level = log_density(d, draws).mean()
 
     def moments(x: Tensor) -> Tensor:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from vaezoo.contract.case import FAILURE_RATE, Case, refuse
+from vaezoo.contract.grids import domain, fit_grid, quadrature
 from vaezoo.contract.proposal import importance_weights, log_density
 
-__all__ = ["below", "masses", "normalises", "quadrature", "scalars", "support"]
+__all__ = ["normalises", "scalars", "support"]
 
 TOLERANCE = 1e-3  # of an integral over a grid, or of a sum
-CLOSE = 1e-4  # of a distribution function on two grids
-LARGEST = 10_000_000  # numbers of a fine grid
+UNKNOWN = "it cannot be judged here: check the part in fewer numbers, or where they are less spread"
 
 
 @torch.no_grad()
@@ -26,13 +26,29 @@ def normalises(case: Case) -> None:
     mend = "add the log of the normaliser (and of a Jacobian) to log_prob"
     single = scalars(d)
     if single is None and d.support.is_discrete:
-        refuse("normalises", "a discrete density that is Independent", d, "use to_event")
-    if (total := _by_quadrature(d) if single is None else _of_scalars(single)) is None:
+        got = f"{type(d).__name__}, of outcomes that are vectors: it cannot be judged"
+        mend = "use to_event for numbers that are independent, and a Categorical for one of several"
+        refuse("normalises", "a discrete density of numbers", got, mend)
+    if single is None:
+        _check_spread(d)
+    total, known = _by_quadrature(d) if single is None else _of_scalars(single)
+    if total is None:
         _by_importance(d, mend)
         return
     worst = total.flatten()[(total - 1).abs().argmax()].item()
     if not abs(worst - 1) < TOLERANCE:
+        if not known:
+            refuse("normalises", "an integral that a grid can tell", f"{worst:.6g}", UNKNOWN)
         refuse("normalises", f"an integral of 1 to {TOLERANCE:g}", f"{worst:.6g}", mend)
+
+
+def _check_spread(d: dist.TorchDistribution) -> None:
+    """Refuse what has no density over all vectors of its size, such as that of shares."""
+    draws = d.sample(torch.Size([1000])).reshape(1000, -1)
+    if torch.linalg.cholesky_ex(draws.T.cov().reshape(draws.shape[1], -1)).info.any():
+        got = f"draws of {type(d).__name__} in a plane, as on a simplex: it cannot be judged"
+        mend = "let the part have the numbers that these are made of"
+        refuse("normalises", "a density over all vectors of a size", got, mend)
 
 
 def _by_importance(d: dist.TorchDistribution, mend: str) -> None:
@@ -68,74 +84,25 @@ def support(d: Any) -> Tensor:
     return counts.reshape(-1, *[1] * len(d.batch_shape)).expand(-1, *d.batch_shape)
 
 
-def quadrature(
-    where: Any, draws: Tensor, n: int = 4001, reach: float = 20.0
-) -> tuple[Tensor, Tensor]:
-    """Points and weights (n, *shape) on a line, a half-line or an interval, from draws of it.
-
-    A line is covered by the substitution z = m + s sinh(t), so that heavy tails are seen too, and
-    an interval by the sigmoid of t, which crowds points at the ends.
-    """
-    t = torch.linspace(-reach, reach, n, dtype=draws.dtype, device=draws.device)
-    t = t.reshape(-1, *[1] * (draws.dim() - 1))
-    dt = 2 * reach / (n - 1)
-    centre = draws.median(0).values
-    lower, upper = getattr(where, "lower_bound", None), getattr(where, "upper_bound", None)
-    if lower is not None and upper is not None:
-        u, width = torch.sigmoid(t), upper - lower
-        points, weights = lower + width * u, width * u * (1 - u) * dt
-    elif lower is not None:
-        points = lower + (centre - lower) * t.exp()
-        weights = (points - lower) * dt
-    else:
-        spread = (draws - centre).abs().median(0).values.clamp(min=1e-8)
-        points, weights = centre + spread * t.sinh(), spread * t.cosh() * dt
-    return points.expand(n, *centre.shape), weights.expand(n, *centre.shape)
-
-
-def masses(log_prob: Any, where: Any, draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Points (n, *shape) and how much of a density lies at each, on a grid that is fine enough.
-
-    It is where every second point gives the same distribution function, or memory ends.
-    """
-    for n in (4001, 32_001, 512_001):
-        if n > 4001 and n * draws[0].numel() > LARGEST:
-            break
-        points, weights = quadrature(where, draws, n)
-        mass = log_prob(points).exp() * weights
-        if ((below(mass)[::2] - 2 * below(mass[::2])).abs() < CLOSE).all():
-            break
-    return points, mass
-
-
-def below(mass: Tensor) -> Tensor:
-    """How much lies below each of some points (n, *shape), by the trapezoidal rule.
-
-    Example:
-        >>> below(torch.tensor([1.0, 1.0, 3.0])).tolist()
-        [0.0, 1.0, 3.0]
-    """
-    steps = 0.5 * (mass[1:] + mass[:-1])
-    return torch.cat([torch.zeros_like(steps[:1]), steps.cumsum(0)])
-
-
-def _of_scalars(d: Any) -> Tensor:
-    """∫ or Σ of each scalar density, in the batch shape of d."""
+def _of_scalars(d: Any) -> tuple[Tensor, bool]:
+    """∫ or Σ of each scalar density, in the batch shape of d, and whether that is well known."""
     if d.support.is_discrete:
-        return d.log_prob(support(d)).exp().sum(0)
-    return masses(d.log_prob, d.support, d.sample(torch.Size([1000])))[1].sum(0)
+        return d.log_prob(support(d)).exp().sum(0), True
+    grid = fit_grid(d.log_prob, domain(d), d.sample(torch.Size([1000])))
+    return grid.mass.sum(0), grid.known
 
 
-def _by_quadrature(d: dist.TorchDistribution) -> Tensor | None:
+def _by_quadrature(d: dist.TorchDistribution) -> tuple[Tensor | None, bool]:
     """∫ of a density of one or two numbers; None of more, or where a grid is too coarse."""
     size = math.prod(d.event_shape)
-    return _over_line(d) if size == 1 else _over_plane(d) if size == 2 else None
+    return _over_line(d) if size == 1 else (_over_plane(d) if size == 2 else None, True)
 
 
-def _over_line(d: dist.TorchDistribution) -> Tensor:
+def _over_line(d: dist.TorchDistribution) -> tuple[Tensor, bool]:
     """∫ of the density of one number."""
     draws = d.sample(torch.Size([1000])).flatten()
-    return masses(lambda z: log_density(d, z[:, None]), None, draws)[1].sum()
+    grid = fit_grid(lambda z: log_density(d, z[:, None]), None, draws)
+    return grid.mass.sum(), grid.known
 
 
 def _over_plane(d: dist.TorchDistribution) -> Tensor | None:

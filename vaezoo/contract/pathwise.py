@@ -32,7 +32,8 @@ from torch import Tensor
 
 from vaezoo.contract.case import FAILURE_RATE, Case, refuse
 from vaezoo.contract.differences import follows_the_draw, leaves, moved
-from vaezoo.contract.integrals import quadrature, scalars
+from vaezoo.contract.grids import domain, quadrature
+from vaezoo.contract.integrals import scalars
 from vaezoo.scopes import own_generator
 
 __all__ = ["pathwise"]
@@ -196,7 +197,7 @@ def _by_score(at: Case, f: Features, draws: Tensor, direction: Direction) -> Exp
 
 
 def _by_transport(at: Case, f: Features, draws: Tensor, direction: Direction) -> Expected:
-    points, weights = quadrature(scalars(at()).support, draws)
+    points, weights = quadrature(domain(scalars(at())), draws)
 
     def density(z: Tensor) -> Tensor:
         each: Tensor = scalars(at()).log_prob(z.reshape(len(z), 1, *at.event)).exp()

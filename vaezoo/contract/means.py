@@ -1,0 +1,35 @@
+"""The clause that the mean which a likelihood shows is that of its density."""
+
+from __future__ import annotations
+
+import torch
+
+from vaezoo.contract.case import Case, refuse
+from vaezoo.contract.grids import domain, fit_grid
+from vaezoo.contract.integrals import scalars, support
+
+__all__ = ["means"]
+
+CLOSE = 0.02  # standard deviations: some means are known by approximation
+
+
+@torch.no_grad()
+def means(case: Case) -> None:
+    """E[x|z], which drawings and reconstructions show, is what the density says."""
+    d = case.first()
+    if (single := scalars(d)) is None:
+        return
+    if single.support.is_discrete:
+        mass = single.log_prob(points := support(single)).exp()
+    else:
+        draws = single.sample(torch.Size([1000]))
+        points, mass, known = fit_grid(single.log_prob, domain(single), draws)
+        if not known:
+            return
+    share = mass / mass.sum(0)
+    mean = (share * points).sum(0)
+    spread = (share * (points - mean).square()).sum(0).sqrt()
+    off = ((d.mean.reshape(mean.shape) - mean).abs() / (spread + 1e-3)).max().item()
+    if not off < CLOSE:
+        got = f"one that is {off:.2g} standard deviations from it"
+        refuse("means", "the mean of the density", got, "mend the distribution's mean")
