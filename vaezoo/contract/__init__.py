@@ -15,6 +15,7 @@ every setting are as before. The clauses:
     shapes       event and batch shapes, of draws and densities too
     rsample      a posterior is reparametrised, and its draws have the density they claim
     outcomes     a likelihood's `check` takes its own draws, and the distribution has a mean
+    means        which is that of its density
     labels       a classifier's probabilities are of 0, 1, …, as `log_prob` has them
     leading      plates, particles and every label on the left; no input changes another's density
     rebuilds     from the constructor arguments, kept as attributes, and the state in a safetensors
@@ -23,15 +24,18 @@ every setting are as before. The clauses:
     differences  the gradient of the density is the derivative of its value, by parameters, inputs,
                  and the code
     normalises   the density integrates (or sums) to 1
-    samples      draws are distributed as the density says
+    samples      draws of `sample` and of `rsample` are distributed as the density says: the means
+                 of all numbers, and of eight of them the whole distribution
+    independent  draws for two inputs, of two calls, and numbers whose density is a product
     pathwise     the gradient of a posterior's draws is that of the density they have
 
-The last three judge the first input only. Integrals over each scalar of an `Independent`, and over
-one or two dimensions, are by quadrature to 1e-3, others, and those of clusters in a plane that fall
-between the points of a grid, by 20,000 importance samples; draws are 20,000, tested against the
-density with a p-value. Together they reject a correct part for fewer than one seed in 10,000, and
-the seed is fixed. Let sizes be small: two or three latent
-dimensions show what ten do, and sooner.
+Means, integrals, samples and pathwise judge the first input only. Integrals over each scalar of an
+`Independent`, and over one or two dimensions, are by quadrature to 1e-3, others, and those of
+clusters in a plane that fall between the points of a grid, by 20,000 importance samples; draws are
+20,000, tested against the density with a p-value. Together they reject a correct part for fewer
+than one seed in 10,000, and the seed is fixed. What has no density over all vectors of its size, as
+on a simplex, and outcomes that are vectors are refused as what cannot be judged. Let sizes be
+small: two or three latent dimensions show what ten do, and sooner.
 """
 
 from vaezoo.contract.case import ContractError

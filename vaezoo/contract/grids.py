@@ -19,7 +19,7 @@ SMALLEST = 1e-300
 
 
 class Grid(NamedTuple):
-    """Points (n, *shape), how much of a density lies at each, and whether the sum of it is well known."""
+    """Points (n, *shape), how much of a density lies at each, and whether the sum is well known."""
 
     points: Tensor
     mass: Tensor

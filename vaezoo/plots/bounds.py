@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib import figure
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from vaezoo import arguments
 from vaezoo.data.counts import as_count
@@ -17,6 +19,9 @@ from vaezoo.plots.figures import axes_or_new, figure_of
 __all__ = ["bound_against_k", "rate_distortion"]
 
 Points = Mapping[Any, Any]
+
+LETTER = 0.085  # inches, of a tick's name
+LINES_AT_MOST = 7  # of equal ELBO
 
 
 def bound_against_k(
@@ -44,16 +49,28 @@ def bound_against_k(
             look: dict[str, Any] = {"color": LINES[i % len(LINES)], "marker": MARKERS[i % 10]}
             ks = np.array(sorted(points))
             means, errors = np.array([points[k] for k in ks.tolist()]).T
-            beside = ks * 1.025**i  # or the bars of two curves would hide one another
+            # or the bars of two curves would hide one another; no curve is 10 % from its k
+            beside = ks * 1.025 ** (i * min(1, 4 / len(curves)))
             axes.errorbar(beside, means, errors, capsize=3, label=name, **look)
-        every = sorted({k for points in curves.values() for k in points})
         axes.set_xscale("log")
-        axes.set_xticks(every, [f"{k:,}" for k in every])
-        axes.minorticks_off()
+        _name_ks(axes, sorted({k for points in curves.values() for k in points}))
         axes.set(xlabel="k, draws per image", ylabel="bound on -log p(x), nats per image")
         if len(curves) > 1 or "" not in curves:
             axes.legend()
     return figure_of(axes)
+
+
+def _name_ks(axes: Axes, every: list[int]) -> None:
+    """Ticks at all k, with the names of those that have room, powers of ten first."""
+    decades = max(math.log10(every[-1] / every[0]), 1e-9)
+    inch = decades / (figure_of(axes).get_size_inches()[0] * axes.get_position().width)
+    named: dict[int, float] = {}  # and how far from its tick a name goes, in decades
+    for k in sorted(every, key=lambda k: (math.log10(k) % 1 != 0, k)):
+        half = inch * LETTER * (len(f"{k:,}") + 1) / 2
+        if all(abs(math.log10(k / other)) >= half + far for other, far in named.items()):
+            named[k] = half
+    axes.set_xticks(every, [f"{k:,}" if k in named else "" for k in every])
+    axes.minorticks_off()
 
 
 def rate_distortion(points: Mapping[str, Any], *, ax: Axes | None = None) -> figure.Figure:
@@ -95,14 +112,17 @@ def _equal_elbos(axes: Axes, totals: list[float]) -> None:
     axes.autoscale_view()
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     axes.set(xlim=(left, right), ylim=(low, high))
-    for total in np.linspace(min(left + low, *totals), max(right + high, *totals), 7)[1:-1]:
+    least, most = min(left + low, *totals), max(right + high, *totals)
+    ticks = MaxNLocator(LINES_AT_MOST, steps=[1, 2, 5, 10]).tick_values(least, most)
+    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
+    for total in (t for t in ticks if left + low < t < right + high):
         ends = [left, right]
         axes.plot(ends, [total - r for r in ends], color=GREY, lw=0.8, ls=":", zorder=0)
         # named where it leaves the panel, at the top or at the left
         x, y = (left, total - left) if total - left <= high else (total - high, high)
         at: dict[str, Any] = {"xytext": (4, -4), "textcoords": "offset points", "va": "top"}
         paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-        axes.annotate(f"{total:.0f}", (x, y), color=GREY, fontsize=9, bbox=paper, **at)
+        axes.annotate(f"{total:.{digits}f}", (x, y), color=GREY, fontsize=9, bbox=paper, **at)
     axes.set_title("dotted: equal -ELBO", fontsize=10)
 
 

@@ -19,6 +19,7 @@ from vaezoo.plots.grids import describe
 
 __all__ = ["confusion", "probability_rows", "reliability"]
 
+LONGEST = 4  # letters of a name that has room above a cell
 MANY = 20  # classes whose counts are written into the cells
 LARGEST = 1000  # classes
 
@@ -60,7 +61,8 @@ def confusion(
         _cells(axes, counts)
         every = range(0, size, 1 + size // 30)
         texts = [str(k if names is None else names[k]) for k in every]
-        axes.set_xticks(every, texts)
+        longest = max(map(len, texts))
+        axes.set_xticks(every, texts, rotation=90 if longest > LONGEST else 0)
         axes.set_yticks(every, texts)
         right = 100 * counts.diagonal().sum() / n
         axes.set(xlabel="taken for", ylabel="label", title=f"{right:.1f} % of {n:,} right")

@@ -22,6 +22,8 @@ from vaezoo.plots.latents import classes_of
 
 __all__ = ["components", "responsibilities"]
 
+NAMED = 50  # classes that have room for their names
+
 
 def responsibilities(
     r: Any, y: Tensor | Sequence[int] | None = None, *, most: int = 40, ax: Axes | None = None
@@ -49,12 +51,13 @@ def responsibilities(
     order = r.mean(0).argsort(descending=True, stable=True)[: as_count("most", most)]
     shown, names = (r, []) if y is None else _by_class(r, classes_of(y, len(r)))
     width = min(max(4, 0.3 * len(order) + 1.8), 12)
-    height = min(max(2.4, 0.3 * len(shown) + 1.2), 5)
+    height = min(max(2.4, 0.3 * len(shown) + 1.2), 10 if names else 5)
     with axes_or_new(ax, (width, height)) as axes:
         picture = axes.imshow(shown[:, order].numpy(), cmap="Blues", vmin=0, aspect="auto")
         figure_of(axes).colorbar(picture, ax=axes, label="responsibility", pad=0.02)
         axes.set_xticks(range(len(order)), [str(k) for k in order.tolist()])
-        axes.set_yticks(range(len(names)), names)
+        rows = range(0, len(names), 1 + len(names) // NAMED)
+        axes.set_yticks(rows, [names[i] for i in rows])
         axes.tick_params(length=0)
         axes.tick_params(axis="x", labelrotation=90 if len(order) > 15 else 0)
         axes.grid(visible=False)

@@ -18,7 +18,7 @@ from vaezoo.plots.densities import Density, prior_density
 from vaezoo.plots.drawing import batch_of, drawn_from
 from vaezoo.plots.figures import DPI, Figure, styled
 from vaezoo.plots.latents import Seen, classes_of, draw_codes, see
-from vaezoo.plots.planes import plane_of
+from vaezoo.plots.planes import plane_or_line
 from vaezoo.scopes import own_generator
 
 __all__ = ["Frame", "LatentFilm"]
@@ -54,6 +54,8 @@ class LatentFilm:
         y: labels (N,), classes 0 to 99.
         dims: the numbers of two units to show; by default both where there are two, else the first
             two principal components of the last codes.
+        step: how many steps the model has taken already: `history["step"][-1]` where its training
+            goes on.
 
     Attributes:
         frames: one for each record, and one for how the model was at first.
@@ -77,6 +79,7 @@ class LatentFilm:
         y: Tensor | Sequence[int] | None = None,
         *,
         dims: Sequence[int] | None = None,
+        step: int = 0,
     ) -> None:
         x = as_tensor(x, tensor_like(model))
         if len(x) < 2:
@@ -85,7 +88,7 @@ class LatentFilm:
         self.y = None if y is None else classes_of(y, len(x))
         self.batch = batch_of(model, x, self.y, len(x))
         self.frames: list[Frame] = []
-        self({"step": 0})
+        self({"step": arguments.size("step", step, least=0)})
         self._limits()  # refuses dims that are no units
 
     def __call__(self, record: Mapping[str, float]) -> None:
@@ -132,7 +135,7 @@ class LatentFilm:
 
     def _seen(self, frame: Frame) -> Seen:
         last = self.frames[-1].codes
-        plane = None if last.shape[1] == 1 else plane_of(last, self.dims)
+        plane = plane_or_line(last, self.dims)
         return see(frame.codes, self.y, plane, frame.density if plane else None)
 
     def _limits(self) -> tuple[list[float], list[float]]:

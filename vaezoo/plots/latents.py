@@ -9,6 +9,7 @@ import torch
 from matplotlib import figure, patheffects
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 from torch import Tensor
 
 from vaezoo.data.batches import as_tensor
@@ -20,11 +21,14 @@ from vaezoo.plots.densities import Density, draw_density, prior_density
 from vaezoo.plots.drawing import batch_of, drawn_from
 from vaezoo.plots.figures import axes_or_new, figure_of
 from vaezoo.plots.grids import describe
-from vaezoo.plots.planes import Plane, plane_of
+from vaezoo.plots.planes import Plane, plane_or_line
 
 __all__ = ["Seen", "classes_of", "draw_codes", "latent_scatter", "see"]
 
 MANY = 20  # classes that are named where they lie
+ROWS = 16  # of a legend of classes
+KEY_BELOW = 38  # points from the axes, past their ticks and label
+WIDE = 4.5  # inches of a figure that has room for two entries of the key beside one another
 
 
 def latent_scatter(
@@ -76,11 +80,13 @@ def latent_scatter(
         raise ValueError(f"a scatter needs at least two images, got {len(x)}")
     y = None if y is None else classes_of(y, len(x))
     numbers = None if colour is None else (colour_label, _numbers(colour, len(x)))
-    with drawn_from(model, seed), axes_or_new(ax, (6.2, 5)) as axes:
+    keys = _columns(len(y.unique())) if legend and y is not None else 1
+    size = (5.6 + 0.6 * keys, 5.0)
+    with drawn_from(model, seed), axes_or_new(ax, size) as axes:
         z = model.encode(*batch_of(model, x, y, len(x))).cpu()
         order = torch.randperm(len(z), device="cpu")  # or the last class would hide the others
         density = prior_density(model) if prior and z.shape[1] > 1 else None
-        seen = see(z, y, plane_of(z, dims) if z.shape[1] > 1 else None, density)
+        seen = see(z, y, plane_or_line(z, dims), density)
         axes.set_title(f"posterior means of {len(z):,} images")
         draw_codes(axes, seen, y, order=order, numbers=numbers, legend=legend)
     return figure_of(axes)
@@ -141,7 +147,11 @@ def draw_codes(
 
 def _legends(axes: Axes, said: list[Any], classes: list[Line2D]) -> None:
     """What contours are, below; what classes look like, at the right."""
-    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "ncols": 2}
+    # below the label of the axis, however high the axes are
+    under = ScaledTranslation(0, -KEY_BELOW / 72, figure_of(axes).dpi_scale_trans)
+    columns = 2 if figure_of(axes).get_size_inches()[0] > WIDE else 1
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": columns}
+    below["bbox_transform"] = axes.transAxes + under
     aside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "title": "class"}
     if said:
         key = axes.legend(handles=said, **below)
@@ -149,7 +159,12 @@ def _legends(axes: Axes, said: list[Any], classes: list[Line2D]) -> None:
             axes.add_artist(key)
             key.set_clip_on(False)  # or a layout takes it for hidden, and leaves no room for it
     if classes:
-        axes.legend(handles=classes, ncols=1 + (len(classes) - 1) // 16, **aside)
+        axes.legend(handles=classes, ncols=_columns(len(classes)), **aside)
+
+
+def _columns(classes: int) -> int:
+    """Of a legend of classes."""
+    return 1 + (classes - 1) // ROWS
 
 
 def _by_class(axes: Axes, points: Tensor, y: Tensor | None) -> list[Line2D]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaezoo import arguments
 
-__all__ = ["Plane", "plane_of", "units_of"]
+__all__ = ["Plane", "plane_of", "plane_or_line", "units_of"]
 
 
 class Plane(NamedTuple):
@@ -52,6 +52,23 @@ def plane_of(z: Tensor, dims: Any = None) -> Plane:
         return _of_components(z)
     units = units_of(size, dims)
     return _of_units(size, units, (f"z, unit {units[0]}", f"z, unit {units[1]}"))
+
+
+def plane_or_line(z: Tensor, dims: Any = None) -> Plane | None:
+    """The plane of codes (N, z_dim); None for codes of one dimension, which have none.
+
+    Raises:
+        TypeError, ValueError: dims are no two different units.
+
+    Example:
+        >>> plane_or_line(torch.randn(9, 1)) is None
+        True
+    """
+    if z.shape[1] > 1:
+        return plane_of(z, dims)
+    if dims is not None:
+        raise ValueError(f"codes have one unit, which is shown: leave dims out, got {dims!r}")
+    return None
 
 
 def units_of(size: int, dims: Any) -> tuple[int, int]:

@@ -106,6 +106,8 @@ def interpolations(
         >>> [text.get_text() for text in figure.axes[0].get_xticklabels()]
         ['x₁', '0', '0.5', '1', 'x₂']
     """
+    if (n1 := len(x1)) != (n2 := len(x2)):
+        raise ValueError(f"x1 and x2 must be as many images, got {n1} and {n2}")
     (first, y1), (last, y2) = (_end(model, x, y, n) for x, y in ((x1, y1), (x2, y2)))
     with drawn_from(model, seed=0):
         way = model.interpolate(first, last, y1, y2, steps=steps)
