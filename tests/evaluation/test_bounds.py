@@ -22,6 +22,7 @@ from vaezoo.chunks import Draws
 from vaezoo.compiler import choice
 from vaezoo.estimates import Estimate
 from vaezoo.programs.pair import required_arguments
+from vaezoo.scopes import own_generator
 
 N = 24
 X, Y = fixed(N), labels(N)
@@ -181,14 +182,15 @@ def test_an_iterable_is_read_once_and_as_it_goes() -> None:
     assert seen == sorted(set(seen)), "the encoder ran between any two batches"
 
 
-def test_a_loader_draws_from_the_global_generator_and_evaluation_from_its_own() -> None:
-    """A shuffled loader: the batches and the numbers of a list of them, the generator further on."""
+def test_a_loader_draws_by_the_seed_and_the_global_generator_stays() -> None:
+    """A shuffled loader: the batches and the numbers of a list of them that is made by the seed."""
     loader = DataLoader(TensorDataset(X), batch_size=5, shuffle=True)
     model, results = member_of(1), []
-    for batches in (loader, None):
+    with own_generator(0):
+        batches = list(loader)
+    for these in (loader, batches):
         torch.manual_seed(4)
-        found = evaluated(model, list(loader) if batches is None else batches)
-        results.append((found, torch.rand(2).tolist()))
+        results.append((evaluated(model, these), torch.rand(2).tolist()))
     assert results[0] == results[1]
 
 
