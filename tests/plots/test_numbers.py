@@ -163,7 +163,7 @@ def test_rate_and_distortion_on_lines_of_equal_elbo() -> None:
     assert places == [(10, 80), (20, 65)]
     assert texts(axes.get_legend().get_texts()) == ["a", "b"]
     dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
-    assert len(dotted) == len(axes.texts) == 4
+    assert len(dotted) == len(axes.texts) == 8
     for line, text in zip(dotted, axes.texts, strict=True):
         totals = np.add(line.get_xdata(), line.get_ydata())
         assert totals[0] == pytest.approx(totals[1])

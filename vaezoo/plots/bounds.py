@@ -21,7 +21,7 @@ __all__ = ["bound_against_k", "rate_distortion"]
 Points = Mapping[Any, Any]
 
 LETTER = 0.085  # inches, of a tick's name
-LINES_AT_MOST = 7  # of equal ELBO
+LINES_AT_MOST = 9  # of equal ELBO
 
 
 def bound_against_k(
