@@ -20,8 +20,8 @@ class Flow(Amortised):
 
     z = f_T(… f_1(μ(x) + σ(x) ε, c(x)) …, c(x)); the network puts out μ, raw σ and the context c in
     one vector. Drawing z and its density takes one pass of each layer; the density at any other
-    point takes z_dim. (Kingma et al. 2016. arXiv:1606.04934, algorithm 1.) As with all transforms of
-    torch that keep their draw, the density of a draw has no gradient by z; that of `z.clone()` has.
+    point takes z_dim. (Kingma et al. 2016. arXiv:1606.04934, algorithm 1.) As with transforms of
+    torch's that keep their draw, a draw's density has no gradient by z; that of `z.clone()` has.
 
     Args:
         layers: autoregressive layers.
