@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pyro.distributions as dist
@@ -130,3 +131,12 @@ def test_a_parameter_that_an_optimizer_has_moved() -> None:
     with torch.no_grad():
         loc.add_(5)
     assert torch.equal(q.log_prob(z), q.log_prob(z.clone()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_copy_that_is_made_in_inference_mode(kind: str) -> None:
+    q, _ = three()[kind]
+    z = q.rsample()
+    with torch.inference_mode():
+        twin, value = copy.deepcopy((q, z))
+        assert torch.allclose(twin.log_prob(value), q.log_prob(z), atol=1e-12)

@@ -23,6 +23,7 @@ from vaezoo.compiler import choice
 from vaezoo.estimates import Estimate
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import own_generator
+from vaezoo.training.loaders import of_loaders
 
 N = 24
 X, Y = fixed(N), labels(N)
@@ -186,7 +187,7 @@ def test_a_loader_draws_by_the_seed_and_the_global_generator_stays() -> None:
     """A shuffled loader: the batches and the numbers of a list of them that is made by the seed."""
     loader = DataLoader(TensorDataset(X), batch_size=5, shuffle=True)
     model, results = member_of(1), []
-    with own_generator(0):
+    with own_generator(of_loaders(0)):
         batches = list(loader)
     for these in (loader, batches):
         torch.manual_seed(4)

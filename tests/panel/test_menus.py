@@ -15,6 +15,7 @@ from zoo import MEMBERS, X_SHAPE, images, labels, member, widen
 
 from vaezoo import likelihoods, models, networks, objectives, posteriors, priors
 from vaezoo.models.checkpoints.describing import describe
+from vaezoo.panel.layers import layer_source
 from vaezoo.panel.menus import choices, parsed
 from vaezoo.panel.places import places
 from vaezoo.panel.source import source_of
@@ -215,6 +216,19 @@ def test_code_has_programs_with_arguments() -> None:
 
 def drawn(x: torch.Tensor, scale: float) -> torch.Tensor:
     return x * scale
+
+
+@pytest.mark.parametrize(
+    ("layer", "code"),
+    [
+        (nn.LSTM(3, 4), "nn.LSTM(3, 4)"),
+        (nn.GRU(3, 4, num_layers=2), "nn.GRU(3, 4, num_layers=2)"),
+        (nn.Softmax(-1), "nn.Softmax(dim=-1)"),
+        (nn.MaxPool2d(2, return_indices=True), "return_indices=True)"),
+    ],
+)
+def test_code_of_a_layer(layer: nn.Module, code: str) -> None:
+    assert layer_source(layer).endswith(code)
 
 
 class Open(priors.StandardNormal):

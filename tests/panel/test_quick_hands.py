@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -158,3 +159,28 @@ def test_what_cannot_be_written_is_trained_all_the_same() -> None:
         it.close()
 
     asyncio.run(kernel())
+
+
+def test_an_objective_that_was_edited_stays_so() -> None:
+    it = session()
+    it.objective.beta = 4.0
+    train(it, 10)
+    assert it.objective.beta == 4
+
+
+def test_an_objective_that_is_not_hashable() -> None:
+    @dataclasses.dataclass
+    class Mine(objectives.ELBO):
+        weight: float = 2.0
+
+        def __post_init__(self) -> None:
+            super().__init__(beta=self.weight)
+
+    class Own(models.VAE):
+        def objective(self, data: Any = None) -> Any:
+            return Mine()
+
+    it = Session(Own(X_SHAPE, 3, hidden=(5,)), [images(30)])
+    objective = it.objective
+    train(it, 10)
+    assert it.objective is objective

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pyro import infer
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
+from torch.distributions import Transform, constraints, kl_divergence, register_kl
 from zoo import X_SHAPE, images, member
 
 from vaezoo import ELBO, IWELBO, closed_form, contract, objectives, posteriors
@@ -106,12 +106,42 @@ def test_a_label_that_the_model_lacks_is_refused() -> None:
             objective.loss(vae.model, guide, x)
 
 
+class Shift(Transform):
+    """z + 1; it leaves torch's word that a transform is not bijective."""
+
+    domain = codomain = constraints.real
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x + 1
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y - 1
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class Shifted(dist.TransformedDistribution):
+    """For which somebody has registered a KL."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__(base, [Shift()])
+
+
+@register_kl(Shifted, dist.Normal)
+def _of_shifted(q: Any, p: Any) -> Tensor:
+    return torch.ones(())
+
+
 def test_what_is_folded_has_no_closed_form() -> None:
     """|z| of two Normals: torch's KL is that of the Normals; numerically it is 0.598."""
     q, p = (dist.FoldedDistribution(dist.Normal(m, 1.0)) for m in (-1.5, 0.0))
     assert kl_divergence(q, p) == pytest.approx(1.125)
     assert not may_have_closed_form(q, p)
     assert not may_have_closed_form(q.expand([2]).to_event(1), p.expand([2]).to_event(1))
+    halves = [dist.HalfNormal(torch.tensor(s)).expand([2]).to_event(1) for s in (0.5, 1.0)]
+    assert may_have_closed_form(*halves)
+    assert may_have_closed_form(Shifted(dist.Normal(0.0, 1.0)), dist.Normal(0.0, 1.0))
     logs = [dist.LogNormal(m, 1.0) for m in (-1.5, 0.0)]
     assert may_have_closed_form(*logs)
 

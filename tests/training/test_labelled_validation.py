@@ -91,6 +91,10 @@ def test_a_bound_of_ones_own_is_asked_for_whole_batches() -> None:
     model, batch = member("SSVAE").double(), batches()[:1]
     plain, dearer = (Validation(Bound(model, o()), batch)() for o in (SemiSupervised, Dearer))
     assert dearer["loss"] - plain["loss"] == pytest.approx(100, abs=1e-10)
+    several = Validation(Bound(model, Dearer(alpha=7)), batches())()
+    log_qy = torch.cat([model.label_posterior(x).log_prob(y) for _, x, y in batches()]).mean()
+    assert several["log_qy"] == pytest.approx(log_qy.item(), abs=1e-12)
+    assert several["loss"] == pytest.approx(100 - several["bound"] - 7 * log_qy.item(), abs=1e-10)
 
 
 def test_built_in_batches() -> None:

@@ -71,7 +71,9 @@ def mark(t: Tensor) -> Mark:
 
 def is_as_marked(t: Tensor, then: Mark) -> bool:
     """Whether it has not; those of inference mode do not count how often, so they are compared."""
-    return torch.equal(t, then) if isinstance(then, Tensor) else t._version == then
+    if isinstance(then, Tensor):
+        return torch.equal(t, then)
+    return not t.is_inference() and t._version == then  # it may be a copy that was made there
 
 
 def standard_noise(shape: Sequence[int], like: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ from vaezoo.evaluation.visiting import evaluating
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import OwnGenerator, in_turn
 from vaezoo.training.alone import Alone
+from vaezoo.training.loaders import of_loaders
 from vaezoo.training.together import together
 
 __all__ = ["Estimate", "accuracy", "evaluate"]
@@ -96,7 +97,7 @@ def evaluate(
         # a bar that is given the iterable would begin to iterate over it once more
         with _bar(length, progress, here) as bar:
             draws = Draws(model, bar, compile=here.compiles(compile), left=length)
-            for batch in in_turn(here.parts(batches, like, seed, values), seed):
+            for batch in in_turn(here.parts(batches, like, seed, values), of_loaders(seed)):
                 with evaluating(model, noise), draws.on_a_batch():
                     _add(values, agreement, draws, batch, ks, decodes)
                 bar.update()
@@ -147,7 +148,7 @@ def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1
             raise ValueError(f"accuracy needs labelled images, got {data}")
         noise, values, agreement = OwnGenerator(here.seed(seed)), Values(), Agreement()
         like = next(model.parameters(), None)
-        for batch in in_turn(here.parts(batches, like, seed, values), seed):
+        for batch in in_turn(here.parts(batches, like, seed, values), of_loaders(seed)):
             with evaluating(model, noise):
                 x, y = arguments(model, batch, 2)
                 values.see(x)

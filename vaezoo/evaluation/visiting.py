@@ -18,6 +18,7 @@ from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
+from vaezoo.training.loaders import of_loaders
 from vaezoo.training.together import together
 
 __all__ = ["batches_of", "evaluating", "outside_inference", "visit"]
@@ -74,7 +75,7 @@ def batches_of(
     takes = wanted or required_arguments(model.model)
     seed = as_count("seed", seed, least=-(2**63))
     batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
-    return (arguments(model, b, takes) for b in in_turn(batches, seed))
+    return (arguments(model, b, takes) for b in in_turn(batches, of_loaders(seed)))
 
 
 @contextlib.contextmanager

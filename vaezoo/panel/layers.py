@@ -13,7 +13,10 @@ from vaezoo.scopes import own_generator
 
 __all__ = ["layer_source"]
 
-TABLES = ("training", "_parameters", "_buffers", "_modules")
+TABLES = (
+    *("training", "_parameters", "_buffers", "_modules"),
+    *("_flat_weights", "_flat_weight_refs", "_compiled_call_impl"),
+)
 MISSING = object()
 
 

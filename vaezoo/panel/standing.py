@@ -11,13 +11,16 @@ from vaezoo.models import LatentVariableModel
 
 __all__ = ["members_own", "renewed"]
 
-_members_own: weakref.WeakSet[Any] = weakref.WeakSet()
+# by id, as an objective need not be hashable: itself, and how it was when it was made
+_members_own: dict[int, tuple[weakref.ref[Any], str]] = {}
 
 
 def members_own(model: LatentVariableModel, data: Any) -> Any:
     """The objective that a member is trained with unless another is chosen."""
     objective = default_objective(model, data)
-    _members_own.add(objective)
+    key = id(objective)
+    itself = weakref.ref(objective, lambda _: _members_own.pop(key, None))
+    _members_own[key] = itself, _of(objective)
     return objective
 
 
@@ -32,8 +35,12 @@ def renewed(model: LatentVariableModel, objective: Any, data: Any) -> Any:
         >>> renewed(vae, objective, None)
         ELBO(beta=4, particles=1)
     """
-    if objective not in _members_own:
+    known = _members_own.get(id(objective))
+    if known is None or known[0]() is not objective:
         return objective
     now = members_own(model, data)
-    same = without_addresses(repr(now)) == without_addresses(repr(objective))
-    return objective if same else now
+    return objective if _of(now) == known[1] else now
+
+
+def _of(objective: Any) -> str:
+    return without_addresses(repr(objective))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyro.distributions as dist
 from pyro.distributions.torch_distribution import MaskedDistribution
-from torch.distributions import kl
+from torch.distributions import TransformedDistribution, kl
 
 from vaezoo.distributions.normals import has_own_density
 
@@ -40,8 +40,15 @@ def _levels(distribution: Any) -> Iterator[Any]:
 
 
 def _folds(distribution: Any) -> bool:
-    """Whether several values of what it is made from become one: torch's KL is that of those."""
-    return not all(each.bijective for each in getattr(distribution, "transforms", ()))
+    """Whether several values of what it is made from become one: torch's KL is that of those.
+
+    Unless somebody has registered one for its class, as torch has for HalfNormal.
+    """
+    if all(each.bijective for each in getattr(distribution, "transforms", ())):
+        return False
+    kinds = type(distribution).__mro__
+    own = kinds[: kinds.index(TransformedDistribution)]
+    return not any(kind in pair for kind in own for pair in kl._KL_REGISTRY)
 
 
 def _is_another(distribution: Any) -> bool:

@@ -17,7 +17,7 @@ from vaezoo.scopes import OwnGenerator
 from vaezoo.training.processes import World
 from vaezoo.training.randomness import random_state, restore_random_state
 
-__all__ = ["LoaderShare", "key_of", "key_of_images"]
+__all__ = ["LoaderShare", "key_of", "key_of_images", "of_loaders"]
 
 
 class LoaderShare:
@@ -110,6 +110,16 @@ class LoaderShare:
         self.passes = state["passes"]
         with self.noise.drawn():
             restore_random_state(state["random"])
+
+
+def of_loaders(seed: int) -> int:
+    """Of what loaders draw by a seed, or it would be the noise that a model draws by it.
+
+    Example:
+        >>> of_loaders(0) != 0
+        True
+    """
+    return (seed + 0x2545F4914F6CDD1D) % 2**63
 
 
 def key_of_images(images: Images) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ from vaezoo.estimates import Values
 from vaezoo.scopes import own_generator
 from vaezoo.training.alone import Alone, EndOfShares, T
 from vaezoo.training.interrupts import StopButton
-from vaezoo.training.loaders import LoaderShare, key_of_images
+from vaezoo.training.loaders import LoaderShare, key_of_images, of_loaders
 from vaezoo.training.means import Mean, joined
 from vaezoo.training.processes import Group, forgotten, is_alone
 from vaezoo.training.shared_step import SharedStep
@@ -212,7 +212,7 @@ class Together(Alone):
         self, batches: Iterable[Any], like: Tensor | None, seed: int, values: Values | None = None
     ) -> Iterator[Any]:
         """The process's rows of the batches of an evaluation; a batch of few may have none."""
-        share = LoaderShare(batches, self.world, seed, like, self._are_same)
+        share = LoaderShare(batches, self.world, of_loaders(seed), like, self._are_same)
         self.of_part = share.rows
         for batch in share:
             own = [rows.own for rows in share.rows]

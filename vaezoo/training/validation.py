@@ -61,21 +61,35 @@ class Validation:
     def __call__(self) -> dict[str, float]:
         """The terms of the model as it is now."""
         bounds = self._bounds()
-        means = {column: Mean() for column in bounds}
+        means, of_labelled = {column: Mean() for column in bounds}, Mean()
         with self._apart():
             like = next(self.bound.model.parameters(), None)
             for batch in self.here.parts(self._pass(), like, SEED):
                 arguments = self.bound.arguments(batch)
                 for column, bound in bounds.items():
+                    terms = bound(*arguments)
                     n = self.here.counted(len(arguments[column]), column)
-                    means[column].add(bound(*arguments), weight=n)
-        terms = [self.here.means(mean) for mean in means.values()]
-        if not all(terms):
+                    means[column].add(terms, weight=n)
+                    if "log_qy" in terms:
+                        n = self.here.counted(len(arguments[-1]), -1)
+                        of_labelled.add({"log_qy": terms["log_qy"]}, weight=n)
+        found = [self.here.means(mean) for mean in means.values()]
+        if not all(found):
             raise ValueError(
                 "validation data have run out: they can be passed over once, so give a list of "
                 "batches, a DataLoader of a data set, or data.Images"
             )
-        return {name: sum(t.get(name, 0.0) for t in terms) for each in terms for name in each}
+        whole = {name: sum(t.get(name, 0.0) for t in found) for each in found for name in each}
+        return self._over_labelled(whole, of_labelled)
+
+    def _over_labelled(self, means: dict[str, float], of_labelled: Mean) -> dict[str, float]:
+        """The means, of log q(y|x) over labelled images, also where it is part of the loss."""
+        objective = self.bound.objective
+        if isinstance(objective, SemiSupervised) and "log_qy" in means:
+            log_qy = self.here.means(of_labelled)["log_qy"]
+            means["loss"] += objective.alpha * (means["log_qy"] - log_qy)
+            means["log_qy"] = log_qy
+        return means
 
     def _bounds(self) -> dict[int, Bound]:
         """What is a mean over a column of a batch: of labelled images there may be other shares."""
