@@ -8,12 +8,13 @@ from typing import Any
 import pyro.distributions as dist
 import pytest
 import torch
-from test_normals import KINDS, Parameters, dense
+from test_normals import KINDS, Parameters, dense, ill
 from torch import Tensor, nn
 from zoo import images, member
 
-from vaezoo import posteriors
+from vaezoo import IWELBO, posteriors
 from vaezoo.distributions import DiagonalNormal, FullNormal, LowRankNormal
+from vaezoo.distributions.noise import parameters_alone
 from vaezoo.programs.run import run
 
 D = 4
@@ -140,3 +141,35 @@ def test_a_copy_that_is_made_in_inference_mode(kind: str) -> None:
     with torch.inference_mode():
         twin, value = copy.deepcopy((q, z))
         assert torch.allclose(twin.log_prob(value), q.log_prob(z), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_objective_needs_no_gradient_by_the_draw(kind: str) -> None:
+    """∇_μ of log q(z) + tanh(z / 1000) in float32, where L is ill-conditioned, by hand; to 1e-5."""
+    q = ill(kind, torch.float32)
+    loc = (q.base_dist if kind == "diagonal" else q).loc.requires_grad_()
+    with parameters_alone():
+        z = q.rsample()
+        (q.log_prob(z) + (z / 1e3).tanh().sum(-1)).sum().backward()
+    assert torch.allclose(loc.grad, (1 - (z / 1e3).tanh().square()) / 1e3, rtol=1e-5)
+
+
+class OfOnesOwn(IWELBO):
+    """A bound whose gradient by the latent somebody asks for."""
+
+    def bound(self, terms: Any) -> Tensor:
+        if torch.is_grad_enabled():
+            z = terms.value("z")
+            self.seen = torch.autograd.grad(terms.log_w.sum(), z, retain_graph=True)[0]
+        return super().bound(terms)
+
+
+def test_an_objective_of_ones_own_has_it() -> None:
+    vae, x, objective = member("VAE").double(), images(6).double(), OfOnesOwn(4)
+    torch.manual_seed(0)
+    objective.estimate(vae.model, vae.guide, x)
+    seen = objective.seen
+    torch.manual_seed(0)
+    z = run(vae.model, vae.guide, x, particles=4).value("z").detach().requires_grad_()
+    by_hand = vae.prior().log_prob(z) + vae.likelihood(z).log_prob(x) - vae.posterior(x).log_prob(z)
+    assert torch.allclose(seen, torch.autograd.grad(by_hand.sum(), z)[0], atol=1e-10)

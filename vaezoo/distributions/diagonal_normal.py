@@ -38,7 +38,7 @@ class DiagonalNormal(dist.Normal):
         if self._drawn is None or not self._drawn.is_at(value):
             return super().log_prob(value)
         (noise,) = self._drawn.noise
-        if torch.is_grad_enabled():
+        if self._drawn.needs_its_gradient(value):
             change = gradient_only(value) - gradient_only(self.loc)
             noise = noise + (change - gradient_only(self.scale) * noise) / self.scale
         return -0.5 * (noise.square() + LOG_2_PI) - self.scale.log()

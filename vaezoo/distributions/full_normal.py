@@ -33,7 +33,7 @@ class FullNormal(dist.MultivariateNormal):
             if self._drawn is None or not self._drawn.is_at(value):
                 return super().log_prob(value)
             (noise,), factor = self._drawn.noise, self._unbroadcasted_scale_tril
-            if torch.is_grad_enabled():
+            if self._drawn.needs_its_gradient(value):
                 change = gradient_only(value) - gradient_only(self.loc)
                 noise = noise + _solve(factor, change - times(gradient_only(factor), noise))
             half_log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)

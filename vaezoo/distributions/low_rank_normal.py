@@ -86,7 +86,7 @@ class LowRankNormal(dist.LowRankMultivariateNormal):
             outer = (value - self.loc) / root
             return outer, outer.new_zeros(()).expand(*outer.shape[:-1], self.cov_factor.shape[-1])
         inner, outer = self._drawn.noise
-        if torch.is_grad_enabled():
+        if self._drawn.needs_its_gradient(value):
             factor = gradient_only(self._unbroadcasted_cov_factor)
             change = gradient_only(value) - gradient_only(self.loc) - times(factor, inner)
             outer = outer + (change - gradient_only(root) * outer) / root

@@ -9,23 +9,39 @@ this room therefore keep their last draw and its noise, and compute the density 
 
 where a bar is the same number without its gradient: w is ε to the last digit, with the gradients of
 L⁻¹ (z - μ) by z, μ and L. For other values the density is computed from those, as ever.
+
+What goes to μ and L through z = μ + L ε is what goes to them directly, with the other sign. In
+floats that are far apart the two do not cancel, and L⁻¹ may be infinite. Where nobody asks for the
+gradient by z itself (`parameters_alone`) neither is made, and w is the constant ε.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import normal
 
-__all__ = ["LOG_2_PI", "Draw", "gradient_only", "is_as_marked", "mark", "standard_noise"]
+__all__ = [
+    "LOG_2_PI",
+    "Draw",
+    "gradient_only",
+    "is_as_marked",
+    "mark",
+    "parameters_alone",
+    "standard_noise",
+]
 
 LOG_2_PI = math.log(2 * math.pi)
 
 Mark = Tensor | int
+
+_alone: ContextVar[bool] = ContextVar("parameters_alone", default=False)
 
 
 class Draw(NamedTuple):
@@ -54,6 +70,31 @@ class Draw(NamedTuple):
             if value._base is not self.value or places != own:
                 return False
         return all(is_as_marked(t, then) for t, then in self.marks)
+
+    def needs_its_gradient(self, value: Tensor) -> bool:
+        """Whether the density at it is to have a gradient by it."""
+        through_it = _alone.get() and value is self.value and value.grad_fn is not None
+        return torch.is_grad_enabled() and not through_it
+
+
+@contextlib.contextmanager
+def parameters_alone(holds: bool = True) -> Iterator[None]:
+    """Within it a draw's density has its gradient by parameters, through the draw and directly.
+
+    Example:
+        >>> from vaezoo.distributions import DiagonalNormal
+        >>> loc = torch.zeros(1, requires_grad=True)
+        >>> q = DiagonalNormal(loc, torch.full((1,), 1e-30))
+        >>> with parameters_alone():
+        ...     (q.log_prob(z := q.rsample()) + z).backward()
+        >>> loc.grad
+        tensor([1.])
+    """
+    token = _alone.set(holds)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 def mark(t: Tensor) -> Mark:

@@ -19,6 +19,7 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from vaezoo.distributions.noise import parameters_alone
 from vaezoo.networks.precision import networks_of
 from vaezoo.programs.run import run
 from vaezoo.programs.terms import Terms
@@ -66,7 +67,7 @@ class Refined:
         adam = torch.optim.Adam(self.offsets, lr)
         rates = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, steps)
         for _ in range(steps):
-            with torch.enable_grad():
+            with torch.enable_grad(), parameters_alone():
                 terms = self.terms()
                 bound = terms.rec - terms.kl + terms.log_py - terms.log_qy
                 loss = -terms.expect(bound).sum()

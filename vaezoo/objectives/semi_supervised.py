@@ -9,6 +9,7 @@ from pyro import poutine
 from torch import Tensor
 
 from vaezoo import arguments
+from vaezoo.distributions.noise import parameters_alone
 from vaezoo.objectives.base import Objective, Program
 from vaezoo.objectives.consistency import Consistency
 from vaezoo.objectives.elbo import ELBO
@@ -122,15 +123,16 @@ class SemiSupervised(Objective):
         """Their share of the bound, if it counts, and log q(y|x)."""
         # conditioned on y, the guide still says log q(y|x): one run gives both labelled terms
         given = [poutine.condition(program, data={"y": y}) for program in (model, guide)]
-        terms = self.objective.run(*given, x)
-        if not terms.has_given_labels:
-            raise ValueError("SemiSupervised needs a guide that infers 'y', such as an SSVAE's")
-        log_qy = terms.log_q_given.mean()
-        if self.generative_weight == 0:
-            (log_qy,) = terms.settled(log_qy)
-            return {}, log_qy
-        scalars = self.objective.report(terms)
-        scalars["loss"], log_qy = terms.settled(scalars["loss"], log_qy)
+        with parameters_alone(self.objective.is_of_the_zoo):
+            terms = self.objective.run(*given, x)
+            if not terms.has_given_labels:
+                raise ValueError("SemiSupervised needs a guide that infers 'y', such as an SSVAE's")
+            log_qy = terms.log_q_given.mean()
+            if self.generative_weight == 0:
+                (log_qy,) = terms.settled(log_qy)
+                return {}, log_qy
+            scalars = self.objective.report(terms)
+            scalars["loss"], log_qy = terms.settled(scalars["loss"], log_qy)
         return {k: self.labelled_fraction * v for k, v in scalars.items()}, log_qy
 
     def _of_unlabelled(self, model: Program, guide: Program, x: Tensor) -> dict[str, Tensor]:
