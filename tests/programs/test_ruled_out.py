@@ -52,7 +52,7 @@ def ruled_out() -> Any:
     ],
 )
 def test_a_class_of_probability_0_has_no_part_in_the_sum(objective: Any) -> None:
-    """Against the sum over the others by hand on the same noise, and finite gradients; to 1e-10."""
+    """As with log q of -10,000, where 0 times a finite term is 0; finite gradients; to 1e-10."""
     model, x = ruled_out(), images(5).double()
     torch.manual_seed(1)
     terms = Bound(model, objective)(x)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from vaezoo.contract.case import FAILURE_RATE, Case, refuse
-from vaezoo.contract.grids import CLOSE, below, domain, fit_grid
-from vaezoo.contract.integrals import scalars, support
+from vaezoo.contract.grids import CLOSE, below, fit_grid
+from vaezoo.contract.integrals import masses, scalars
 from vaezoo.contract.proposal import DRAWS, importance_weights, log_density
 from vaezoo.scopes import own_generator
 
@@ -68,16 +68,12 @@ def _fits(d: Any, draws: Tensor) -> list[float]:
 
 
 def _fits_of_scalars(d: Any, draws: Tensor) -> list[float]:
-    """p-values of some numbers' distributions, of the means of all, and of some pairs."""
-    discrete = d.support.is_discrete
-    if discrete:
-        mass = d.log_prob(points := support(d)).exp()
-    else:
-        points, mass, _ = fit_grid(d.log_prob, domain(d), draws)
+    """p-values of some numbers' distributions, and of the means of all."""
+    points, mass, _ = masses(d, draws)
     columns = [t.reshape(len(t), -1) for t in (draws, points, mass)]
     size = columns[0].shape[1]
     chosen = torch.linspace(0, size - 1, min(SCALARS, size)).long().tolist()
-    fit = _fit_of_counts if discrete else _fit_of_line
+    fit = _fit_of_counts if d.support.is_discrete else _fit_of_line
     return [*(fit(*(t[:, i] for t in columns)) for i in chosen), *_fits_of_means(*columns)]
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from vaezoo.contract.case import FAILURE_RATE, Case, refuse
-from vaezoo.contract.grids import domain, fit_grid, quadrature
+from vaezoo.contract.grids import Grid, domain, fit_grid, quadrature
 from vaezoo.contract.proposal import importance_weights, log_density
 
-__all__ = ["normalises", "scalars", "support"]
+__all__ = ["masses", "normalises", "scalars"]
 
 TOLERANCE = 1e-3  # of an integral over a grid, or of a sum
 UNKNOWN = "it cannot be judged here: check the part in fewer numbers, or where they are less spread"
@@ -84,11 +84,17 @@ def support(d: Any) -> Tensor:
     return counts.reshape(-1, *[1] * len(d.batch_shape)).expand(-1, *d.batch_shape)
 
 
+def masses(d: Any, draws: Tensor | None = None) -> Grid:
+    """All outcomes of single numbers, or a grid made from draws of them, and what lies at each."""
+    if d.support.is_discrete:
+        return Grid(points := support(d), d.log_prob(points).exp(), True)
+    draws = d.sample(torch.Size([1000])) if draws is None else draws
+    return fit_grid(d.log_prob, domain(d), draws)
+
+
 def _of_scalars(d: Any) -> tuple[Tensor, bool]:
     """∫ or Σ of each scalar density, in the batch shape of d, and whether that is well known."""
-    if d.support.is_discrete:
-        return d.log_prob(support(d)).exp().sum(0), True
-    grid = fit_grid(d.log_prob, domain(d), d.sample(torch.Size([1000])))
+    grid = masses(d)
     return grid.mass.sum(0), grid.known
 
 

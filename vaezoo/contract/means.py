@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from vaezoo.contract.case import Case, refuse
-from vaezoo.contract.grids import domain, fit_grid
-from vaezoo.contract.integrals import scalars, support
+from vaezoo.contract.integrals import masses, scalars
 
 __all__ = ["means"]
 
@@ -19,13 +18,9 @@ def means(case: Case) -> None:
     d = case.first()
     if (single := scalars(d)) is None:
         return
-    if single.support.is_discrete:
-        mass = single.log_prob(points := support(single)).exp()
-    else:
-        draws = single.sample(torch.Size([1000]))
-        points, mass, known = fit_grid(single.log_prob, domain(single), draws)
-        if not known:
-            return
+    points, mass, known = masses(single)
+    if not known:
+        return
     share = mass / mass.sum(0)
     mean = (share * points).sum(0)
     spread = (share * (points - mean).square()).sum(0).sqrt()

@@ -67,12 +67,12 @@ def located(
         return _pixels(iter(data), at, dtype, lambda batch: data.size_of(batch) >= least)
     if isinstance(data, list | tuple):
         return Located(itertools.islice(data, at or 0, None), lambda n: n)
-    if hasattr(data, "state_dict") and hasattr(data, "load_state_dict"):
-        if at is not None:
-            data.load_state_dict(at)
-        batches = cast(data, dtype) if makes_pixels(data) else iter(data)
-        return Located(batches, lambda n: data.state_dict(), data.state_dict)
+    knows = hasattr(data, "state_dict") and hasattr(data, "load_state_dict")
+    if knows and at is not None:
+        data.load_state_dict(at)
     batches = cast(data, dtype) if makes_pixels(data) else iter(data)
+    if knows:
+        return Located(batches, lambda n: data.state_dict(), data.state_dict)
     return Located(batches, lambda n: _refuse(data))
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from vaezoo.scopes import own_generator
 
-__all__ = ["layer_source"]
+__all__ = ["layer_source", "same"]
 
 TABLES = (
     *("training", "_parameters", "_buffers", "_modules"),
@@ -57,12 +57,12 @@ def _not_shown(layer: nn.Module, again: nn.Module) -> dict[str, Any]:
     """Arguments whose values another one, made as this one shows itself, does not have."""
     names = inspect.signature(type(layer)).parameters
     kept = {n: vars(layer)[n] for n in names if n in vars(layer)}
-    return {n: v for n, v in kept.items() if not _same(v, vars(again).get(n, MISSING))}
+    return {n: v for n, v in kept.items() if not same(v, vars(again).get(n, MISSING))}
 
 
 def _alike(a: nn.Module, b: nn.Module) -> bool:
     first, second = map(_traits, (a, b))
-    return first.keys() == second.keys() and all(_same(first[n], second[n]) for n in first)
+    return first.keys() == second.keys() and all(same(first[n], second[n]) for n in first)
 
 
 def _traits(layer: nn.Module) -> dict[str, Any]:
@@ -73,5 +73,11 @@ def _traits(layer: nn.Module) -> dict[str, Any]:
     return kept | inside | {"shown": repr(layer)}
 
 
-def _same(a: Any, b: Any) -> bool:
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are equal and of one type.
+
+    Example:
+        >>> same(1, 1), same(1, True)
+        (True, False)
+    """
     return type(a) is type(b) and bool(a == b)

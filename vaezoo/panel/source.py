@@ -21,7 +21,7 @@ from torch import nn
 from vaezoo import likelihoods, models, networks, objectives, posteriors, priors
 from vaezoo.models import LatentVariableModel
 from vaezoo.models.checkpoints.describing import describe
-from vaezoo.panel.layers import layer_source
+from vaezoo.panel.layers import layer_source, same
 from vaezoo.priors.bare import as_given
 from vaezoo.scopes import own_generator
 
@@ -183,7 +183,7 @@ def _arguments(thing: Any) -> dict[str, Any]:
         # the zoo's own keep what they would not make themselves just so
         kept = MISSING if own or parameter.default is parameter.empty else parameter.default
         value = argument_of(thing, name, kept)
-        if parameter.default is parameter.empty or not _same(value, parameter.default):
+        if parameter.default is parameter.empty or not same(value, parameter.default):
             given[name] = value
     return _needed(thing, given) if isinstance(thing, nn.Module) else given
 
@@ -203,11 +203,7 @@ def _made_just_so(thing: nn.Module, name: str, arguments: dict[str, Any]) -> boo
             made = type(thing)(**copy.deepcopy(arguments))
     except (TypeError, ValueError):  # it does not make one
         return False
-    return _same(describe(getattr(made, name)), describe(getattr(thing, name)))
-
-
-def _same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and bool(a == b)
+    return same(describe(getattr(made, name)), describe(getattr(thing, name)))
 
 
 def _kinds(things: Iterable[Any]) -> Iterator[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyro.distributions as dist
@@ -47,8 +47,7 @@ def _folds(distribution: Any) -> bool:
     if all(each.bijective for each in getattr(distribution, "transforms", ())):
         return False
     kinds = type(distribution).__mro__
-    own = kinds[: kinds.index(TransformedDistribution)]
-    return not any(kind in pair for kind in own for pair in kl._KL_REGISTRY)
+    return not _has_kl(kinds[: kinds.index(TransformedDistribution)])
 
 
 def _is_another(distribution: Any) -> bool:
@@ -56,5 +55,10 @@ def _is_another(distribution: Any) -> bool:
     if not has_own_density(distribution):
         return False
     kinds = type(distribution).__mro__
-    own = kinds[: 1 + next(i for i, kind in enumerate(kinds) if "log_prob" in vars(kind))]
-    return not any(kind in pair for kind in own for pair in kl._KL_REGISTRY)
+    where = next(i for i, kind in enumerate(kinds) if "log_prob" in vars(kind))
+    return not _has_kl(kinds[: 1 + where])
+
+
+def _has_kl(kinds: Sequence[type]) -> bool:
+    """Whether somebody has registered a KL from or to one of these classes."""
+    return any(kind in pair for kind in kinds for pair in kl._KL_REGISTRY)

@@ -236,11 +236,11 @@ class Together(Alone):
 
     def values(self, values: Values) -> Values:
         """The values of all images, in the order of the batches."""
-        joined = Values()
+        whole = Values()
         pieces = itertools.zip_longest(*self.group.gather(values.pieces()), fillvalue={})
         for piece in itertools.chain.from_iterable(pieces):
-            joined.extend(piece)
-        return joined
+            whole.extend(piece)
+        return whole
 
     def close(self) -> None:
         """Leave the group, and what was trained as it was found."""

@@ -152,8 +152,7 @@ def _check_description(header: dict[str, str], model: nn.Module) -> None:
         raise CheckpointError(
             f"holds another model: {place}; load it without a model, or build the one it describes"
         )
-    saved, given = _changes(header), by_hand(model).layers
-    if "changes" in header and saved != given:
+    if "changes" in header and (saved := _changes(header)) != (given := by_hand(model).layers):
         raise CheckpointError(
             f"holds a model whose parts were changed by hand otherwise: {saved} in the file and "
             f"{given} in the model given"
