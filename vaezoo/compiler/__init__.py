@@ -13,7 +13,7 @@
    is held against the graph; on a GPU later ones `replay` what was recorded of one.
 7. `choice` says whether all this pays, of which training and evaluation ask it.
 
-What fails on the way is a warning, and the bound runs eagerly. Who imports whom:
+What fails on the way is a warning with its `reasons`, and the bound runs eagerly. Who imports whom:
 
     cache → trials, compiled_step → guards, beside → orders → whole_step → adam;  kept → onednn
     trials, guards → tracing, state;  tracing → reads → writes;  state → places

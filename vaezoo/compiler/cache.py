@@ -20,6 +20,7 @@ from torch import Tensor
 from vaezoo.compiler.adam import AdamUpdate
 from vaezoo.compiler.compiled_step import CompiledStep
 from vaezoo.compiler.guards import Guards, batch_key, modes_of
+from vaezoo.compiler.reasons import reason_of
 from vaezoo.compiler.state import users_level
 from vaezoo.compiler.tracing import Backend, Traceable
 from vaezoo.compiler.trials import altered, tried
@@ -230,8 +231,7 @@ class StepCache:
         return step
 
     def _give_up(self, error: Exception) -> None:
-        reason = str(error).strip().partition("\n")[0]
-        self._warn(f"the bound runs eagerly: {type(error).__name__}: {reason}")
+        self._warn(f"the bound runs eagerly: {reason_of(error)}")
 
     def _say(self, word: str) -> None:
         if self.announce is not None:
