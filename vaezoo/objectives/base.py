@@ -41,7 +41,22 @@ class Objective(infer.elbo.ELBO):
         particles = as_count("particles", particles)
         super().__init__(num_particles=particles, vectorize_particles=True, max_plate_nesting=1)
         if chunk is not None:
-            self.chunk = as_count("chunk", chunk)
+            self.chunk = chunk
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        name = "num_particles" if name == "particles" else name
+        super().__setattr__(name, self._checked(name, value))
+
+    @property
+    def particles(self) -> int:
+        """K."""
+        return int(self.num_particles)
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """What an attribute takes, whether it comes with the others or later."""
+        if name == "num_particles":
+            return as_count("particles", value)
+        return as_count("chunk", value) if name == "chunk" and value is not None else value
 
     @property
     def in_chunks(self) -> bool:

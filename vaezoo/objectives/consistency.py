@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,12 +53,16 @@ class Consistency:
     def __init__(
         self, move: Callable[[Tensor], Tensor], *, weight: float = 20.0, threshold: float = 0.95
     ) -> None:
-        if not callable(move):
-            raise TypeError(f"move must be a function of images, got a {type(move).__name__}")
-        self.move, self.weight = move, arguments.number("weight", weight, least=0)
-        self.threshold = arguments.number("threshold", threshold)
-        if not 0 <= self.threshold < 1:
-            raise ValueError(f"threshold must lie in [0, 1), got {threshold}")
+        self.move, self.weight, self.threshold = move, weight, threshold
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "move" and not callable(value):
+            raise TypeError(f"move must be a function of images, got a {type(value).__name__}")
+        if name in ("weight", "threshold"):
+            value = arguments.number(name, value, least=0 if name == "weight" else -math.inf)
+        if name == "threshold" and not 0 <= value < 1:
+            raise ValueError(f"threshold must lie in [0, 1), got {value}")
+        super().__setattr__(name, value)
 
     def of(self, guide: Program, x: Tensor) -> Tensor:
         """The mean over images (N, *x_shape), without its weight, in nats.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from vaezoo import arguments
 from vaezoo.objectives.base import Objective
 from vaezoo.objectives.schedules import Schedule
+from vaezoo.programs.pair import described
 from vaezoo.programs.terms import Terms
 
 __all__ = ["ELBO"]
@@ -48,8 +51,17 @@ class ELBO(Objective):
         self, beta: float | Schedule = 1.0, *, free_bits: float = 0.0, particles: int = 1
     ) -> None:
         super().__init__(particles)
-        self.beta = beta if isinstance(beta, Schedule) else arguments.number("beta", beta, least=0)
-        self.free_bits = arguments.number("free_bits", free_bits, least=0)
+        self.beta, self.free_bits = beta, free_bits
+
+    def _checked(self, name: str, value: Any) -> Any:
+        if name == "beta" and callable(value):
+            raise TypeError(
+                "beta must be a number or an objectives.Schedule, such as objectives.WarmUp(1000), "
+                f"got {described(value)}"
+            )
+        if name in ("beta", "free_bits") and not isinstance(value, Schedule):
+            return arguments.number(name, value, least=0)
+        return super()._checked(name, value)
 
     def bound(self, terms: Terms) -> Tensor:
         """The ELBO of each image."""

@@ -60,9 +60,12 @@ class IWELBO(Objective):
         self, particles: int = 10, *, estimator: str = "iwae", chunk: int | None = None
     ) -> None:
         super().__init__(particles, chunk=chunk)
-        if estimator not in ESTIMATORS:
-            raise ValueError(f"estimator must be one of {ESTIMATORS}, got {estimator!r}")
         self.estimator = estimator
+
+    def _checked(self, name: str, value: Any) -> Any:
+        if name == "estimator" and value not in ESTIMATORS:
+            raise ValueError(f"estimator must be one of {ESTIMATORS}, got {value!r}")
+        return super()._checked(name, value)
 
     def run(self, model: Program, guide: Program, *batch: Any) -> Terms:
         """The terms of a run of the pair, log q held where the estimator says so."""

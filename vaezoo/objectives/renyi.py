@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,9 +41,14 @@ class Renyi(Objective):
         self, alpha: float = 0.5, *, particles: int = 10, chunk: int | None = None
     ) -> None:
         super().__init__(particles, chunk=chunk)
-        if isinstance(alpha, float) and not math.isfinite(alpha):
-            raise ValueError(f"alpha must be a finite number, got {alpha}")
-        self.alpha = arguments.number("alpha", alpha)
+        self.alpha = alpha
+
+    def _checked(self, name: str, value: Any) -> Any:
+        if name != "alpha":
+            return super()._checked(name, value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"alpha must be a finite number, got {value}")
+        return arguments.number("alpha", value)
 
     def bound(self, terms: Terms) -> Tensor:
         """The ELBO of each image, its KL sampled."""

@@ -69,18 +69,27 @@ class SemiSupervised(Objective):
         labelled_fraction: float = 100 / 60_000,
         consistency: Consistency | None = None,
     ) -> None:
-        self.objective = _combined(ELBO() if objective is None else objective)
+        self.objective = ELBO() if objective is None else objective
         super().__init__(self.objective.num_particles)
-        self.labelled_fraction = arguments.number("labelled_fraction", labelled_fraction)
-        if not 0 <= self.labelled_fraction <= 1:
-            raise ValueError(f"labelled_fraction must lie in [0, 1], got {labelled_fraction}")
-        self.alpha = arguments.number("alpha", alpha, least=0)
-        self.generative_weight = arguments.number("generative_weight", generative_weight, least=0)
-        if not isinstance(consistency, Consistency | None):
-            found = type(consistency).__name__
-            raise TypeError(f"consistency must be an objectives.Consistency(move), got a {found}")
+        self.labelled_fraction = labelled_fraction
+        self.alpha, self.generative_weight = alpha, generative_weight
         if consistency is not None:
             self.consistency = consistency
+
+    def _checked(self, name: str, value: Any) -> Any:
+        if name == "objective":
+            return _combined(value)
+        if name in ("alpha", "generative_weight"):
+            return arguments.number(name, value, least=0)
+        if name == "labelled_fraction":
+            return _share(name, value)
+        if name == "consistency" and not isinstance(value, Consistency | None):
+            raise TypeError(
+                f"consistency must be an objectives.Consistency(move), got {described(value)}"
+            )
+        if name == "num_particles":  # which the bound inside draws
+            self.objective.num_particles = value
+        return super()._checked(name, value)
 
     def estimate(self, model: Program, guide: Program, *batch: Any) -> dict[str, Tensor]:
         """Scalars in nats per image: loss, bound, rec, kl, and log_qy, the mean log q(y|x).
@@ -162,6 +171,13 @@ class SemiSupervised(Objective):
             f"generative_weight={self.generative_weight:g}, "
             f"labelled_fraction={self.labelled_fraction:g}{alike})"
         )
+
+
+def _share(name: str, value: Any) -> float:
+    share = arguments.number(name, value)
+    if not 0 <= share <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {value}")
+    return share
 
 
 def _combined(objective: Any) -> Objective:
