@@ -82,4 +82,4 @@ def as_label_tensor(model: LatentVariableModel, y: Any) -> Tensor:
 
 def tensor_like(model: LatentVariableModel) -> Tensor:
     """A tensor of the dtype and on the device of a member."""
-    return next(model.parameters(), torch.empty(0))
+    return next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))

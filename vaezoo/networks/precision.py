@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from vaezoo.components import Component
 
@@ -62,12 +63,16 @@ def networks_of(model: nn.Module) -> Iterator[nn.Module]:
 
 def _lowered(network: nn.Module, dtype: torch.dtype | None) -> Callable[..., Any]:
     forward = network.forward
-    like = next(network.parameters(), torch.empty(0))
+    like = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
 
     def run(*args: Any, **kwargs: Any) -> Any:
         # what an outer autocast keeps of weights outlives the step that changes them
         with torch.autocast(like.device.type, dtype, cache_enabled=False):
             outputs = forward(*args, **kwargs)
-        return outputs.to(like.dtype) if isinstance(outputs, torch.Tensor) else outputs
+        return tree_map_only(torch.Tensor, widened, outputs)
+
+    def widened(output: torch.Tensor) -> torch.Tensor:
+        # an integer or a mask is no result of autocast
+        return output.to(like.dtype) if output.is_floating_point() else output
 
     return run
