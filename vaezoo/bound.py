@@ -21,13 +21,13 @@ from pyro import infer
 from torch import Tensor, nn
 
 from vaezoo.components import outside_param_store
-from vaezoo.data.batches import as_tensors
+from vaezoo.data.batches import as_tensors, columns_of
 from vaezoo.data.labels import integer_labels
 from vaezoo.networks.precision import networks_lowered_to
 from vaezoo.objectives import Objective, SemiSupervised
 from vaezoo.objectives.pyro_adapter import adapted_loss, reports_the_bound
 from vaezoo.objectives.usual import usual_objective
-from vaezoo.programs.pair import Member, check_pair, described, required_arguments
+from vaezoo.programs.pair import Member, check_pair, described, handed_arguments, required_arguments
 from vaezoo.scopes import one_thread
 
 if TYPE_CHECKING:
@@ -162,8 +162,9 @@ class Bound(nn.Module):
     def arguments(self, batch: Any) -> list[Tensor]:
         """The tensors of a batch that the objective takes, on the model's device.
 
-        Labels that a loader yields are left out where the programs do without them; for a bound
-        given both, call it yourself: `bound(x, y)`. Arrays and lists become tensors.
+        Labels that a loader yields are left out where the programs do without them, as do members
+        and what takes `y=None`; for a bound given both, call it yourself: `bound(x, y)`. Programs
+        of your own are handed what else they take, as `mask=None`. Arrays and lists become tensors.
 
         Raises:
             ValueError: the batch is no tensor, array, or tuple of them, holds too few, or its
@@ -200,12 +201,12 @@ def default_objective(model: nn.Module, data: Any = None) -> Objective:
 
 
 def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[Tensor]:
-    """The first `wanted` tensors of a batch (all by default), on the model's device.
+    """The tensors of a batch that programs take (all by default), on the model's device.
 
     Args:
         model: a member of the zoo, or a module with programs `model` and `guide`.
         batch: a tensor or array of images, or a tuple: (x, y), or (x, x_labelled, y_labelled).
-        wanted: how many the programs take.
+        wanted: how many the programs take at least.
 
     Raises:
         ValueError: as `Bound.arguments`.
@@ -216,8 +217,9 @@ def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[T
         >>> x.dtype, y.dtype
         (torch.float32, torch.int64)
     """
+    taken = wanted and handed_arguments(model, len(columns_of(batch)))
+    given = as_tensors(batch, _like(model), taken)
     # a batch is given: nothing trains it, whatever graph it has or is made in
-    given = as_tensors(batch, _like(model), wanted)
     tensors = [t.clone() if t.is_inference() else t.detach() for t in given]
     if wanted is not None and len(tensors) < wanted:
         raise ValueError(

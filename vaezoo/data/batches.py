@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_tensor", "as_tensors", "check_unmasked", "from_array"]
+__all__ = ["as_tensor", "as_tensors", "check_unmasked", "columns_of", "from_array"]
 
 EXPECTED = "a batch is a tensor or array x, or a tuple such as (x, y)"
 
@@ -36,7 +36,7 @@ def as_tensors(batch: Any, like: Tensor | None, wanted: int | None = None) -> li
         ValueError: a batch is a tensor or array x, or a tuple such as (x, y), got a dict with \
 keys image, label: make tuples of it, [(b["image"], b["label"]) for b in …]
     """
-    return [as_tensor(column, like) for column in _columns(batch)[:wanted]]
+    return [as_tensor(column, like) for column in columns_of(batch)[:wanted]]
 
 
 def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
@@ -92,7 +92,16 @@ def check_unmasked(value: Any) -> None:
         )
 
 
-def _columns(batch: Any) -> list[Any]:
+def columns_of(batch: Any) -> list[Any]:
+    """What a batch holds, each of which is to be a tensor.
+
+    Raises:
+        ValueError: as `as_tensors`.
+
+    Example:
+        >>> columns_of([[0.5, 1.0], [0.0, 0.5]]), columns_of(("x", "y"))
+        ([[[0.5, 1.0], [0.0, 0.5]]], ['x', 'y'])
+    """
     if isinstance(batch, Tensor):
         return [batch]
     if isinstance(batch, list | tuple) and len(batch):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from pyro.poutine.messenger import _context_wrap
 from torch import Tensor, nn
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "Program",
     "check_pair",
     "described",
+    "handed_arguments",
     "is_closed",
     "required_arguments",
 ]
@@ -74,9 +77,12 @@ def is_closed(pair: nn.Module) -> bool:
     if not isinstance(pair, Member) or pair.replaced_programs:
         return False
     known = "vaezoo.", "torch."
-    return all(
-        type(m).__module__.startswith(known) and "forward" not in vars(m) for m in pair.modules()
-    )
+    return all(type(m).__module__.startswith(known) and not _is_changed(m) for m in pair.modules())
+
+
+def _is_changed(module: nn.Module) -> bool:
+    """Whether a module computes with more than its class says."""
+    return "forward" in vars(module) or bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def check_pair(model: Any) -> None:
@@ -96,6 +102,12 @@ instance, VAE(…)
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model must be a member of the zoo or another module, got {described(model)}"
+        )
+    if isinstance(inside := getattr(model, "_orig_mod", None), Member):
+        kind = type(inside).__name__
+        raise TypeError(
+            f"model must be the {kind} itself, got torch.compile({kind}(…)), whose programs would "
+            "run as before: compile steps by fit(…, compile=True), or Bound(model).compile()"
         )
     missing = [n for n in PROGRAMS if not callable(getattr(model, n, None))]
     if missing:
@@ -120,24 +132,88 @@ def described(value: Any) -> str:
 def required_arguments(program: Program) -> int:
     """How many arguments a program cannot do without; a label that it can infer is none of them.
 
+    Of a program that takes any number, `*batch`, what the one that it stands for takes.
+
     Example:
         >>> from vaezoo.models import FSVAE, SSVAE
         >>> required_arguments(SSVAE().model), required_arguments(FSVAE().model)
         (1, 2)
     """
+    required, _, takes_any = _counted(program)
+    return max(required, 1) if takes_any else required
+
+
+def handed_arguments(pair: Any, given: int) -> int:
+    """How many of the tensors of a batch the programs of a pair are handed.
+
+    What they require. One that is no member is handed what else its model takes by position, too,
+    but for a label at the end, named y, that it can infer.
+
+    Args:
+        given: how many tensors the batch holds.
+
+    Example:
+        >>> from vaezoo.models import SSVAE
+        >>> handed_arguments(SSVAE(), 2)
+        1
+    """
+    required, names, takes_any = _counted(pair.model)
+    if isinstance(pair, Member):  # whose class says it, where its program takes any number
+        program: Any = type(pair).model.__get__(pair) if takes_any else pair.model  # type: ignore[attr-defined]
+        return required_arguments(program)
+    names = names[:given]
+    while len(names) > required and names[-1] == "y":
+        names = names[:-1]
+    return given if takes_any else max(required, len(names))
+
+
+class _Arguments(NamedTuple):
+    """What a program takes by position: how many at least, by which names, any more of them."""
+
+    required: int
+    names: tuple[str, ...]
+    takes_any: bool
+
+
+def _counted(program: Program) -> _Arguments:
     program = program.forward if isinstance(program, nn.Module) else program
     function = getattr(program, "__func__", program)
     if not inspect.isfunction(function):
-        return _required(program)
+        return _arguments(_undecorated(program))
     if function not in _counts:  # a signature takes tens of microseconds
-        _counts[function] = _required(function)
-    return max(0, _counts[function] - (function is not program))
+        _counts[function] = _arguments(function)
+    found = _counts[function]
+    if function is program:
+        return found
+    if found.takes_any and (written := _written_above(program)) is not None:
+        return _counted(written)
+    return _Arguments(max(0, found.required - 1), found.names[1:], found.takes_any)
 
 
-_counts: weakref.WeakKeyDictionary[Program, int] = weakref.WeakKeyDictionary()
+_counts: weakref.WeakKeyDictionary[Program, _Arguments] = weakref.WeakKeyDictionary()
 
 
-def _required(program: Program) -> int:
+def _arguments(program: Program) -> _Arguments:
     parameters = inspect.signature(program).parameters.values()
     named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.default is p.empty and p.kind in named for p in parameters)
+    placed = [p for p in parameters if p.kind in named]
+    required = sum(p.default is p.empty for p in placed)
+    takes_any = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    return _Arguments(required, tuple(p.name for p in placed), takes_any)
+
+
+def _undecorated(program: Program) -> Program:
+    """The method inside one of Pyro's handlers, which decorates it in its class."""
+    while isinstance(program, functools.partial) and program.func is _context_wrap:
+        _, method, *given = program.args
+        program = functools.partial(method, *given)
+    return program
+
+
+def _written_above(program: Any) -> Program | None:
+    """The program of that name of the next class above, for one that hands its arguments on."""
+    owner, name = program.__self__, program.__name__
+    classes = [c for c in type(owner).__mro__ if name in vars(c)]
+    written = [c for c in classes if vars(c)[name] is program.__func__]
+    above = classes[classes.index(written[0]) + 1 :] if written else []
+    return getattr(super(written[0], owner), name) if above else None

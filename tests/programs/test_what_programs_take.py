@@ -1,0 +1,140 @@
+"""What of a batch programs are handed, however they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import config_enumerate
+from torch import Tensor, nn
+
+from vaezoo import Bound, evaluate, fit, likelihoods, models
+from vaezoo.objectives import ELBO
+from vaezoo.programs import required_arguments
+
+X = torch.rand(6, 6, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(6) % 3
+
+
+class HandsOn(models.FSVAE):
+    def model(self, *batch: Any) -> Tensor:
+        return super().model(*batch)
+
+
+class Decorated(models.FSVAE):
+    @config_enumerate  # type: ignore[untyped-decorator]
+    def model(self, x: Tensor, y: Tensor) -> Tensor:
+        return super().model(x, y)
+
+
+class Both(models.FSVAE):
+    @config_enumerate  # type: ignore[untyped-decorator]
+    @poutine.block(hide=["nothing"])  # type: ignore[untyped-decorator]
+    def model(self, x: Tensor, y: Tensor) -> Tensor:
+        return super().model(x, y)
+
+
+def made(kind: type[models.FSVAE]) -> models.FSVAE:
+    likelihood = likelihoods.Normal(2, (6,), hidden=(4,), classes=3)
+    return kind((6,), 2, classes=3, hidden=(4,), likelihood=likelihood)
+
+
+@pytest.mark.parametrize("kind", [HandsOn, Decorated, Both])
+def test_a_program_that_hands_its_arguments_on_takes_what_the_one_below_takes(
+    kind: type[models.FSVAE],
+) -> None:
+    member = made(kind)
+    assert required_arguments(member.model) == 2
+    plain = made(models.FSVAE)
+    plain.load_state_dict(member.state_dict())
+    ours, theirs = (
+        evaluate(m, [(X, Y)], particles=3, progress=False)["nelbo"].values for m in (member, plain)
+    )
+    assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs))
+    fit(member, [(X, Y)], steps=2, progress=False)
+    with pytest.raises(ValueError, match="say which classes to draw"):
+        member.sample()
+    with pytest.raises(ValueError, match="is given labels: pass y"):
+        member.reconstruct(X)
+
+
+def test_a_program_of_any_arguments_in_place_of_a_members_takes_what_that_took() -> None:
+    member = made(models.FSVAE)
+    member.model = lambda *batch: models.FSVAE.model(member, *batch)
+    fit(member, [(X, Y)], steps=2, progress=False)
+    assert evaluate(member, [(X, Y)], progress=False)["nelbo"].n == 6
+
+
+class Masked(nn.Module):
+    """A pair whose second argument may be left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(6, 2), nn.Linear(2, 6)
+
+    def model(self, x: Tensor, mask: Tensor | None = None) -> None:
+        with pyro.plate("rows", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            seen = True if mask is None else mask
+            pyro.sample("x", dist.Normal(self.decoder(z), 1.0).mask(seen).to_event(1), obs=x)
+
+    def guide(self, x: Tensor, mask: Tensor | None = None) -> None:
+        with pyro.plate("rows", len(x)):
+            pyro.sample("z", dist.Normal(self.encoder(x), 1.0).to_event(1))
+
+
+class Labelled(Masked):
+    """One whose second argument is a label that it can do without."""
+
+    def model(self, x: Tensor, y: Tensor | None = None) -> None:
+        assert y is None
+        super().model(x)
+
+    def guide(self, x: Tensor, y: Tensor | None = None) -> None:
+        super().guide(x)
+
+
+class OfAny(Masked):
+    """One that takes whatever a batch holds."""
+
+    def model(self, *batch: Tensor) -> None:
+        super().model(*batch)
+
+    def guide(self, *batch: Tensor) -> None:
+        super().guide(*batch)
+
+
+def test_a_mask_that_a_pair_may_do_without_is_handed_over() -> None:
+    pair, none_seen = Masked(), torch.zeros(6, 6, dtype=torch.bool)
+    assert evaluate(pair, [(X, none_seen)], progress=False)["rec"].mean == 0
+    before = pair.decoder.weight.detach().clone()
+    history = fit(pair, [(X, none_seen)], steps=2, progress=False)
+    assert history["rec"] == [0]
+    assert torch.equal(pair.decoder.weight, before)
+    assert evaluate(pair, [X], progress=False)["rec"].mean < -5
+
+
+@pytest.mark.parametrize(
+    ("pair", "batch", "handed"),
+    [
+        (Masked, (X, X > 0.5), 2),
+        (Masked, (X,), 1),
+        (Masked, X, 1),
+        (Masked, (X, X > 0.5, Y), 2),
+        (Labelled, (X, Y), 1),
+        (OfAny, (X, X > 0.5), 2),
+        (OfAny, X, 1),
+        (models.VAE, (X, Y), 1),
+        (models.SSVAE, (X, Y), 1),
+    ],
+)
+def test_how_much_of_a_batch_is_handed_over(
+    pair: Callable[[], nn.Module], batch: Any, handed: int
+) -> None:
+    objective = None if pair is not models.SSVAE else ELBO()
+    assert len(Bound(pair(), objective).arguments(batch)) == handed
