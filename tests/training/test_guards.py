@@ -72,7 +72,8 @@ def poisoned(where: str) -> Any:
     vae, calls = member("VAE", likelihood=likelihoods.Normal(Z_DIM, X_SHAPE, hidden=(6,))), []
 
     def spoil(module: Any, given: Any, out: Tensor) -> Tensor:
-        calls.append(0)
+        if module.training:  # and not where what there is to train is looked for
+            calls.append(0)
         return out * (torch.nan if len(calls) > 1 else 1)
 
     def spoil_gradient(gradient: Tensor) -> Tensor:

@@ -6,12 +6,12 @@ __all__ = ["reason_of"]
 
 
 def reason_of(error: Exception) -> str:
-    """The kind of an error and what it says first, and with what the C++ compiler says first.
+    r"""The kind of an error and what it says first, and with what the C++ compiler says first.
 
     Example:
-        >>> reason_of(ValueError("no such op: view\\nin frame 3"))
+        >>> reason_of(ValueError("no such op: view\nin frame 3"))
         'ValueError: no such op: view'
-        >>> reason_of(OSError("C++ compile error\\n\\nCommand:\\ng++ a\\n\\nOutput:\\ng++: no input"))
+        >>> reason_of(OSError("C++ compile error\n\nCommand:\ng++\n\nOutput:\ng++: no input"))
         'OSError: C++ compile error: g++: no input'
     """
     said, _, output = str(error).strip().partition("\nOutput:\n")  # as Inductor tells of a compiler

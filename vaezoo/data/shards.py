@@ -139,7 +139,7 @@ def _beside(images: list[Shard]) -> list[Path]:
 
 def _sources(shards: Any) -> list[Any]:
     if isinstance(shards, str | os.PathLike):
-        path = Path(shards).expanduser()
+        path = Path(shards).expanduser().absolute()
         if not path.is_dir():
             return [path]
         shards = sorted(p for p in path.glob("*.npy") if not p.name.endswith(LABELS))
@@ -159,7 +159,7 @@ def _shard(source: Any) -> Shard:
             f"a shard is the path of a .npy file or a np.memmap, got a {type(source).__name__}; "
             "for what is in memory there is data.Images"
         )
-    path = Path(source).expanduser()
+    path = Path(source).expanduser().absolute()
     with path.open("rb") as file:
         try:
             shape, fortran, dtype = _HEADERS[npy.read_magic(file)](file)

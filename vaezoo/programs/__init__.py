@@ -6,6 +6,7 @@
     terms    their log-densities, per image; `closed_forms` says where a KL is known
     held     distributions whose parameters get no gradient
     chunked  the terms of more draws than memory holds, and their gradients
+    observed what they observe of a batch, and what that may be
     writes   what programs write into tensors, undone
 
 How the terms of an image combine is said in `vaezoo.objectives`.

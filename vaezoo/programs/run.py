@@ -13,6 +13,7 @@ import pyro
 from pyro import poutine
 from pyro.distributions import Delta
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from vaezoo.autograd import leaves
 from vaezoo.programs.held import hold
@@ -104,6 +105,7 @@ def _held(drawn: dict[str, Site], branched: dict[str, Site]) -> dict[str, Site]:
             continue
         if checks_data():
             _check_held(name, site)
+            _check_support(name, site["fn"])
             _check_point(name, site["fn"], [value for value, _ in earlier])
         held[name] = {**site, "fn": hold(site["fn"], earlier)}
         earlier.append((drawn[name]["value"], site["value"]))
@@ -120,6 +122,28 @@ def _check_point(name: str, distribution: Any, latents: list[Tensor]) -> None:
             "which this estimator would leave out: draw it from a distribution with rsample, such "
             "as a TransformedDistribution, or use IWELBO(estimator='iwae')"
         )
+
+
+def _check_support(name: str, distribution: Any) -> None:
+    """Where the support moves with parameters, so does the integral of a density: its score is not
+    0 on average, and cannot be left out.
+    """
+    inside = distribution
+    while hasattr(inside, "base_dist"):
+        inside = inside.base_dist
+    bounds = [v for fn in (distribution, inside) for v in _numbers(fn.support)]
+    if any(isinstance(bound, Tensor) and bound.requires_grad for bound in bounds):
+        raise ValueError(
+            f"the guide draws {name!r} from a {type(inside).__name__} whose support depends on "
+            "parameters, which biases this estimator: use IWELBO(estimator='iwae')"
+        )
+
+
+def _numbers(constraint: Any) -> list[Any]:
+    """What a constraint is made of, and those that it is made of."""
+    values = list(vars(constraint).values())
+    inside = [v for v in values if isinstance(v, Constraint)]
+    return values + [number for each in inside for number in _numbers(each)]
 
 
 def _check_held(name: str, site: Site) -> None:

@@ -58,7 +58,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | os.PathLike[str], every: int = 1000, *, last: int = 2) -> None:
-        self.folder = Path(os.path.expanduser(folder))
+        self.folder = Path(os.path.expanduser(folder)).absolute()  # the working folder may change
         self.every, self.last = as_count("every", every), as_count("last", last)
         self._best: tuple[int, float] | None = None
         self._written, self._thread = -1, threading.Thread()

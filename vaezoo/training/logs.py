@@ -37,7 +37,7 @@ class Log:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(os.path.expanduser(path))
+        self.path = Path(os.path.expanduser(path)).absolute()
         if self.path.suffix not in (".csv", ".jsonl"):
             raise ValueError(f"a log is a file *.csv or *.jsonl, got {self.path.name}")
         self._records = 0

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from pyro.optim import PyroOptim
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -86,14 +87,19 @@ def _make(optimizer: Any, lr: float | None, parameters: list[Tensor]) -> Optimiz
     if _is_class(optimizer) or (lr is not None and _takes_rate(optimizer)):
         rate: dict[str, Any] = {} if lr is None else {"lr": lr}
         return optimizer(parameters, **rate)
-    made = optimizer
-    if not isinstance(made, Optimizer) and callable(made) and not isinstance(made, type):
-        made = made(parameters)
-    if not isinstance(made, Optimizer):
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    wanted = "optimizer must be one of torch.optim, its class, or a function of parameters that "
+    if isinstance(optimizer, PyroOptim):
         raise TypeError(
-            "optimizer must be one of torch.optim, its class, or a function of parameters that "
-            f"returns one, got {type_name(made)}"
+            f"{wanted}returns one, got one of pyro.optim, which is for SVI: "
+            f"{_of_torch(optimizer.pt_optim_constructor.__name__)}"
         )
+    if not callable(optimizer) or isinstance(optimizer, type):
+        raise TypeError(f"{wanted}returns one, got {type_name(optimizer)}")
+    made = optimizer(parameters)
+    if not isinstance(made, Optimizer):
+        raise TypeError(f"{wanted}returns one, got a function that returns {type_name(made)}")
     return made
 
 

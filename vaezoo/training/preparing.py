@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vaezoo.autograd import leaves
@@ -16,11 +17,44 @@ from vaezoo.data.labels import check_classes
 from vaezoo.data.passes import Data
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives import SemiSupervised
+from vaezoo.programs.observed import Observed
 from vaezoo.programs.pair import Member, is_closed, required_arguments
 from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
 from vaezoo.training.weights import besides
 
-__all__ = ["is_known", "trainable", "training_mode"]
+__all__ = ["check_trainable", "is_known", "trainable", "training_mode"]
+
+
+def check_trainable(model: nn.Module) -> None:
+    """Refuse to train where no gradient can be had.
+
+    Raises:
+        RuntimeError: gradients are off around the call.
+        ValueError: parameters are on the meta device.
+
+    Example:
+        >>> with torch.no_grad():
+        ...     check_trainable(nn.Linear(1, 1))
+        Traceback (most recent call last):
+        ...
+        RuntimeError: training needs gradients, which are off here: leave torch.no_grad() or \
+torch.inference_mode() before
+    """
+    if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
+        raise RuntimeError(
+            "training needs gradients, which are off here: leave torch.no_grad() or "
+            "torch.inference_mode() before"
+        )
+    if names := [n for n, p in model.named_parameters() if p.is_meta]:
+        raise ValueError(
+            f"the model's {names[0]} is on the meta device, which holds no numbers: "
+            "model.to_empty(device='cpu'), and initialise or load its weights"
+        )
+    if names := [n for n, p in model.named_parameters() if p.is_inference()]:
+        raise ValueError(
+            f"the model's {names[0]} was made in torch.inference_mode(), and cannot be trained: "
+            "make the model outside it, or a copy of it, copy.deepcopy(model)"
+        )
 
 
 def is_known(bound: Bound, data: Data) -> bool:
@@ -39,23 +73,25 @@ def is_known(bound: Bound, data: Data) -> bool:
     return all(each.binarisation != "none" for each in every)
 
 
-def trainable(bound: Bound, batch: Any) -> dict[str, Tensor]:
+def trainable(bound: Bound, batch: Any) -> tuple[dict[str, Tensor], Observed]:
     """Everything to train, by name: the module's parameters, and what else the loss depends on.
 
     A program or part of one's own may use `pyro.param`, a network from outside the model, or a
     guide that makes its parameters when it is first called. Such a bound is run once, and the
-    leaves of its loss are trained too.
+    leaves of its loss are trained too. What it observed of the batch is the other thing returned.
     """
     loss_leaves: list[Tensor] = []
+    observed = Observed([])
     if not is_closed(bound.model):
         arguments = bound.arguments(batch)
         bound.check(arguments)
         # what a member cannot make of them the first step says, which looks at numbers first
         checks = unchecked() if isinstance(bound.model, Member) else contextlib.nullcontext()
-        with one_thread(), in_mode(bound.model, False), own_generator(), checks:
+        observed = Observed([] if isinstance(bound.model, Member) else arguments)
+        with one_thread(), in_mode(bound.model, False), own_generator(), checks, observed:
             loss_leaves = leaves(bound(*arguments)["loss"])
     named = {n: p for n, p in bound.model.named_parameters() if p.requires_grad}
-    return named | besides(bound.model, loss_leaves)
+    return named | besides(bound.model, loss_leaves), observed
 
 
 @contextlib.contextmanager

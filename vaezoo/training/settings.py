@@ -19,6 +19,8 @@ __all__ = ["check_same", "differences", "lasting", "numbers_of", "restore_number
 
 Plain = bool | int | float | str | None
 
+LAYER = "layer"
+
 # what torch's schedulers change as they go, beside the rates
 _MOVING = {"last_epoch", "_step_count", "_last_lr", "_is_initial", "_get_lr_called_within_step"}
 _MOVING |= {"best", "num_bad_epochs", "cooldown_counter", "T_cur", "T_i"}
@@ -42,6 +44,7 @@ def settings_of(
     """
     settings: dict[str, Plain] = {"model": without_addresses(f"{type(model).__name__}: {model!r}")}
     settings |= {f"model.{n}": _layout(t) for n, t in model.state_dict(keep_vars=True).items()}
+    settings |= {f"{LAYER} {n}": _layer(m) for n, m in model.named_modules() if n}
     settings["objective"] = type(objective).__name__
     settings |= numbers_of(objective)
     settings["optimizer"] = type(optimizer).__name__
@@ -96,6 +99,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         ['batch_size=100, got 50']
     """
     names = [*before, *(n for n in now if n not in before)]
+    if not any(n.startswith(LAYER) for n in before):  # an older checkpoint knows of none
+        names = [n for n in names if not n.startswith(LAYER)]
     changed = [n for n in names if before.get(n, "none") != now.get(n, "none")]
     return [f"{n}={before.get(n, 'none')}, got {now.get(n, 'none')}" for n in changed]
 
@@ -172,6 +177,11 @@ def _moves(value: Images | SemiSupervisedBatches | SemiSupervisedStream) -> list
         if isinstance(inside := getattr(part, "images", None), Images):  # moved twice, or a share
             parts.insert(0, inside)
     return found
+
+
+def _layer(module: nn.Module) -> str:
+    """A class and what torch prints of its options, such as the probability of a dropout."""
+    return f"{type(module).__name__}({without_addresses(module.extra_repr())})"
 
 
 def _layout(value: Any) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,7 +60,7 @@ class SharedStep(Step):
         self.group.sum()  # all have come as far as this
         options: dict[str, Any] = {"find_unused_parameters": True, _SYNC_BUFFERS: False}
         whole, group = _Whole(bound, trained), self.group.gradients
-        with self.group.exchanging():
+        with self.group.exchanging(), _thawed(trained):
             self.averaged: Any = DistributedDataParallel(whole, process_group=group, **options)
         self._share_buffers()
         self._weight = _weight_of_unlabelled(bound, trained[0])
@@ -126,6 +128,19 @@ class _Whole(nn.Module):
     def forward(self, *batch: Tensor) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = self.bound(*batch)
         return terms
+
+
+@contextlib.contextmanager
+def _thawed(parameters: list[Tensor]) -> Iterator[None]:
+    """Within it all take gradients: what does not now may later, and is to be averaged then."""
+    flags = [p.requires_grad for p in parameters]
+    for p in parameters:
+        p.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for p, flag in zip(parameters, flags, strict=True):
+            p.requires_grad_(flag)
 
 
 def _weight_of_unlabelled(bound: Bound, like: Tensor) -> Tensor | None:

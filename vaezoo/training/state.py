@@ -10,6 +10,7 @@ from torch import Tensor
 from vaezoo.bound import Bound
 from vaezoo.training.averaging import Averages
 from vaezoo.training.errors import ResumeError
+from vaezoo.training.flags import Modes, flags_of, restore_flags
 from vaezoo.training.rates import Rates
 from vaezoo.training.recorder import Recorder
 from vaezoo.training.settings import differences, lasting, numbers_of, restore_numbers
@@ -28,6 +29,7 @@ class Running(Protocol):
     recorder: Recorder
     settings: dict[str, Any]
     averages: Averages | None
+    modes: Modes
 
     @property
     def bound(self) -> Bound:
@@ -40,6 +42,7 @@ def state_of(training: Running) -> dict[str, Any]:
     return {
         "settings": training.settings,
         "weights": held(training.bound.model),
+        "flags": flags_of(training.bound.model),
         "others": [p.detach() for p in _others(training)],
         "optimizer": step.optimizer.state_dict(),
         "scheduler": None if scheduler is None else scheduler.state_dict(),
@@ -76,6 +79,7 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
     _check(state["settings"], training.settings)
     step, scheduler = training.step, training.rates.scheduler
     put_back(training.bound.model, state["weights"])
+    training.modes = restore_flags(training.bound.model, state.get("flags"))
     with torch.no_grad():
         for p, value in zip(_others(training), state["others"], strict=True):
             p.copy_(value)

@@ -23,7 +23,7 @@ from vaezoo.training.guards import Guard
 from vaezoo.training.history import History
 from vaezoo.training.opened import Opened
 from vaezoo.training.optimizers import make_optimizer
-from vaezoo.training.preparing import is_known, trainable
+from vaezoo.training.preparing import check_trainable, is_known, trainable
 from vaezoo.training.processes import is_alone, world
 from vaezoo.training.rates import Rate, Rates
 from vaezoo.training.recorder import Recorder
@@ -32,7 +32,7 @@ from vaezoo.training.step import Step
 from vaezoo.training.timed_step import TimedStep
 from vaezoo.training.training import Training
 from vaezoo.training.validation import Validation
-from vaezoo.training.weights import trained
+from vaezoo.training.weights import every_trained, trained
 
 __all__ = ["begin", "steps"]
 
@@ -162,6 +162,7 @@ def begin(
         0
     """
     check_pair(model)
+    check_trainable(model)
     bound = Bound(model, objective or default_objective(model, data), precision=precision)
     recorded, log_every = History.continuing(history), as_count("log_every", log_every)
     data = here.share(data, next(model.parameters(), None))
@@ -169,7 +170,7 @@ def begin(
         data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
     )
     known, opened = is_known(bound, data), Opened(batches, here)
-    weights = trainable(bound, opened.first)
+    weights, observed = trainable(bound, opened.first)
     trained(model, weights)
     optimizer = make_optimizer(optimizer, lr, weights)
     rates = Rates(scheduler, optimizer, lr)
@@ -181,7 +182,7 @@ def begin(
     validate: Callable[[], dict[str, float]] | None = None
     if validation is not None:
         validate = Validation(bound, validation, batch_size, here)
-    averages = None if average is None else Averages(weights.values(), average)
+    averages = None if average is None else Averages(every_trained(weights, optimizer), average)
     if averages is not None and validate is not None:
         validate = averages.seen_by(validate)
     recorder = Recorder(log_every=log_every, validate=validate, history=recorded)
@@ -209,7 +210,7 @@ def begin(
         total=total,
         progress=progress and here.world.rank == 0,
     )
-    training.averages = averages
+    training.averages, training.observed = averages, observed
     if compile:
         training.compile()
     return training

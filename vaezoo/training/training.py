@@ -6,13 +6,16 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vaezoo.bound import Bound
-from vaezoo.scopes import checks_data, one_thread, unchecked
+from vaezoo.programs.observed import Observed
+from vaezoo.scopes import checks_data, in_mode, one_thread, own_generator, unchecked
 from vaezoo.training.alone import Alone, EndOfShares
 from vaezoo.training.averaging import Averages
+from vaezoo.training.flags import Modes, modes_of, set_modes
 from vaezoo.training.guards import Guard
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import StopButton
@@ -23,6 +26,7 @@ from vaezoo.training.recorder import Recorder
 from vaezoo.training.state import load_state_of, state_of
 from vaezoo.training.step import Step
 from vaezoo.training.timed_step import TimedStep
+from vaezoo.training.untrained import Untrained
 
 __all__ = ["Taken", "Training"]
 
@@ -45,6 +49,17 @@ def _nothing() -> None:
     pass
 
 
+@contextlib.contextmanager
+def _kept_training(model: nn.Module) -> Iterator[None]:
+    """Undo the `model.eval()` of somebody who has a look; single parts may be put in any mode."""
+    with one_thread():
+        modes = modes_of(model)
+    yield
+    with one_thread():
+        if not model.training:
+            set_modes(model, modes)
+
+
 class Training:
     """Training that waits for you to ask for the next step: what `steps` returns.
 
@@ -63,6 +78,8 @@ class Training:
     Attributes:
         button: pressed, it ends training after the step that is being taken.
         averages: of the weights, which the model has at the end, if there are to be some.
+        modes: those of the model's modules that training goes on with, where it is resumed.
+        observed: what programs observe that are no member's, which checks its batches itself.
         ended: whether training is over; then a loop over it takes no step.
         before_end: called after the last step, and before those since the last record are recorded.
     """
@@ -85,6 +102,8 @@ class Training:
         self.button, self.ended, self._stopping = StopButton(), False, False
         self.settings, self.before_end, self.here = settings, _nothing, here
         self.averages: Averages | None = None
+        self.modes: Modes = {}
+        self.observed = Observed([])
         self._batches, self._known, self._guard = batches, known, guard
         self._total, self._progress = total, progress
         if isinstance(step, TimedStep):
@@ -156,10 +175,14 @@ class Training:
         with one_thread():  # in its turn another thread may have the checks off
             check = checks_data()
         with training_mode(self.bound.model), bar, self.recorder.kept():
+            set_modes(self.bound.model, self.modes)
+            self.modes = {}
             with contextlib.suppress(EndOfShares):
                 until = self.here.until(self._batches, self.button)
                 for i, batch in enumerate(() if self._stopping else until):
-                    yield self._take(batch, check=check, first=i == 0)
+                    taken = self._take(batch, check=check, first=i == 0)
+                    with _kept_training(self.bound.model):
+                        yield taken
                     if self._stopping:
                         break
             self.ended = True
@@ -201,9 +224,21 @@ class Training:
         arguments = self.bound.arguments(batch)
         if check:
             self.bound.check(arguments)
+            if not first and self.observed.doubts(arguments):
+                self._look_through(arguments)
         # Pyro's own checks, of programs rather than data, are made once
         with contextlib.nullcontext() if check and first else unchecked():
             return self.step(*arguments)
+
+    def _look_through(self, arguments: list[Tensor]) -> None:
+        """Run the programs with Pyro's checks, which say what is wrong with a batch."""
+        untrained, model = Untrained(self.bound), self.bound.model
+        untrained.keep()
+        try:
+            with torch.no_grad(), in_mode(model, False), own_generator():
+                self.bound.eager(*arguments)
+        finally:
+            untrained.put_back()
 
     def _record(self, record: dict[str, float] | None) -> dict[str, float] | None:
         self.rates.record(record)

@@ -8,8 +8,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-__all__ = ["besides", "copied", "held", "put_back", "trained"]
+__all__ = ["besides", "copied", "every_trained", "held", "put_back", "trained"]
 
 _trained: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
 
@@ -40,6 +41,18 @@ def trained(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         tensor([0., 0.])
     """
     _trained[model] = besides(model, tensors.values())
+
+
+def every_trained(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> list[Tensor]:
+    """Those tensors, and what else an optimizer has, which may be frozen as yet.
+
+    Example:
+        >>> one, other = torch.zeros(1, requires_grad=True), torch.zeros(2)
+        >>> len(every_trained({"one": one}, torch.optim.SGD([other, one], lr=0.1)))
+        2
+    """
+    groups = [p for group in optimizer.param_groups for p in group["params"]]
+    return list({id(t): t for t in [*tensors.values(), *groups]}.values())
 
 
 def copied(model: nn.Module) -> dict[str, dict[str, Any]]:

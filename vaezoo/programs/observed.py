@@ -1,0 +1,62 @@
+"""What programs observe of a batch, and what it may be, where that is the same for all batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.distributions.constraints import Constraint
+
+__all__ = ["Observed"]
+
+
+class Observed(Messenger):
+    """Notes the support of each tensor of a batch that is observed as it is within it.
+
+    Later batches can then be looked at without a run of the programs. What is outside is not
+    necessarily wrong, as programs may have changed: a run with Pyro's own checks says that.
+
+    Args:
+        batch: what the programs are called with.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist, torch
+        >>> x = torch.zeros(3)
+        >>> with Observed([x]) as observed:
+        ...     _ = pyro.sample("x", dist.Poisson(torch.ones(3)), obs=x)
+        >>> observed.doubts([x + 1]), observed.doubts([x - 1])
+        (False, True)
+    """
+
+    def __init__(self, batch: list[Tensor]) -> None:
+        super().__init__()
+        self._batch = batch
+        self._supports: list[tuple[int, Constraint]] = []
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if not msg["is_observed"]:
+            return
+        support = getattr(msg["fn"], "support", None)
+        if isinstance(support, Constraint) and _is_fixed(support):
+            places = [i for i, t in enumerate(self._batch) if t is msg["value"]]
+            self._supports += [(i, support) for i in places]
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._batch = []
+
+    def doubts(self, batch: list[Tensor]) -> bool:
+        """Whether something in a batch is not what was allowed; NaN makes a NaN of the loss."""
+        looked_at = [(batch[i], support) for i, support in self._supports if i < len(batch)]
+        return any(
+            bool((~support.check(t)).any()) and not t.isnan().any() for t, support in looked_at
+        )
+
+
+def _is_fixed(constraint: Constraint) -> bool:
+    """Whether it is made of numbers alone: tensors may be of a batch."""
+    values = vars(constraint).values()
+    return all(
+        _is_fixed(v) if isinstance(v, Constraint) else isinstance(v, int | float) for v in values
+    )
