@@ -20,6 +20,7 @@ from vaezoo.data.counts import as_count
 from vaezoo.distributions.overlaps import overlaps_of
 from vaezoo.distributions.responsibilities import as_mixture, responsibilities
 from vaezoo.models import LatentVariableModel
+from vaezoo.models.parts import lone_prior
 from vaezoo.scopes import in_mode, one_thread
 from vaezoo.tables import table
 
@@ -148,7 +149,7 @@ def component_samples(
 
 def _mixture_of(model: LatentVariableModel) -> MixtureSameFamily:
     with one_thread(), in_mode(model, False):
-        return as_mixture(model.prior())
+        return as_mixture(lone_prior(model))
 
 
 def _groups(linked: Tensor, dead: list[int]) -> list[list[int]]:

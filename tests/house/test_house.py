@@ -51,6 +51,7 @@ LINES, FILES, ROOMS, MODULES = 25, 250, 16, 13
 # when it is called, a member of `models` is read by the reader that knows all of `models`
 LATE = {("vaezoo.models.pretrained", "vaezoo.models.checkpoints.loading")}
 FOREIGN = {
+    "_apply",
     "_cached_x_y",
     "_parameters",
     "_values",

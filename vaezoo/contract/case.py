@@ -51,7 +51,13 @@ def refuse(clause: str, expected: str, got: object, mend: str) -> NoReturn:
 
 
 def converted(part: Component, dtype: torch.dtype = torch.float64) -> Component:
-    """Put a part and what it follows into a dtype, in place."""
+    """Put a part and what it follows into a dtype, in place; complex numbers stay complex."""
+
+    def cast(t: Tensor) -> Tensor:
+        if t.is_complex():
+            return t.to(dtype.to_complex())
+        return t.to(dtype) if t.is_floating_point() else t
+
     for module in (part, *part.follows()):
-        module.to(dtype)
+        module._apply(cast)
     return part

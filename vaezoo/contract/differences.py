@@ -19,7 +19,7 @@ from vaezoo.contract.case import Case, refuse
 from vaezoo.likelihoods import Likelihood
 from vaezoo.scopes import own_generator
 
-__all__ = ["differences", "follows_the_draw", "leaves", "moved"]
+__all__ = ["along", "differences", "follows_the_draw", "leaves", "moved"]
 
 STEPS = (1e-5, 1e-6, 1e-7)  # of a direction of length 1, in float64
 TOLERANCE = 1e-4  # of a derivative
@@ -102,11 +102,23 @@ def _mismatches(
     for (name, place), gradient in zip(places.items(), claims, strict=True):
         direction = torch.randn_like(place)
         direction = direction / direction.norm()
-        claimed = 0.0 if gradient is None else (gradient * direction).sum().item()
+        claimed = 0.0 if gradient is None else along(gradient, direction).item()
         slope = _other_slope(claimed, function, place, direction)
         if slope is not None:
             wrong[name] = (claimed, slope)
     return wrong
+
+
+def along(gradient: Tensor, direction: Tensor) -> Tensor:
+    """The derivative in a direction, of a function of real or of complex numbers.
+
+    Example:
+        >>> z = torch.tensor([3.0 + 4.0j], requires_grad=True)
+        >>> (gradient,) = torch.autograd.grad(z.abs().sum(), [z])
+        >>> round(along(gradient, torch.tensor([1.0j])).item(), 4)
+        0.8
+    """
+    return (gradient.conj() * direction).sum().real
 
 
 @torch.no_grad()

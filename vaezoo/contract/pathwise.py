@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from vaezoo.contract.case import FAILURE_RATE, Case, refuse
-from vaezoo.contract.differences import follows_the_draw, leaves, moved
+from vaezoo.contract.differences import along, follows_the_draw, leaves, moved
 from vaezoo.contract.grids import domain, quadrature
 from vaezoo.contract.integrals import scalars
 from vaezoo.scopes import own_generator
@@ -135,7 +135,7 @@ def _directions(
             places.items(), _gradients(total, list(places.values())), strict=True
         ):
             by, known = gradient / gradient.norm(), seen.setdefault(name, [])
-            if gradient.any() and all((by * other).sum().abs() < PARALLEL for other in known):
+            if gradient.any() and all(along(by, other).abs() < PARALLEL for other in known):
                 known.append(by)
                 yield Direction(name, place, by)
 
@@ -174,7 +174,7 @@ def _by_autograd(at: Case, f: Features, directions: list[Direction], blocks: int
     places, slopes = [each.place for each in directions], []
     for b in range(blocks):
         of_f = [_gradients(mean, places) for mean in f(_draws(at, b)).mean(0)]
-        dots = [[(g * d.by).sum() for g, d in zip(gs, directions, strict=True)] for gs in of_f]
+        dots = [[along(g, d.by) for g, d in zip(gs, directions, strict=True)] for gs in of_f]
         slopes.append(torch.stack([torch.stack(each) for each in dots], -1))
     return list(torch.stack(slopes, 1))
 

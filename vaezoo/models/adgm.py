@@ -40,7 +40,7 @@ from vaezoo.models.parts import Part
 from vaezoo.networks import PairMLP
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
-from vaezoo.scopes import in_mode, one_thread
+from vaezoo.scopes import in_mode, one_thread, own_generator
 
 __all__ = ["ADGM"]
 
@@ -153,7 +153,7 @@ class ADGM(LatentVariableModel):
     def label_posterior(self, x: Tensor) -> dist.Categorical:
         """What `classify` has the probabilities of; its `logits` are log-probabilities."""
         x = as_images(self, x)
-        with one_thread(), in_mode(self, False):
+        with one_thread(), own_generator(0), in_mode(self, False):  # where there is no known mean
             a = mean_of(self.auxiliary_posterior(x))
             q: dist.Categorical = self.classifier((x, a))
         return q

@@ -183,8 +183,8 @@ class LatentVariableModel(Member):
             Images, shape (n, *x_shape).
 
         Raises:
-            ValueError: labels, codes or n have other shapes than these; labels are given to a
-                member that has none, or missing for one that needs them.
+            ValueError: labels, codes or n have other shapes than these; labels are missing, or
+                given to a member that has none; p(x|z) has no known mean, and it is asked for.
             TypeError: codes are no numbers, or those of a latent that there is not.
         """
         code = {} if z is None else {self.code: z}
@@ -205,9 +205,9 @@ class LatentVariableModel(Member):
         return drawing.encode(self, x, y, self.code if latent is None else latent)
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """E[x|z] at z = `encode(x, y)`, shape (N, *x_shape); the label is as there."""
+        """`decode` at z = `encode(x, y)`: E[x|z], shape (N, *x_shape); the label is as there."""
         x, y = as_batch(self, x, y)
-        return self.sample(y=y, z=self.encode(x, y))
+        return drawing.decode(self, self.encode(x, y), y, self.code)
 
     # functions of a member become its methods, and keep their docstrings
     decode, traverse, interpolate = decoding.decode, decoding.traverse, decoding.interpolate

@@ -16,7 +16,7 @@ from vaezoo import arguments
 from vaezoo.data.batches import as_tensor
 from vaezoo.models import drawing
 from vaezoo.models.batches import as_batch
-from vaezoo.models.parts import flat
+from vaezoo.models.parts import flat, has_lone_prior, lone_prior
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.scopes import in_mode, one_thread
 
@@ -31,9 +31,10 @@ Labels = Tensor | Sequence[int] | int
 def decode(
     model: LatentVariableModel, z: Any, y: Labels | None = None, *, latent: str | None = None
 ) -> Tensor:
-    """E[x|z] at codes z, without any draw: the same images each time.
+    """E[x|z] at codes z, the same images each time.
 
-    Latents between z and the image take their means, such as z1 of M1+M2 the mean of p(z1|y, z2).
+    Latents between z and the image take their means, such as z1 of M1+M2 the mean of p(z1|y, z2);
+    one without a known mean, as a `posteriors.Flow` has none, takes a draw by a fixed seed.
 
     Args:
         z: codes (n, z_dim), in a tensor, an array or lists.
@@ -44,8 +45,8 @@ def decode(
         Images, shape (n, *x_shape).
 
     Raises:
-        ValueError: codes or labels have other shapes, a label is missing, or x does not depend on
-            that latent.
+        ValueError: codes or labels have other shapes, a label is missing, x does not depend on
+            that latent, or p(x|z) has no known mean.
         TypeError: codes are no numbers.
 
     Example:
@@ -181,14 +182,16 @@ def _prior_range(model: LatentVariableModel, latent: str, unit: int) -> Tensor:
 def prior_moments(model: LatentVariableModel, latent: str) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each unit under the prior, those of 1,000 draws if unknown.
 
+    Of a prior that depends on the label, those of draws for all classes.
+
     Example:
         >>> from vaezoo.models import VAE
         >>> prior_moments(VAE(z_dim=2), "z")
         (tensor([0., 0.]), tensor([1., 1.]))
     """
-    if model.parts["prior"].of == latent:
+    if model.parts["prior"].of == latent and has_lone_prior(model):
         with one_thread(), in_mode(model, False):
-            prior = model.prior()
+            prior = lone_prior(model)
         try:
             moments = prior.mean, prior.stddev
         except NotImplementedError:

@@ -35,29 +35,34 @@ def sample(model: LatentVariableModel, n: Any, /, *, y: Any, mean: bool, **laten
         raise ValueError(f"{kind} has no p(y): say which classes to draw, sample(y=…)")
     x, given = _conditions(model, n, y, latents)
     site = _traced(model, x, given)["x"]
-    images: Tensor = site["fn"].mean if mean else site["value"]
+    images = _mean_image(site["fn"], "sample(mean=False)") if mean else site["value"]
     return images.expand(x.shape)
 
 
 @torch.no_grad()
 def decode(model: LatentVariableModel, z: Any, y: Any, latent: str) -> Tensor:
-    """E[x|…] at codes of one latent, those between it and the image taking their means."""
+    """E[x|…] at codes of one latent, those between it and the image taking their means.
+
+    Of one whose mean is not known, a draw, and the same each time.
+    """
     x, given = _conditions(model, None, y, {latent: z})
-    with own_generator(), _AtMeans():
-        images: Tensor = _traced(model, x, given)["x"]["fn"].mean
-    return images.expand(x.shape)
+    with own_generator(0), _AtMeans():
+        law = _traced(model, x, given)["x"]["fn"]
+    return _mean_image(law, f"sample({latent}=…, mean=False)").expand(x.shape)
 
 
 @torch.no_grad()
 def prior_codes(model: LatentVariableModel, n: int, latent: str, *, seed: int = 0) -> Tensor:
     """n draws of a latent from the generative program, by a generator of their own.
 
+    Labels that the program is given are those of all classes in turn.
+
     Example:
         >>> from vaezoo.models import VAE
         >>> prior_codes(VAE(), 5, "z").shape
         torch.Size([5, 10])
     """
-    y = torch.zeros(n, dtype=torch.long) if required_arguments(model.model) > 1 else None
+    y = torch.arange(n) % max(model.classes, 1) if required_arguments(model.model) > 1 else None
     x, given = _conditions(model, n, y, {})
     with own_generator(seed):
         code: Tensor = _traced(model, x, given)[latent]["value"]
@@ -95,11 +100,31 @@ class _AtMeans(Messenger):
 
 def mean_of(distribution: Any) -> Tensor:
     """The mean of a distribution, or one draw where it is not known."""
+    mean = _known_mean(distribution)
+    draw: Tensor = distribution.sample() if mean is None else mean
+    return draw
+
+
+def _known_mean(distribution: Any) -> Tensor | None:
+    """The mean; None where there is none, or NaNs stand for it as in Pyro's Categorical."""
     try:
         mean: Tensor = distribution.mean
     except NotImplementedError:
-        mean = distribution.sample()
-    return mean
+        return None
+    return None if mean.isnan().any() else mean
+
+
+def _mean_image(law: Any, instead: str) -> Tensor:
+    """The mean of a distribution of images, or an error that says what to call instead."""
+    mean = _known_mean(law)
+    if mean is not None:
+        return mean
+    while isinstance(law, torch.distributions.Independent):
+        law = law.base_dist
+    raise ValueError(
+        f"p(x|z) is a {type(law).__name__}, whose mean is not known: draw pixels, {instead}, or "
+        "let the likelihood return a distribution with a `mean`"
+    )
 
 
 def is_drawing() -> bool:

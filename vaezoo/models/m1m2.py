@@ -42,14 +42,14 @@ from vaezoo import arguments
 from vaezoo.components import Component
 from vaezoo.likelihoods import Bernoulli, Likelihood
 from vaezoo.models.base import LatentVariableModel
-from vaezoo.models.batches import as_batch, as_images
+from vaezoo.models.batches import as_images
 from vaezoo.models.drawing import mean_of
 from vaezoo.models.naming import name_of
 from vaezoo.models.parts import Part
 from vaezoo.models.vae import VAE
 from vaezoo.posteriors import Classifier, DiagonalNormal, Posterior
 from vaezoo.priors import Prior, StandardNormal
-from vaezoo.scopes import in_mode, one_thread
+from vaezoo.scopes import in_mode, one_thread, own_generator
 
 __all__ = ["M1M2"]
 
@@ -190,16 +190,7 @@ class M1M2(LatentVariableModel):
     @torch.no_grad()
     def label_posterior(self, x: Tensor) -> dist.Categorical:
         """What `classify` has the probabilities of; its `logits` are log-probabilities."""
-        with one_thread(), in_mode(self, False):
+        with one_thread(), own_generator(0), in_mode(self, False):  # where there is no known mean
             z1 = mean_of(self.posterior(as_images(self, x)))
             q: dist.Categorical = self.classifier(z1)
         return q
-
-    @torch.no_grad()
-    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """E[x|z1] at the mean of p(z1|y, z2), at z2 = `encode(x, y)`; the label is as there."""
-        x, y = as_batch(self, x, y)
-        z2 = self.encode(x, y)
-        with one_thread(), in_mode(self, False):
-            z1 = mean_of(self.conditional_prior(z2, y))
-        return self.sample(y=y, z1=z1)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaezoo.components import Component
 from vaezoo.posteriors import Classifier, Posterior
 
-__all__ = ["Given", "Part", "flat"]
+if TYPE_CHECKING:
+    from vaezoo.models.base import LatentVariableModel
+
+__all__ = ["Given", "Part", "flat", "has_lone_prior", "lone_prior"]
 
 Given = str | tuple[str, ...]
 
@@ -51,3 +54,28 @@ def flat(given: tuple[Given, ...]) -> Iterator[str]:
     """The variables one by one, those of a pair too."""
     for variable in given:
         yield from (variable,) if isinstance(variable, str) else variable
+
+
+def has_lone_prior(model: LatentVariableModel) -> bool:
+    """Whether a member's prior is one for all images, and not another one for each label."""
+    return not model.parts["prior"].conditions(labels=model.classes > 0)
+
+
+def lone_prior(model: LatentVariableModel) -> Any:
+    """The distribution p(z) of a member, as it is now.
+
+    Raises:
+        TypeError: the prior depends on something, such as p(z|y) on the label.
+
+    Example:
+        >>> from vaezoo.models import VAE
+        >>> lone_prior(VAE()).event_shape
+        torch.Size([10])
+    """
+    if not has_lone_prior(model):
+        law = model.parts["prior"].left_side(labels=model.classes > 0)
+        raise TypeError(
+            f"expected a prior that depends on nothing, got the {law} of a {type(model).__name__}: "
+            "a member has one whose parts say Part(Prior, 'z')"
+        )
+    return model.prior()

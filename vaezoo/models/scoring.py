@@ -5,7 +5,7 @@ They are methods of every member (`vae.score(x)`), with no gradients and in eval
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +15,9 @@ from vaezoo.components import outside_param_store
 from vaezoo.data.batches import as_tensor
 from vaezoo.distributions.responsibilities import as_mixture, responsibilities
 from vaezoo.models.batches import as_batch, tensor_like
+from vaezoo.models.parts import lone_prior
 from vaezoo.programs.pair import required_arguments
+from vaezoo.programs.portions import decoded, portions
 from vaezoo.programs.run import run
 from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cluster", "score"]
 
-BATCH = 100  # images at a time, as `evaluate` takes them
+BATCH, DECODED = 100, 2000  # images at a time, and those that are decoded, as in `evaluate`
 
 
 @torch.no_grad()
@@ -52,7 +54,7 @@ def cluster(model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> T
         torch.Size([3, 20])
     """
     with one_thread(), in_mode(model, False):
-        prior = as_mixture(model.prior())
+        prior = as_mixture(lone_prior(model))
         return responsibilities(prior, model.encode(x, y, latent=model.parts["prior"].of))
 
 
@@ -67,7 +69,8 @@ def score(
     """The ELBO of each image in nats, from one draw of the latents: higher is more probable.
 
     It is minus `evaluate(model, …, particles=1, seed=seed)["nelbo"].values`, draw for draw, where
-    images come a hundred at a time, as those of `data.Images` do. For a tighter bound take
+    images come a hundred at a time, as those of `data.Images` do. At most 2,000 are decoded at
+    once, as there: for each label that is summed out an image is one more. For a tighter bound take
     `evaluate(…, particles=100)["niwae-100"].values`, which is one on -log p(x).
 
     Args:
@@ -80,7 +83,8 @@ def score(
         Shape (N,).
 
     Raises:
-        ValueError: x or y are no such images or labels.
+        ValueError: x or y are no such images or labels, or a value is outside the support of its
+            distribution.
 
     Example:
         >>> from vaezoo.models import VAE
@@ -89,9 +93,11 @@ def score(
     """
     batch = _given(model, x, y)
     model.check(*batch)
-    parts = zip(*(tensor.split(BATCH) for tensor in batch), strict=True)
     with one_thread(), own_generator(seed), in_mode(model, False), outside_param_store():
-        return torch.cat([_elbo(model, *part) for part in parts])
+        with own_generator():
+            labels, outputs = decoded(model, [t[:2] for t in batch])
+        at_a_time = max(1, DECODED // (labels * outputs))
+        return torch.cat([e for b in portions(batch, BATCH) for e in _elbos(model, b, at_a_time)])
 
 
 def _given(model: LatentVariableModel, x: Any, y: Any) -> list[Tensor]:
@@ -102,11 +108,13 @@ def _given(model: LatentVariableModel, x: Any, y: Any) -> list[Tensor]:
     return [images] if labels is None else [images, labels]
 
 
-def _elbo(model: LatentVariableModel, *batch: Tensor) -> Tensor:
-    # evaluation runs a batch once to check it, and once for what it reports: so does this, for the
-    # sake of the same draws
-    run(model.model, model.guide, *batch)
-    with unchecked():
-        terms = run(model.model, model.guide, *batch)
-    kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)
-    return (terms.expect(terms.rec) - kl).squeeze(0)
+def _elbos(model: LatentVariableModel, batch: list[Tensor], at_a_time: int) -> Iterator[Tensor]:
+    """The ELBO of some images of a batch after the others, (n,)."""
+    # as evaluation does, for the sake of the same draws: all values are looked at before
+    for part in portions(batch, at_a_time):
+        _ = run(model.model, model.guide, *part).log_wy
+    for part in portions(batch, at_a_time):
+        with unchecked():
+            terms = run(model.model, model.guide, *part)
+        kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)
+        yield (terms.expect(terms.rec) - kl).squeeze(0)

@@ -34,10 +34,32 @@ _owners: weakref.WeakKeyDictionary[Prior, weakref.ref[nn.Module]] = weakref.Weak
 
 
 def as_part(model: LatentVariableModel, role: str, value: Any) -> Any:
-    """The value; in the slot of a prior, a `Prior` made of a bare distribution or module."""
+    """The value; in the slot of a prior, a `Prior` made of a bare distribution or module.
+
+    Raises:
+        TypeError: a module returns no distribution, or fails where it is called without arguments.
+    """
     if model.parts[role].kind is not Prior or isinstance(value, Component):
         return value
+    if isinstance(value, nn.Module):
+        _check_returns(role, value)
     return as_prior(value) or value
+
+
+def _check_returns(role: str, module: nn.Module) -> None:
+    """Raise TypeError unless a module returns a distribution when it is called."""
+    kind = type(module).__name__
+    wanted = (
+        f"{role} must be a Prior, got a {kind}: a module is one if module() returns a distribution"
+    )
+    try:
+        with without_marks(module):
+            returned = module()
+    except Exception as error:
+        came = f"{type(error).__name__}: {error}"
+        raise TypeError(f"{wanted}, and calling this one raised {came}") from error
+    if not isinstance(returned, torch.distributions.Distribution):
+        raise TypeError(f"{wanted}, and this one returned {name_of(returned)}")
 
 
 def check_part(model: LatentVariableModel, role: str, part: Any) -> None:
@@ -167,8 +189,9 @@ def _sizes(model: LatentVariableModel) -> str:
 
 
 def _like(model: nn.Module, part: nn.Module) -> Tensor:
-    """An empty tensor of the dtype and device of the first parameter, which may be lazy."""
-    first = next(itertools.chain(model.parameters(), part.parameters()), torch.empty(0))
+    """An empty tensor like the first parameter of floating point, which may be lazy."""
+    both = itertools.chain(model.parameters(), part.parameters())
+    first = next((p for p in both if p.dtype.is_floating_point), torch.empty(0))
     return torch.empty(0, dtype=first.dtype, device=first.device)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from vaezoo.components import Component
 from vaezoo.models.parts import Given, flat
 from vaezoo.scopes import in_mode, one_thread, own_generator
 
@@ -52,11 +53,14 @@ def made_up(model: LatentVariableModel, variable: Given, leading: Leads, like: T
 
 @contextlib.contextmanager
 def moved(part: nn.Module, like: Tensor) -> Iterator[None]:
-    """Give a part the device and dtype of a tensor; it gets back what it had where this fails."""
+    """Give a part the device and dtype of a tensor; it gets back what it had where this fails.
+
+    Complex weights, as of a layer of Fourier coefficients, get the complex dtype of as many digits.
+    """
     parameters = [(p, p.data, p.grad) for p in part.parameters() if not is_lazy(p)]
     gradients = [(grad, grad.data) for *_, grad in parameters if grad is not None]
     buffers = [(m, dict(m._buffers)) for m in part.modules()]
-    part.to(device=like.device, dtype=like.dtype)
+    part._apply(lambda t: t.to(like.device, _dtype_of(t, like)))
     try:
         yield
     except Exception:
@@ -71,10 +75,47 @@ def moved(part: nn.Module, like: Tensor) -> Iterator[None]:
         raise
 
 
+def _dtype_of(t: Tensor, like: Tensor) -> torch.dtype:
+    """The dtype of the second tensor, as far as the first one is of such numbers."""
+    if t.is_complex():
+        return like.dtype.to_complex()
+    return like.dtype if t.is_floating_point() else t.dtype
+
+
 @contextlib.contextmanager
 def without_marks(part: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, a generator apart: a trial run leaves no mark on a part."""
+    """Evaluation mode, no gradients, a generator apart: a trial run leaves no mark on a part.
+
+    Nor on what it calls and does not own.
+    """
     lazy = any(is_lazy(p) for p in part.parameters())  # its weights are drawn now, once for all
     apart = contextlib.nullcontext() if lazy else own_generator()
-    with one_thread(), torch.no_grad(), in_mode(part, training=False), apart:
+    called = part.follows() if isinstance(part, Component) else ()
+    with one_thread(), torch.no_grad(), apart, contextlib.ExitStack() as stack:
+        for module in (part, *called):
+            stack.enter_context(in_mode(module, training=False))
+            stack.enter_context(_same_buffers(module))
         yield
+
+
+@contextlib.contextmanager
+def _same_buffers(part: nn.Module) -> Iterator[None]:
+    """Within it buffers may be written into or replaced: a part gets back those that it had.
+
+    One of another shape is kept: it is a cache that has grown, and the part may know by how much.
+    """
+    held = [
+        (module, name, buffer, buffer.clone(), buffer._version)
+        for module in part.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not is_lazy(buffer) and not buffer.is_inference()
+    ]
+    try:
+        yield
+    finally:
+        for module, name, buffer, before, version in held:
+            if buffer._version != version:
+                buffer.copy_(before)
+            now = module._buffers.get(name)
+            if now is not None and now.shape == buffer.shape:
+                module._buffers[name] = buffer

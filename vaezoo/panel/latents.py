@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from vaezoo.models import LatentVariableModel
+from vaezoo.models.drawing import prior_codes
+from vaezoo.models.parts import has_lone_prior, lone_prior
 from vaezoo.scopes import in_mode, one_thread, own_generator
 
 __all__ = ["NEAREST", "Codes", "Plane", "codes_of", "nearest_classes", "plane_of"]
@@ -79,7 +81,8 @@ def codes_of(
     latent = model.parts["prior"].of
     with own_generator(0), one_thread(), in_mode(model, False):
         z = model.encode(x, y, latent=latent)
-        prior = model.prior().sample((DRAWS,))
+        alone = has_lone_prior(model)
+        prior = lone_prior(model).sample((DRAWS,)) if alone else prior_codes(model, DRAWS, latent)
     z, prior = (t.to(torch.promote_types(t.dtype, torch.float32)) for t in (z, prior))
     return Codes(z, prior, plane_of(z, before))
 

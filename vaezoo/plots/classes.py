@@ -128,7 +128,7 @@ def reliability(
 def _binned(y: Tensor, p: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Images in each bin; where there are any, what is said, how often that is right, its error."""
     sure, guess = p.max(1)
-    where = (sure * bins).long().clamp_max(bins - 1)
+    where = (sure * bins).ceil().long().clamp(1, bins) - 1  # as `evaluation.calibration` has them
     n = where.bincount(minlength=bins)
     used = n > 0
     share = where.bincount((guess == y).double(), bins)[used] / n[used]

@@ -14,6 +14,7 @@ from vaezoo.data.counts import as_count
 from vaezoo.diagnostics import component_samples
 from vaezoo.distributions.responsibilities import as_mixture
 from vaezoo.models.base import LatentVariableModel
+from vaezoo.models.parts import lone_prior
 from vaezoo.plots.classes import probability_rows
 from vaezoo.plots.drawing import drawn_from, needs_labels
 from vaezoo.plots.figures import axes_or_new, figure_of
@@ -118,7 +119,7 @@ def components(
 
 
 def _weights(model: LatentVariableModel) -> Tensor:
-    prior: Any = as_mixture(model.prior())
+    prior: Any = as_mixture(lone_prior(model))
     weights: Tensor = prior.mixture_distribution.probs
     return weights.cpu()
 

@@ -15,6 +15,7 @@ from torch.distributions import MixtureSameFamily
 from vaezoo.distributions.projections import Normals, as_normals, kernels
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.drawing import prior_codes
+from vaezoo.models.parts import has_lone_prior, lone_prior
 
 __all__ = ["Density", "draw_density", "prior_density"]
 
@@ -40,10 +41,11 @@ class Density(NamedTuple):
 def prior_density(model: LatentVariableModel) -> Density:
     """The prior of the code that `encode` gives, as it is now.
 
-    Where that is no Normal and no mixture of them (a flow, z1 of a hierarchical VAE), it is
-    estimated from draws of the member's program.
+    Where that is no Normal and no mixture of them (a flow, z1 of a hierarchical VAE, a prior that
+    depends on the label), it is estimated from draws of the member's program.
     """
-    prior = model.prior() if model.parts["prior"].of == model.code else None
+    alone = model.parts["prior"].of == model.code and has_lone_prior(model)
+    prior = lone_prior(model) if alone else None
     exact = None if prior is None else as_normals(prior)
     if exact is None:
         return Density(kernels(prior_codes(model, 1000, model.code)), has_parts=False)

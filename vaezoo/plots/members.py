@@ -15,6 +15,8 @@ from vaezoo.data.counts import as_count
 from vaezoo.data.labels import as_labels
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.batches import tensor_like
+from vaezoo.models.drawing import prior_codes
+from vaezoo.models.parts import has_lone_prior, lone_prior
 from vaezoo.plots.drawing import batch_of, drawn_from, needs_labels
 from vaezoo.plots.grids import check_images, describe, image_grid
 
@@ -130,7 +132,7 @@ def style_by_content(
         raise ValueError(f"{name} has no labels to vary: use SSVAE or FSVAE, or plots.samples")
     columns = as_count("columns", columns)
     with drawn_from(model, seed):
-        z = model.prior().sample((columns,)) if z is None else _codes(model, z)
+        z = _drawn_codes(model, columns, seed) if z is None else _codes(model, z)
         if z.dim() != 2 or z.shape[1] != model.z_dim or not len(z):
             raise ValueError(f"z must be codes (columns, {model.z_dim}), got {describe(z)}")
         y = torch.arange(model.classes).repeat_interleave(len(z))
@@ -138,6 +140,14 @@ def style_by_content(
     classes = range(model.classes)
     said: dict[str, Any] = {"xlabel": "style z", "ylabel": "content y"}
     return image_grid(images, rows=len(classes), row_labels=classes, ax=ax, **said)
+
+
+def _drawn_codes(model: LatentVariableModel, n: int, seed: int) -> Tensor:
+    """Codes of the prior; where that depends on the label, of all classes in turn."""
+    if not has_lone_prior(model):
+        return prior_codes(model, n, model.code, seed=seed)
+    drawn: Tensor = lone_prior(model).sample((n,))
+    return drawn
 
 
 def _codes(model: LatentVariableModel, z: Any) -> Tensor:

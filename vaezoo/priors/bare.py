@@ -12,6 +12,8 @@ distribution each time.
 from __future__ import annotations
 
 import copy
+import hashlib
+import itertools
 import weakref
 from typing import Any, NamedTuple
 
@@ -20,8 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.transforms import _InverseTransform as Inverse
 
+from vaezoo.autograd import leaves
 from vaezoo.distributions import as_pyro, pyro_class
 from vaezoo.priors.base import Prior
+from vaezoo.programs.writes import memory
 from vaezoo.scopes import own_generator
 
 __all__ = ["as_given", "as_prior"]
@@ -38,7 +42,7 @@ WRITE = (
 
 
 def as_prior(value: Any) -> Prior | None:
-    """A Prior of a distribution, or of a module whose `forward()` returns one; else None.
+    """A Prior of a distribution, or of a module whose `forward()` is to return one; else None.
 
     Raises:
         ValueError: the distribution holds numbers that were computed from parameters.
@@ -50,14 +54,7 @@ def as_prior(value: Any) -> Prior | None:
     """
     if isinstance(value, torch.distributions.Distribution):
         return _Distribution(value)
-    if not isinstance(value, nn.Module):
-        return None
-    try:
-        with torch.no_grad(), own_generator():
-            returned = value()
-    except Exception:
-        return None
-    return _Module(value) if isinstance(returned, torch.distributions.Distribution) else None
+    return _Module(value) if isinstance(value, nn.Module) else None
 
 
 def as_given(value: Any) -> Any:
@@ -91,14 +88,15 @@ class _Distribution(Prior):
 
     def __init__(self, distribution: torch.distributions.Distribution) -> None:
         super().__init__()
-        self.name = type(_innermost(distribution)).__name__
+        self.name, self.distribution = type(_innermost(distribution)).__name__, ""
         self._plan = _taken_apart(distribution, self, [])
         self.distribution = _in_words(self._plan)  # what a checkpoint is known by
-        held = any(p.requires_grad for p in self.parameters())
+        held = {memory(p) for p in self.parameters()}
         with own_generator():
             draw = distribution.sample().clone()  # a copy, as some know the densities of draws only
         try:
-            loose = distribution.log_prob(draw).requires_grad and not held
+            with torch.enable_grad():
+                loose = any(memory(t) not in held for t in leaves(distribution.log_prob(draw)))
         except (KeyError, NotImplementedError) as error:
             raise ValueError(
                 f"{self.name} cannot be a prior, which has a density at any code, but at its own "
@@ -116,6 +114,10 @@ class _Distribution(Prior):
 
     def __repr__(self) -> str:
         return self.name
+
+    def extra_repr(self) -> str:
+        """The numbers that it does not learn: with others it is another prior."""
+        return ", ".join(f"{name}={_briefly(t)}" for name, t in self.named_buffers())
 
 
 class _Place(NamedTuple):
@@ -143,7 +145,7 @@ def _taken_apart(value: Any, owner: nn.Module, path: list[str]) -> Any:
     if isinstance(value, Tensor):
         return _keep(value, owner, "_".join(path))
     if isinstance(value, nn.Module):
-        owner.add_module("_".join(path), value)
+        owner.add_module(_free("_".join(path), value, owner), value)
     elif isinstance(value, torch.distributions.Distribution | torch.distributions.Transform):
         twin = copy.copy(value)
         for name, each in vars(value).items():
@@ -164,15 +166,23 @@ def _taken_apart(value: Any, owner: nn.Module, path: list[str]) -> Any:
 def _keep(t: Tensor, owner: nn.Module, name: str) -> _Place:
     """Make a tensor the owner's: a constant as a buffer, else the parameter that it is or views."""
     if not t.requires_grad:
-        owner.register_buffer(name, kept := t.detach().clone())
+        kept = t.detach().clone()
+        owner.register_buffer(name := _free(name, kept, owner), kept)
         return _Place(name, kept.stride(), t.shape, kept.stride(), 0)
     leaf = _viewed(t)
     if leaf is None:
         raise ValueError(f"{name} is computed from parameters, and would not follow them: {WRITE}")
     parameter = leaf if isinstance(leaf, nn.Parameter) else nn.Parameter(leaf.detach())
-    owner.register_parameter(name, parameter)
+    owner.register_parameter(name := _free(name, parameter, owner), parameter)
     offset = int(t.storage_offset()) - int(leaf.storage_offset())
     return _Place(name, leaf.stride(), t.shape, t.stride(), offset)
+
+
+def _free(name: str, value: Any, owner: nn.Module) -> str:
+    """The name, numbered where the owner has something else by it: `_a` is named as `a` is."""
+    numbered = (f"{name}_{n}" for n in itertools.count(1))
+    names = itertools.chain([name], numbered)
+    return next(n for n in names if getattr(owner, n, value) is value)
 
 
 def _viewed(t: Tensor) -> Tensor | None:
@@ -216,3 +226,11 @@ def _in_words(plan: Any) -> str:
 
 def _innermost(d: Any) -> Any:
     return _innermost(d.base_dist) if isinstance(d, torch.distributions.Independent) else d
+
+
+def _briefly(t: Tensor) -> str:
+    """All numbers of a tensor, or what no other one is likely to have."""
+    if t.numel() <= 4:
+        return str(t.tolist())
+    numbers = t.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+    return f"{t.numel()} numbers ({hashlib.sha256(numbers).hexdigest()[:8]})"

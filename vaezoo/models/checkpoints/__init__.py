@@ -8,6 +8,7 @@ built by you and handed to `load`.
 
     saving         `save`: description and weights, as one whole file
     describing     a model as its description
+    strays         what a model computes with, and does not hold
     loading        `load`: a file checked, and its weights put into a model
     building       a model from its description, within an `allowance` of memory
     ties           what a model holds in several places, tied again

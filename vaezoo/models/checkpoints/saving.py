@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from vaezoo.data.files import write_whole
 from vaezoo.models.checkpoints.changes import by_hand
 from vaezoo.models.checkpoints.describing import describe, unstorable
+from vaezoo.models.checkpoints.strays import warn_of_strays
 from vaezoo.models.checkpoints.ties import ties
 
 __all__ = ["FORMAT", "location", "save"]
@@ -26,6 +28,9 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
     The file is written beside its place, forced to disk and moved there: a reader finds the old or
     the new one whole, and several processes may save to one path. The mode of an older file is
     kept, a new one follows the umask. A symbolic link is replaced, and what it led to is left.
+
+    A member of your own that computes with what it does not hold, by `pyro.param` or a network
+    from outside, is saved without that, after a warning.
 
     Args:
         model: the model, or any part of one.
@@ -67,6 +72,7 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
     header = {"vaezoo": FORMAT, "model": json.dumps(description, indent=1)}
     header |= {"frozen": json.dumps(frozen), "ties": json.dumps(ties(model))}
     header |= {"changes": json.dumps(changed.layers)}
+    warn_of_strays(model)
     weights = dict(_weights(model))
     content = safetensors.torch.save(weights, metadata=header)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +86,10 @@ def _weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             raise TypeError(
                 f"{name} is a {type(value).__name__}, which no file can hold: let get_extra_state "
                 "return a tensor"
+            )
+        if value.dtype == torch.complex128:
+            raise TypeError(
+                f"{name} is of complex128, which no file can hold: keep torch.view_as_real(…) of it"
             )
         yield name, value.detach().clone().contiguous()
 
