@@ -217,7 +217,8 @@ def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[T
         >>> x.dtype, y.dtype
         (torch.float32, torch.int64)
     """
-    taken = wanted and handed_arguments(model, len(columns_of(batch)))
+    held = len(columns_of(batch))
+    taken = wanted if wanted is None else max(wanted, handed_arguments(model, held))
     given = as_tensors(batch, _like(model), taken)
     # a batch is given: nothing trains it, whatever graph it has or is made in
     tensors = [t.clone() if t.is_inference() else t.detach() for t in given]

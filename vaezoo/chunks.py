@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 from tqdm.auto import tqdm
 
 from vaezoo.bound import Bound
@@ -19,6 +18,7 @@ from vaezoo.compiler import kept
 from vaezoo.compiler.choice import Choice, can_choose, described
 from vaezoo.objectives import Objective
 from vaezoo.programs.pair import Pair
+from vaezoo.programs.portions import decoded, portions
 from vaezoo.programs.run import run
 from vaezoo.programs.sites import differing
 from vaezoo.programs.terms import Terms
@@ -64,12 +64,12 @@ class Draws(dict[int, Bound]):
         self.redrawn = ""  # data that are others in each run
 
     def size_of(self, batch: list[Tensor]) -> tuple[int, int]:
-        """Labels and outputs of one decoded image (see `_size`), found on the first batch."""
+        """Labels and outputs of one decoded image (see `decoded`), found on the first batch."""
         if self.size is None:
             if checks_data():
                 Bound(self.pair).check(batch)  # all of it, before a part is run
             with own_generator():
-                self.size = _size(self.pair, [t[:2] for t in batch])
+                self.size = decoded(self.pair, [t[:2] for t in batch])
                 self.redrawn = _redrawn(self.pair, [t[:8] for t in batch])
         return self.size
 
@@ -137,7 +137,7 @@ def weighed(
             f"max_decodes={max_decodes} allows {at_a_time} of {particles} draws in one: draw or "
             "choose the data before, or allow more"
         )
-    for part in _split(batch, at_a_time):
+    for part in portions(batch, at_a_time):
         _look(draws.pair, part)
     for part in few(draws, batch, particles, max_decodes):
         yield _few_images(draws, part, particles, at_a_time)
@@ -148,7 +148,7 @@ def few(
 ) -> Iterator[list[Tensor]]:
     """As many images at a time as all their draws are decoded at once; at least one."""
     labels, outputs = draws.size_of(batch)
-    return _split(batch, max(1, max_decodes // (particles * labels * outputs)))
+    return portions(batch, max(1, max_decodes // (particles * labels * outputs)))
 
 
 def check(model: Any, batch: list[Tensor]) -> None:
@@ -168,10 +168,6 @@ def _redrawn(pair: Pair, batch: list[Tensor]) -> str:
 def _look(pair: Pair, batch: list[Tensor]) -> None:
     """Run both programs once in full, with all densities."""
     _ = run(pair.model, pair.guide, *batch).log_wy
-
-
-def _split(batch: list[Tensor], size: int) -> Iterator[list[Tensor]]:
-    return map(list, zip(*(t.split(size) for t in batch), strict=True))
 
 
 def _few_images(
@@ -202,23 +198,3 @@ def _niwae(log_w: Tensor, k: int) -> Tensor:
     groups = log_w.shape[1] // k
     grouped = log_w[:, : groups * k].reshape(log_w.shape[0], groups, k, -1)
     return -(grouped.logsumexp((0, 2)) - math.log(k)).mean(0)
-
-
-def _size(pair: Pair, batch: list[Tensor]) -> tuple[int, int]:
-    """Combinations of labels that are summed out, and outputs for each pixel.
-
-    An image is decoded for each of the former; a categorical likelihood has as many of the latter
-    as there are levels.
-    """
-    terms = run(pair.model, pair.guide, *batch)
-    observed = [terms.distribution(name, of="model") for name in terms.observed]
-    numbers = [math.prod(fn.batch_shape + fn.event_shape) for fn in observed]  # 0 of a factor
-    outputs = [_largest(fn) / n for fn, n in zip(observed, numbers, strict=True) if n]
-    return terms.log_qy.shape[0], max(1, round(max(outputs, default=1)))
-
-
-def _largest(distribution: Any) -> int:
-    """The numbers in the largest tensor that a distribution holds."""
-    values = [v for v in vars(distribution).values() if v is not distribution]
-    sizes = [v.numel() for v in values if isinstance(v, Tensor)]
-    return max([*sizes, *(_largest(v) for v in values if isinstance(v, Distribution))], default=0)

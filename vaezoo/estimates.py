@@ -138,16 +138,21 @@ class Values:
         return {"": self.images, **self.values}
 
     def estimates(self) -> dict[str, Estimate]:
-        """The mean of each name's values, with its standard error."""
+        """The mean of each name's values, with its standard error.
+
+        What fewer than two images have is left out where others have more, such as the accuracy of
+        images that hardly have labels.
+        """
         if not len(self.images):
             raise ValueError("data must be Images, or an iterable of at least one batch of tensors")
         images = self.images.tensor()
+        values = {n: each for n, each in self.values.items() if len(each) >= min(2, len(images))}
         # where some batches come without labels, some values are of fewer images
         estimates = Estimates(
             (name, _estimate(each.tensor(), images if len(each) == len(images) else None))
-            for name, each in self.values.items()
+            for name, each in values.items()
         )
-        for name, each in self.values.items():
+        for name, each in values.items():
             estimates[name].values = each.tensor()  # without the pages that the mean has read
         return estimates
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from zoo import CLASSES, INFERS, X_SHAPE, BadCall, images, labels, member, refused
 
-from vaezoo import accuracy, posteriors
+from vaezoo import accuracy, likelihoods, posteriors
 from vaezoo.evaluation import calibration
 
 QUIET: dict[str, Any] = {"progress": False}
@@ -24,7 +24,11 @@ class Logits(nn.Module):
 
 
 def model() -> Any:
-    return member("SSVAE", classifier=posteriors.Classifier(X_SHAPE, CLASSES, network=Logits()))
+    return member(
+        "SSVAE",
+        classifier=posteriors.Classifier(X_SHAPE, CLASSES, network=Logits()),
+        likelihood=likelihoods.Normal(3, X_SHAPE, classes=CLASSES, hidden=(4,)),  # of any image
+    )
 
 
 def shown(p: Tensor) -> Tensor:

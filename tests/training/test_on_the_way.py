@@ -160,6 +160,47 @@ def test_other_numbers_of_a_prior_are_another_run(size: int, tmp_path: Path) -> 
         fit(vae(5.0), X, steps=7, checkpoint=tmp_path, **OPTIONS)
 
 
+class Spectral(nn.Module):
+    """A layer of Fourier coefficients, whose weights are complex."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter = nn.Parameter(torch.ones(7, dtype=torch.cfloat))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.irfft(torch.fft.rfft(x) * self.filter, n=12)
+
+
+def test_complex_weights_are_trained_clipped_averaged_and_go_on(tmp_path: Path) -> None:
+    def run(folder: Path, steps: int) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        vae, layers = (
+            models.VAE((12,), 2, hidden=(8,)),
+            (nn.Linear(12, 4), nn.Unflatten(-1, (2, 2))),
+        )
+        vae.posterior = posteriors.DiagonalNormal(
+            (12,), 2, network=nn.Sequential(Spectral(), *layers)
+        )
+        fit(
+            *(vae, X),
+            steps=steps,
+            max_grad_norm=1.0,
+            average=0.9,
+            checkpoint=folder,
+            every=3,
+            **OPTIONS,
+        )
+        return weights(vae)
+
+    whole = run(tmp_path / "whole", 8)
+    run(tmp_path / "halves", 3)
+    halves = run(tmp_path / "halves", 8)
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+    trained = whole["posterior.network.0.filter"]
+    assert trained.dtype == torch.cfloat
+    assert trained.imag[1:6].abs().min() > 0  # 0 and 6 have none
+
+
 def test_a_folder_is_the_same_one_wherever_a_callback_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,13 +71,14 @@ def _at_a_time(latents: Latents, images: int) -> int:
 def log_marginals(model: Any, batches: list[list[Tensor]], latents: Latents) -> Tensor | None:
     """Σ_j log q(h_j) over the numbers of a draw, its label among them: (N,), in nats.
 
-    None where they have no closed form: q(z|x) is no Normal, or there are several latents.
+    None where they have no closed form: q(z|x) is no Normal, or there are several latents, be it
+    one that the guide alone draws.
     """
     n, name = sum(len(batch[0]) for batch in batches), ""
     sums: Tensor | None = None
     for batch in batches:
         terms = _terms(model, batch)
-        if len(terms.latents) != 1 or not _is_normal(terms.distribution(terms.latents[0])):
+        if not _is_one_normal(terms, latents):
             return None
         name = terms.latents[0]
         each = _of_batch(terms, latents[name])
@@ -94,6 +95,13 @@ def log_marginals(model: Any, batches: list[list[Tensor]], latents: Latents) -> 
 def _terms(model: Any, batch: list[Tensor]) -> Terms:
     with unchecked():
         return run(model.model, model.guide, *batch)
+
+
+def _is_one_normal(terms: Terms, latents: Latents) -> bool:
+    """Whether the latents are one Normal, and labels that are summed out."""
+    if len(terms.latents) != 1 or latents.keys() != {*terms.latents, *terms.summed_out}:
+        return False
+    return _is_normal(terms.distribution(terms.latents[0]))
 
 
 def _is_normal(distribution: Distribution) -> bool:

@@ -142,6 +142,7 @@ def sandwiched(
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         for part in few(draws, batch, settings.chains, at_a_time):
+            check(model, part)
             lower, upper = _both(model, part, settings)
             yield from (("lower", lower), ("upper", upper), ("gap", upper - lower))
 

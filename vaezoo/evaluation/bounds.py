@@ -28,12 +28,12 @@ from vaezoo.bound import arguments, check_pair, dtype_of
 from vaezoo.chunks import Draws, per_image
 from vaezoo.compiler.beside import ended
 from vaezoo.cpu import tuned
-from vaezoo.data import Images
+from vaezoo.data import Images, Stream
 from vaezoo.data.counts import as_count
 from vaezoo.data.labels import Agreement, as_labels
 from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
-from vaezoo.evaluation.visiting import evaluating
+from vaezoo.evaluation.visiting import evaluating, labelled
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import OwnGenerator, in_turn
 from vaezoo.training.alone import Alone
@@ -59,7 +59,8 @@ def evaluate(
     Args:
         model: a member of the zoo, or any module with programs `model` and `guide`.
         data: `Images`, binarised once by `seed`, or an iterable of batches. Labels are used
-            where the model requires them (FSVAE) and left out where it can infer them.
+            where the model requires them (FSVAE) and left out where it can infer them; -1 of
+            `Images` and of a `Stream` is none.
         particles: the k of NIWAE-k, one or more; the largest is the number of draws per image.
         seed: of binarisation and draws.
         batch_size: images at a time, where data are `Images`; they are read batch by batch, and
@@ -75,7 +76,8 @@ def evaluate(
     Returns:
         "nelbo", "kl", "rec" = E_q[log p(x|z)] (so that nelbo = kl - rec, as -bound in the history
         of `fit`) and "niwae-k" for each k, as `Estimate`; "accuracy" too for a member that
-        classifies (SSVAE, M1M2, ADGM) on labelled data. `compare` takes two such dicts.
+        classifies (SSVAE, M1M2, ADGM) on labelled data, of the images that have a label, where
+        two or more have one. `compare` takes two such dicts.
 
     Raises:
         TypeError: the model is no pair, or data are no iterable.
@@ -92,14 +94,14 @@ def evaluate(
         check_pair(model)
         seed, ks, decodes = _seed(seed), _particles(particles), as_count("max_decodes", max_decodes)
         batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
-        length, values, agreement = length_of(data, batch_size), Values(), Agreement()
+        length, values, guesses = length_of(data, batch_size), Values(), _Guesses(data)
         noise, like = OwnGenerator(here.seed(seed)), next(model.parameters(), None)
         # a bar that is given the iterable would begin to iterate over it once more
         with _bar(length, progress, here) as bar:
             draws = Draws(model, bar, compile=here.compiles(compile), left=length)
             for batch in in_turn(here.parts(batches, like, seed, values), of_loaders(seed)):
                 with evaluating(model, noise), draws.on_a_batch():
-                    _add(values, agreement, draws, batch, ks, decodes)
+                    _add(values, guesses, draws, batch, ks, decodes)
                 bar.update()
         return here.values(values).estimates()
 
@@ -108,17 +110,39 @@ def _bar(length: int | None, progress: bool, here: Alone) -> tqdm[None]:
     return tqdm(total=length, disable=not progress or here.world.rank > 0, unit="batch")
 
 
+class _Guesses:
+    """A classifier's guesses held against labels; -1 of `Images` and of a `Stream` is none."""
+
+    def __init__(self, data: Data) -> None:
+        pixels = getattr(data, "dataset", data)  # of a loader
+        self.agreement, self.may_lack = Agreement(), isinstance(pixels, Images | Stream)
+
+    def labels_of(self, model: Any, batch: Any) -> list[Tensor]:
+        """Images (n, …) and labels (n,) of those of a batch that have one; [] where none does.
+
+        Raises:
+            ValueError: they are no such labels.
+        """
+        if not hasattr(model, "classify") or len(tensors := arguments(model, batch)) != 2:
+            return []
+        x, y = tensors
+        if self.may_lack and not (known := y >= 0).all():
+            x, y = x[known], y[known]
+        as_labels(y, len(x), getattr(model, "classes", 0) or 2**62)
+        return [x, y] if len(x) else []
+
+
 def _add(
-    values: Values, agreement: Agreement, draws: Draws, batch: Any, ks: list[int], at_a_time: int
+    values: Values, guesses: _Guesses, draws: Draws, batch: Any, ks: list[int], at_a_time: int
 ) -> None:
     """Add the values of every image of a batch."""
-    wanted = required_arguments(draws.pair.model)
-    tensors = _tensors(draws.pair, batch, wanted)
-    values.see(tensors[0])
-    for name, each in per_image(draws, tensors[:wanted], ks, at_a_time):
+    known = guesses.labels_of(draws.pair, batch)
+    taken = arguments(draws.pair, batch, required_arguments(draws.pair.model))
+    values.see(taken[0])
+    for name, each in per_image(draws, taken, ks, at_a_time):
         values.add(name, each)
-    if hasattr(draws.pair, "classify") and len(tensors) == 2:
-        values.add("accuracy", _correct(draws.pair, agreement, *tensors))
+    if known:
+        values.add("accuracy", _correct(draws.pair, guesses.agreement, *known))
 
 
 def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1000) -> Estimate:
@@ -132,7 +156,8 @@ def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1
 
     Raises:
         TypeError: the model has no `classify`.
-        ValueError: there are no labels, or they are not such as the model's.
+        ValueError: there are no labels, they are not such as the model's, or images are not such as
+            its likelihood's.
 
     Example:
         >>> from vaezoo import data, models
@@ -150,7 +175,7 @@ def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1
         like = next(model.parameters(), None)
         for batch in in_turn(here.parts(batches, like, seed, values), of_loaders(seed)):
             with evaluating(model, noise):
-                x, y = arguments(model, batch, 2)
+                x, y = labelled(model, batch)
                 values.see(x)
                 values.add("accuracy", _correct(model, agreement, x, y))
         return here.values(values).estimates()["accuracy"]
@@ -159,16 +184,6 @@ def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1
 def _correct(model: Any, agreement: Agreement, x: Tensor, y: Tensor) -> Tensor:
     probabilities: Tensor = model.classify(x)
     return agreement.of(probabilities.argmax(-1), y, probabilities.shape[-1])
-
-
-def _tensors(model: Any, batch: Any, wanted: int) -> list[Tensor]:
-    """What the programs take, and labels too where the model's guesses can be held against them."""
-    if not hasattr(model, "classify"):
-        return arguments(model, batch, wanted)
-    tensors = arguments(model, batch)
-    if len(tensors) == 2:
-        as_labels(tensors[1], len(tensors[0]), getattr(model, "classes", 0) or 2**62)
-    return tensors
 
 
 def _seed(seed: Any) -> int:

@@ -72,14 +72,15 @@ def calibration(
     Args:
         model: a member that classifies: SSVAE, M1M2, ADGM.
         data: `Images` with labels, binarised once by `seed`, or an iterable of batches (x, y).
-        bins: of equal width, from 0 to 1.
+        bins: of equal width, from 0 to 1; what lies between two is in the lower one.
         seed: of binarisation.
         batch_size: images at a time, where data are `Images`.
         progress: show a progress bar.
 
     Raises:
         TypeError: the model has no `classify`.
-        ValueError: there are no labels, or they are not such as the model's.
+        ValueError: there are no labels, they are not such as the model's, or images are not such as
+            its likelihood's.
 
     Example:
         >>> from vaezoo import data, models
@@ -99,7 +100,9 @@ def calibration(
         yield "confidence", confidence
         yield "label_nll", -log_p.gather(1, y[:, None].long())[:, 0]
 
-    found = visit(model, data, look, seed=seed, batch_size=batch_size, progress=progress, wanted=2)
+    found = visit(
+        model, data, look, seed=seed, batch_size=batch_size, progress=progress, labels=True
+    )
     return _calibration(found, bins)
 
 

@@ -103,7 +103,7 @@ def clusters(
     if not has_prior(model):
         raise TypeError(f"clusters need a member with a mixture prior, got {described(model)}")
     options: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "progress": progress}
-    found = visit(model, data, lambda batch: _components(model, *batch), wanted=2, **options)
+    found = visit(model, data, lambda batch: _components(model, *batch), labels=True, **options)
     component, label = (_whole(found[name]) for name in ("component", "label"))
     k, classes = int(found["components"].mean), int(label.max()) + 1
     counts = torch.bincount(component * classes + label, minlength=k * classes)

@@ -92,25 +92,25 @@ def gaps(
 
 
 def _of(q: Refined, steps: int, lr: float, particles: int) -> Iterator[tuple[str, Tensor]]:
-    bound, _ = _bound_and_weights(q, particles)
+    bound, _, _ = _bound_and_weights(q, particles)
     q.improve(steps, lr)
-    refined, log_w = _bound_and_weights(q, particles)
+    refined, log_w, dtype = _bound_and_weights(q, particles)
     log_px = dict(from_weights(log_w))["log_px"]
     yield from (("bound", bound), ("refined", refined), ("log_px", log_px))
     yield from (("amortisation_gap", refined - bound), ("family_gap", log_px - refined))
-    yield "k_hat", pareto_shape(log_w, q.offsets[0].dtype)
+    yield "k_hat", pareto_shape(log_w, dtype)
 
 
-def _bound_and_weights(q: Refined, particles: int) -> tuple[Tensor, Tensor]:
+def _bound_and_weights(q: Refined, particles: int) -> tuple[Tensor, Tensor, torch.dtype]:
     """The bound of each image (N,), and log weights (K, N), labels summed out.
 
     Both are of the same log w, whose noise vanishes where q is the posterior, unlike that of a KL
-    in closed form.
+    in closed form; its type comes with them.
     """
-    bounds, weights = [], []
+    bounds, weights, dtype = [], [], torch.get_default_dtype()
     for _ in range(particles):
         terms = q.terms()
-        log_w = terms.log_wy.double()
+        log_w, dtype = terms.log_wy.double(), terms.log_wy.dtype
         bounds.append(terms.expect(log_w - terms.log_qy)[0])
         weights.append(log_w.logsumexp((0, 1)))
-    return torch.stack(bounds).mean(0), torch.stack(weights)
+    return torch.stack(bounds).mean(0), torch.stack(weights), dtype

@@ -24,6 +24,7 @@ from vaezoo.scopes import unchecked
 __all__ = ["Path", "Settings"]
 
 STARTS = ("prior", "guide")
+AS_REAL = "draw one that is not bound, and transform it in the model"
 TARGET, FASTER, SLOWER = 0.65, 1.05, 0.95  # acceptance, and factors of the size of steps
 
 
@@ -68,7 +69,7 @@ class Path:
             raise ValueError("annealing moves latents that are numbers, and this pair has none")
         self.shapes = {n: _event_shape(terms, n) for n in terms.latents}
         for name in self.shapes:
-            _check_unbounded(name, terms.distribution(name, of="model").support)
+            _check_unbounded(name, terms.distribution(name, of="model"), AS_REAL)
         if settings.start == "guide":
             _check_start(terms, sample_sites(poutine.trace(pair.guide).get_trace(*one)))
 
@@ -145,13 +146,18 @@ def _check_start(terms: Terms, guide: dict[str, Site]) -> None:
             )
         if isinstance(getattr(site["fn"], "base_dist", site["fn"]), Delta):
             raise ValueError(f"the guide's {name!r} is a point: anneal from start='prior'")
+    for name in terms.latents:
+        _check_unbounded(name, terms.distribution(name), "anneal from start='prior'")
 
 
-def _check_unbounded(name: str, support: Any) -> None:
+def _check_unbounded(name: str, distribution: Any, cure: str) -> None:
+    try:
+        support = distribution.support
+    except NotImplementedError:  # of some distributions it is not known
+        return
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     if support not in (constraints.real, constraints.real_vector):
         raise ValueError(
-            f"annealing moves latents anywhere, and {name!r} is bound to {support}: draw one that "
-            "is not bound, and transform it in the model"
+            f"annealing moves latents anywhere, and {name!r} is bound to {support}: {cure}"
         )

@@ -11,8 +11,9 @@ With q(h) = 1/N Σ_n q(h|x_n), the aggregated posterior of N images,
     total_correlation  KL(q(h) ‖ Π_j q(h_j))          how far the numbers of h depend on each other
     dimension_kl       the rest: Σ_j KL(q(h_j) ‖ p(h_j)) where the prior's numbers are independent
 
-h are all latents, a label that is inferred among them. The mutual information is that of these N
-images, at most log N, however much the codes of more images would tell.
+h are all latents, a label that is inferred among them; log p(y) of one that is given counts as
+distortion. The mutual information is that of these N images, at most log N, however much the codes
+of more images would tell.
 
 References:
     Hoffman, Johnson. ELBO surgery: yet another way to carve up the variational evidence lower
@@ -38,7 +39,7 @@ from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate, Values
 from vaezoo.evaluation.aggregate import log_aggregate, log_marginals
 from vaezoo.evaluation.visiting import batches_of, evaluating
-from vaezoo.programs.densities import draw, log_prior
+from vaezoo.programs.densities import check_drawn, draw, log_given, log_prior
 from vaezoo.programs.run import run
 from vaezoo.scopes import OwnGenerator
 
@@ -66,14 +67,16 @@ def rate(
 
     Returns:
         Means over the images by the names above; `rate` and `distortion` are as `kl` and `-rec` of
-        `evaluate`, and the sums hold for each image. `total_correlation` and `dimension_kl` are
-        missing where the numbers of q(h) have no density in closed form: with several continuous
-        latents, and where q(z|x) is no Normal. Where p(h) depends on the image, as an ADGM's p(a|x,
-        y, z) does, marginal_kl is E log q(h) / p(h|x), which is no divergence.
+        `evaluate`, but for log p(y) of given labels, which `kl` has, and the sums hold for each
+        image. `total_correlation` and `dimension_kl` are missing where the numbers of q(h) have no
+        density in closed form: with several continuous latents, one that the guide alone draws
+        among them, and where q(z|x) is no Normal. Where p(h) depends on the image, as an ADGM's
+        p(a|x, y, z) does, marginal_kl is E log q(h) / p(h|x), which is no divergence.
 
     Raises:
         TypeError: the model is no pair, or data are no iterable.
-        ValueError: fewer images than two.
+        ValueError: fewer images than two; the pair has no latents, a mask on one, or a factor in
+            the guide.
 
     Example:
         >>> from vaezoo import data, models
@@ -109,10 +112,14 @@ def _first(batches: Iterable[list[Tensor]], images: int) -> Iterator[list[Tensor
 def _looked_at(model: Any, batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
     """The terms of a batch, and a draw of its latents with their prior's density."""
     terms = run(model.model, model.guide, *batch)
-    kl = terms.expect(terms.kl + terms.log_qy - terms.log_py)[0]
+    check_drawn(terms)
+    given = log_given(terms)
+    kl = terms.expect(terms.kl + terms.log_qy - (terms.log_py - given))[0]
     yield "rate", kl.expand(len(batch[0]))
-    yield "distortion", -terms.expect(terms.rec)[0]
+    yield "distortion", -terms.expect(terms.rec + given)[0]
     latents = draw(model.guide, *batch)
+    if not latents:
+        raise ValueError("a rate is that of latents, and this pair has none: evaluate has the rest")
     if straight := [name for name, value in latents.items() if hasattr(value, "_unquantize")]:
         raise ValueError(
             f"the guide draws {straight[0]!r} straight through, and of its values the density is "

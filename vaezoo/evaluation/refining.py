@@ -50,7 +50,10 @@ class Refined:
                 "the guide runs no network whose outputs could be refined for each image: give the "
                 "posterior one, or a module of the pair's"
             )
-        self.offsets = [torch.zeros_like(out, requires_grad=True) for out in self._outputs]
+        # steps are smaller than bfloat16 tells apart
+        dtypes = [torch.promote_types(out.dtype, torch.float32) for out in self._outputs]
+        each = zip(self._outputs, dtypes, strict=True)
+        self.offsets = [torch.zeros_like(o, dtype=d, requires_grad=True) for o, d in each]
 
     def guide(self, *batch: Tensor) -> Any:
         """The guide, with its networks corrected."""
@@ -109,7 +112,7 @@ class Refined:
         self._outputs.append(output)
         if not self.offsets:
             return output
-        return output + self.offsets[len(self._outputs) - 1]
+        return (output + self.offsets[len(self._outputs) - 1]).to(output.dtype)
 
 
 def _check_no_tensors(output: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +23,7 @@ from vaezoo.evaluation.bounds import evaluate
 from vaezoo.evaluation.classification import calibration
 from vaezoo.evaluation.clustering import clusters, has_prior
 from vaezoo.evaluation.evidence import evidence
+from vaezoo.evaluation.pareto import FEWEST
 from vaezoo.evaluation.rate import rate
 from vaezoo.evaluation.units import Units, units
 from vaezoo.scopes import in_mode, own_generator
@@ -69,6 +71,8 @@ class Report:
     def json(self) -> str:
         """The same as JSON: means, standard errors and numbers of images, units, notes.
 
+        What is no finite number is null, as JSON has no name for it.
+
         Example:
             >>> print(Report("VAE", {"seed": 0}, {"bounds": {"kl": Estimate(2.0, 0.5, 9)}}).json())
             {
@@ -102,7 +106,17 @@ class Report:
             for name, u in self.units.items()
         }
         record = {"model": self.model, "settings": self.settings, "numbers": numbers}
-        return json.dumps({**record, "units": each, "notes": self.notes}, indent=2)
+        whole = _with_null({**record, "units": each, "notes": self.notes})
+        return json.dumps(whole, indent=2, allow_nan=False)
+
+
+def _with_null(record: Any) -> Any:
+    """The same, with None in the place of infinity and NaN."""
+    if isinstance(record, dict):
+        return {name: _with_null(each) for name, each in record.items()}
+    if isinstance(record, list | tuple):
+        return [*map(_with_null, record)]
+    return None if isinstance(record, float) and not math.isfinite(record) else record
 
 
 def report(
@@ -117,19 +131,25 @@ def report(
 ) -> Report:
     """Bounds, evidence, rate and units of a model, and its classes where it has some.
 
+    A question that fails, as that of the rate of a pair without latents, is left out, and a note
+    says why.
+
     Args:
         model: a member of the zoo, or any module with programs `model` and `guide`.
         data: `Images`, binarised once by `seed`, or batches that can be iterated over again; with
             labels, clusters of a mixture prior and calibration are asked for too.
-        particles: of the evidence.
-        images: how many to take for the parts of the rate, whose time grows with their square.
+        particles: of the evidence, at least 25.
+        images: how many to take for the parts of the rate, whose time grows with their square; at
+            least 2.
         seed: of binarisation and draws.
         batch_size: images at a time, where data are `Images`.
         progress: show progress bars.
 
     Raises:
         TypeError: the model is no pair, or data are no iterable.
-        ValueError: data can be read only once, or are not such as the model takes.
+        ValueError: data can be read only once, or a number is below its least.
+        Exception: as the first question, where all of them fail: data are not such as the model
+            takes.
 
     Example:
         >>> from vaezoo import data, models
@@ -140,17 +160,17 @@ def report(
     """
     _check(model, data)
     options: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "progress": progress}
-    particles, images = as_count("particles", particles), as_count("images", images)
-    seed = as_count("seed", seed, least=-(2**63))
+    particles = as_count("particles", particles, least=FEWEST)
+    images, seed = as_count("images", images, least=2), as_count("seed", seed, least=-(2**63))
     settings = {"particles": particles, "images": images, "seed": seed, "torch": torch.__version__}
     found = Report(repr(model), settings)
     with _noted(found):
-        _add(found, "bounds", evaluate, model, data, particles=1, **options)
-        found.numbers["evidence"] = evidence(model, data, particles, **options)
-        found.numbers["rate"] = rate(model, data, images=images, **options)
-        found.units = units(model, data, **options)
-        for question, ask in _of_labels(model, data):
-            _add(found, question, ask, model, data, **options)
+        errors = [
+            _add(found, question, ask, model, data, **given, **options)
+            for question, ask, given in _questions(model, data, particles, images)
+        ]
+    if errors[0] is not None and not found.numbers and not found.units:
+        raise errors[0]
     return found
 
 
@@ -163,14 +183,20 @@ def _check(model: nn.Module, data: Data) -> None:
 
 def _add(
     found: Report, question: str, ask: Callable[..., Any], *given: Any, **options: Any
-) -> None:
+) -> Exception | None:
     """Add the answer, or an error as a note, such as that of an image without a label."""
     try:
         answer = ask(*given, **options)
-    except (ValueError, TypeError, ImportError) as error:
-        found.notes.append(f"{question}: {error}")
+    except Exception as error:  # of whatever kind: the other answers may have taken hours
+        expected = isinstance(error, ValueError | TypeError | ImportError)
+        kind = "" if expected else f"{type(error).__name__}: "
+        found.notes.append(f"{question}: {kind}{error}")
+        return error
+    if ask is units:
+        found.units = answer
     else:
         found.numbers[question] = getattr(answer, "estimates", answer)
+    return None
 
 
 @contextlib.contextmanager
@@ -182,15 +208,23 @@ def _noted(found: Report) -> Iterator[None]:
     found.notes += [str(each.message) for each in seen]
 
 
-def _of_labels(model: Any, data: Data) -> Iterator[tuple[str, Callable[..., Any]]]:
+def _questions(
+    model: Any, data: Data, particles: int, images: int
+) -> Iterator[tuple[str, Callable[..., Any], dict[str, int]]]:
+    """Their names, the functions that answer them, and what is asked of these."""
+    yield "bounds", evaluate, {"particles": 1}
+    yield "evidence", evidence, {"particles": particles}
+    yield "rate", rate, {"images": images}
+    yield "units", units, {}
     if not _has_labels(data):
         return
     if has_prior(model):
         with in_mode(model, False), own_generator(), torch.no_grad():
-            if isinstance(model.prior(), MixtureSameFamily):
-                yield "clusters", clusters
+            has_clusters = isinstance(model.prior(), MixtureSameFamily)
+        if has_clusters:
+            yield "clusters", clusters, {}
     if hasattr(model, "classify"):
-        yield "classes", calibration
+        yield "classes", calibration, {}
 
 
 def _has_labels(data: Any) -> bool:

@@ -11,6 +11,9 @@ few images are noisy: that distance, of the other half of the training images to
 floor. Numbers compare where the images, their number and the seed are the same, and to nothing that
 other features gave.
 
+Two repeats have a share f of the images in common, so that the variance of a mean over R repeats is
+about s² (1 / R + f / (1 - f)), as of a jackknife; less where both sets are of one distribution.
+
 Where classes are asked for, the classifier says how many pictures show the class asked for, beside
 how many real images it reads right.
 
@@ -18,6 +21,7 @@ References:
     Heusel et al. GANs Trained by a Two Time-Scale Update Rule. 2017. arXiv:1706.08500, equation 6.
     Dowson, Landau. The Fréchet distance between multivariate normal distributions. 1982. Journal of
     Multivariate Analysis 12(3).
+    Shao, Wu. A General Theory for Jackknife Variance Estimation. 1989. Annals of Statistics 17(3).
 """
 
 from __future__ import annotations
@@ -95,18 +99,18 @@ def sample_quality(
         model: a member.
         train: labelled images: the classifier learns one half, and the other is for the floor.
         test: other labelled images, which pictures are held against.
-        n: pictures, and images, at a time; all test images where they are fewer.
+        n: pictures, and images, at a time; half of the images that there are where that is fewer,
+            as repeats of the same ones tell no error.
         repeats: how often to draw them anew.
         steps: that the classifier is trained for, of 100 images each.
-        mean: take E[x|z], the picture usually shown, rather than draws of the pixels, which are
-            what binarised images are to be compared with.
+        mean: take E[x|z], the picture usually shown, rather than draws of the pixels, which
+            binarised images are to be compared with.
         seed: of everything.
 
     Returns:
-        "frechet", of pictures to test images, and "floor", of training to test images, with
-        standard errors over repeats; "judge", the share of test images that the classifier reads
-        right, and, for members with labels, "consistency", that of pictures which it reads as the
-        class asked for.
+        "frechet", of pictures to test images, and "floor", of training to test images, with errors
+        by their repeats; "judge", the share of test images that the classifier reads right, and,
+        for members with labels, "consistency", that of pictures read as the class asked for.
 
     Raises:
         TypeError: the model cannot be drawn from.
@@ -124,16 +128,15 @@ def sample_quality(
         as_count(name, value, least=least)
         for name, value, least in (("n", n, 2), ("repeats", repeats, 2), ("steps", steps, 1))
     )
-    if not hasattr(model, "sample"):
-        raise TypeError(f"sample_quality needs a member to draw from, got {described(model)}")
     _check_images(model, train, test)
     with outside_inference(), own_generator(seed), tuned():
-        learned, known = _halves(train)
-        judge = _trained(learned, steps)
+        judge, known = _trained(train, steps)
+        n, common = _at_a_time(model, n, known, test)
         found = [_compared(model, judge, known, test, n, mean) for _ in range(repeats)]
         right = [v for x, y in _batches(test, seed) for v in _right(judge, x, y)]
     columns = {name: [v for each in found for v in each[name]] for name in found[0]}
-    return Estimates((name, _mean(v)) for name, v in (columns | {"judge": right}).items())
+    columns["judge"] = right
+    return Estimates((name, _mean(v, common.get(name, 0.0))) for name, v in columns.items())
 
 
 def _check_labelled(*given: Any) -> None:
@@ -148,6 +151,8 @@ def _check_labelled(*given: Any) -> None:
 
 
 def _check_images(model: Any, train: Images, test: Images) -> None:
+    if not hasattr(model, "sample"):
+        raise TypeError(f"sample_quality needs a member to draw from, got {described(model)}")
     _check_labelled(train, test)
     shapes = {tuple(images.pixels.shape[1:]) for images in (train, test)}
     if (drawn := getattr(model, "x_shape", None)) is not None:
@@ -167,8 +172,9 @@ def _halves(images: Images) -> tuple[Images, Images]:
     return images[rows[:half]], images[rows[half:]]
 
 
-def _trained(train: Images, steps: int) -> nn.Sequential:
-    """A classifier with one hidden layer before that of the features."""
+def _trained(images: Images, steps: int) -> tuple[nn.Sequential, Images]:
+    """A classifier of half of them with one hidden layer before that of the features; the rest."""
+    train, known = _halves(images)
     assert train.labels is not None
     width, classes = math.prod(train.pixels.shape[1:]), int(train.labels.max()) + 1
     hidden = nn.Linear(width, 2 * FEATURES), nn.ReLU(), nn.Linear(2 * FEATURES, FEATURES)
@@ -179,14 +185,21 @@ def _trained(train: Images, steps: int) -> nn.Sequential:
             adam.zero_grad()
             functional.cross_entropy(judge(x), y).backward()
             adam.step()
-    return judge.requires_grad_(False)
+    return judge.requires_grad_(False), known
+
+
+def _at_a_time(model: Any, n: int, known: Images, test: Images) -> tuple[int, dict[str, float]]:
+    """How many pictures and images, and which share of each distance two repeats have in common."""
+    asked = bool(getattr(model, "classes", 0))
+    n = min(n, max(2, len(test) // 2), len(known) if asked else max(2, len(known) // 2))
+    of_test, of_known = n / len(test), n / (len(known) + asked * n)  # if asked, with replacement
+    return n, {"frechet": of_test / 2, "floor": (of_test + of_known) / 2}
 
 
 def _compared(
     model: Any, judge: nn.Sequential, train: Images, test: Images, n: int, mean: bool
 ) -> dict[str, list[float]]:
     """Distances of pictures, and of training images, to as many test images; what they show."""
-    n = min(n, len(train), len(test))
     real, y = _some(test, torch.randperm(len(test))[:n])
     asked = {"y": y} if getattr(model, "classes", 0) else {}
     # pictures of classes asked for are as many of each as the images, and so is their floor
@@ -230,6 +243,8 @@ def _right(judge: nn.Module, x: Tensor, y: Tensor) -> list[float]:
     return right
 
 
-def _mean(values: list[float]) -> Estimate:
-    each = torch.tensor(values, dtype=torch.float64)
-    return Estimate(each.mean().item(), each.std().item() / math.sqrt(len(each)), len(each))
+def _mean(values: list[float], common: float) -> Estimate:
+    """The mean of values any two of which are correlated by so much."""
+    each, n = torch.tensor(values, dtype=torch.float64), len(values)
+    factor = 1 / n + common / (1 - common) if common < 1 else math.nan
+    return Estimate(each.mean().item(), each.std().item() * math.sqrt(factor), n)

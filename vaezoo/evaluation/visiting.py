@@ -13,15 +13,16 @@ from tqdm.auto import tqdm
 from vaezoo.bound import arguments, check_pair, dtype_of
 from vaezoo.components import outside_param_store
 from vaezoo.cpu import tuned
+from vaezoo.data.batches import columns_of
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
-from vaezoo.programs.pair import required_arguments
+from vaezoo.programs.pair import Member, required_arguments
 from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
 from vaezoo.training.loaders import of_loaders
 from vaezoo.training.together import together
 
-__all__ = ["batches_of", "evaluating", "outside_inference", "visit"]
+__all__ = ["batches_of", "evaluating", "labelled", "outside_inference", "visit"]
 
 Found = Iterable[tuple[str, Tensor]]
 
@@ -34,7 +35,7 @@ def visit(
     seed: int,
     batch_size: int,
     progress: bool,
-    wanted: int | None = None,
+    labels: bool = False,
 ) -> dict[str, Estimate]:
     """What `look` finds of each image of a data set, as means with standard errors.
 
@@ -46,10 +47,10 @@ def visit(
         seed: of the pixels, and of all that `look` draws.
         batch_size: images at a time, where data are `Images`.
         progress: show a progress bar.
-        wanted: tensors of a batch that `look` takes; by default those that the programs require.
+        labels: give `look` images and labels, rather than what the programs take.
     """
     with outside_inference(), together() as here, tuned():
-        batches = batches_of(model, data, seed=seed, batch_size=batch_size, wanted=wanted)
+        batches = batches_of(model, data, seed=seed, batch_size=batch_size, labels=labels)
         noise, values = OwnGenerator(here.seed(seed)), Values()
         total, quiet = length_of(data, batch_size), not progress or here.world.rank > 0
         like = next(model.parameters(), None)
@@ -64,18 +65,37 @@ def visit(
 
 
 def batches_of(
-    model: Any, data: Data, *, seed: int, batch_size: int, wanted: int | None = None
+    model: Any, data: Data, *, seed: int, batch_size: int, labels: bool = False
 ) -> Iterator[list[Tensor]]:
-    """The batches of a data set as the programs take them, one after the other.
+    """The batches of a data set as the programs take them, or as (x, y), one after the other.
 
     Raises:
         TypeError, ValueError: the model is no pair, or data are no iterable of batches for it.
     """
     check_pair(model)
-    takes = wanted or required_arguments(model.model)
+    takes = required_arguments(model.model)
     seed = as_count("seed", seed, least=-(2**63))
     batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
-    return (arguments(model, b, takes) for b in in_turn(batches, of_loaders(seed)))
+    in_order = in_turn(batches, of_loaders(seed))
+    return (labelled(model, b) if labels else arguments(model, b, takes) for b in in_order)
+
+
+def labelled(model: Any, batch: Any) -> list[Tensor]:
+    """Images and labels of a batch, whatever the programs take of it.
+
+    Raises:
+        ValueError: there are no labels, or a member's programs refuse the images.
+    """
+    columns = columns_of(batch)
+    if len(columns) < 2:
+        raise ValueError(
+            f"{type(model).__name__} is held against labels, in batches (x, y), and a batch holds "
+            "images alone: let the loader yield labels too"
+        )
+    x, y = arguments(model, tuple(columns[:2]))
+    if isinstance(model, Member):
+        model.check(x)
+    return [x, y]
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ def decode(model: LatentVariableModel, z: Any, y: Any, latent: str) -> Tensor:
     Of one whose mean is not known, a draw, and the same each time.
     """
     x, given = _conditions(model, None, y, {latent: z})
-    with own_generator(0), _AtMeans():
+    with one_thread(), own_generator(0), _AtMeans():
         law = _traced(model, x, given)["x"]["fn"]
     return _mean_image(law, f"sample({latent}=…, mean=False)").expand(x.shape)
 

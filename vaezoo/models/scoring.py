@@ -70,7 +70,7 @@ def score(
 
     It is minus `evaluate(model, …, particles=1, seed=seed)["nelbo"].values`, draw for draw, where
     images come a hundred at a time, as those of `data.Images` do. At most 2,000 are decoded at
-    once, as there: for each label that is summed out an image is one more. For a tighter bound take
+    once, as there; one counts for each label that is summed out. For a tighter bound take
     `evaluate(…, particles=100)["niwae-100"].values`, which is one on -log p(x).
 
     Args:

@@ -7,6 +7,7 @@
     held     distributions whose parameters get no gradient
     chunked  the terms of more draws than memory holds, and their gradients
     observed what they observe of a batch, and what that may be
+    portions what it takes to decode a batch, and portions of it
     writes   what programs write into tensors, undone
 
 How the terms of an image combine is said in `vaezoo.objectives`.

@@ -13,10 +13,21 @@ from pyro import poutine
 from torch import Tensor
 
 from vaezoo.programs.pair import Program
-from vaezoo.programs.sites import Site, is_factor, log_prob, sample_sites, unmasked
+from vaezoo.programs.sites import Site, is_factor, is_label, log_prob, sample_sites, unmasked
+from vaezoo.programs.terms import Terms
 from vaezoo.scopes import unchecked
 
-__all__ = ["draw", "log_joint", "log_marginal_q", "log_prior", "log_q", "marked", "simulated"]
+__all__ = [
+    "check_drawn",
+    "draw",
+    "log_given",
+    "log_joint",
+    "log_marginal_q",
+    "log_prior",
+    "log_q",
+    "marked",
+    "simulated",
+]
 
 Latents = dict[str, Tensor]
 
@@ -43,7 +54,7 @@ def log_q(guide: Program, batch: list[Any], latents: Latents) -> Tensor:
         >>> log_q(vae.guide, [torch.zeros(7, 1, 28, 28)], {"z": z}).shape
         torch.Size([5, 7])
     """
-    return _total(guide, batch, latents, None)
+    return _total(guide, batch, latents)
 
 
 def log_prior(model: Program, batch: list[Any], latents: Latents) -> Tensor:
@@ -55,7 +66,21 @@ def log_prior(model: Program, batch: list[Any], latents: Latents) -> Tensor:
         >>> log_prior(vae.model, [torch.zeros(7, 1, 28, 28)], {"z": z})[0]
         tensor(-9.1894)
     """
-    return _total(model, batch, latents, set(latents))
+    return _total(model, batch, latents)
+
+
+def log_given(terms: Terms) -> Tensor:
+    """log p(y) of the labels that the model is given, (L, K, N), in nats; 0 where it draws them.
+
+    Example:
+        >>> from vaezoo.models import SSVAE
+        >>> from vaezoo.programs import run
+        >>> ssvae, x, y = SSVAE(), torch.zeros(7, 1, 28, 28), torch.zeros(7, dtype=torch.long)
+        >>> [log_given(run(ssvae.model, ssvae.guide, *b))[0, 0, 0].item() for b in ((x,), (x, y))]
+        [0.0, -2.3025851249694824]
+    """
+    labels = [s for s in terms._model.values() if is_label(s) and s["is_observed"]]
+    return terms._sum(map(log_prob, labels))
 
 
 def log_joint(model: Program, batch: list[Any], latents: Latents) -> tuple[Tensor, Tensor]:
@@ -79,7 +104,7 @@ def log_joint(model: Program, batch: list[Any], latents: Latents) -> tuple[Tenso
 def log_marginal_q(guide: Program, batch: list[Any], latents: Latents) -> Tensor:
     """log q(h|x) of continuous latents, a label that is not given summed out: (K, N).
 
-    It is that of draws, which follow no factor.
+    It is that of draws, which follow no factor, and no label that the guide is given.
 
     Example:
         >>> from vaezoo.models import SSVAE
@@ -89,7 +114,8 @@ def log_marginal_q(guide: Program, batch: list[Any], latents: Latents) -> Tensor
     """
     with unchecked():
         sites = _at(poutine.enum(guide, first_available_dim=-3), batch, latents)
-        return _sum_out(_sum([log_prob(s) for s in sites.values() if not is_factor(s)]))
+        drawn = [s for name, s in sites.items() if name in latents or not s["is_observed"]]
+        return _sum_out(_sum([log_prob(site) for site in drawn]))
 
 
 def marked(model: Program, labels: list[str]) -> Program:
@@ -131,16 +157,39 @@ def simulated(model: Program, batch: list[Any]) -> tuple[Latents, list[Any]]:
     return {name: site["value"] for name, site in sites.items()}, drawn
 
 
+def check_drawn(terms: Terms) -> None:
+    """Refuse latents that are not drawn by the densities that they have.
+
+    Raises:
+        ValueError: the guide has a factor, or one of the programs a mask on a latent.
+    """
+    latents = {name: s for name, s in terms._model.items() if not s["is_observed"]}
+    for program, sites in (("guide", terms._guide), ("model", latents)):
+        if found := _unfollowed(sites):
+            raise ValueError(
+                f"the {program} has {found}, which draws of latents do not follow, and a rate is "
+                "measured at these: leave it out, as well as images that a mask hides"
+            )
+
+
 def _check_followed(sites: dict[str, Site]) -> None:
     """Draws of the model must be draws of the density that it has."""
+    if found := _unfollowed(sites):
+        raise ValueError(
+            f"the model has {found}, which draws of it do not follow: images can be simulated from "
+            "a model without"
+        )
+
+
+def _unfollowed(sites: dict[str, Site]) -> str:
+    """What changes densities and not draws, a factor or a mask on a latent; "" if nothing does."""
     for name, site in sites.items():
+        if is_factor(site):
+            return f"a factor {name!r}"
         mask = None if site["is_observed"] else unmasked(site)[1]
-        if is_factor(site) or not (mask is None or bool(torch.as_tensor(mask).all())):
-            what = "a factor" if is_factor(site) else "a mask on the latent"
-            raise ValueError(
-                f"the model has {what} {name!r}, which draws of it do not follow: images can be "
-                "simulated from a model without"
-            )
+        if not (mask is None or bool(torch.as_tensor(mask).all())):
+            return f"a mask on the latent {name!r}"
+    return ""
 
 
 def _places(sites: dict[str, Site], batch: list[Any]) -> dict[str, int]:
@@ -158,11 +207,11 @@ def _places(sites: dict[str, Site], batch: list[Any]) -> dict[str, int]:
     return places
 
 
-def _total(program: Program, batch: list[Any], latents: Latents, names: set[str] | None) -> Tensor:
-    """The sum of the log-densities of some sites, or of all."""
+def _total(program: Program, batch: list[Any], latents: Latents) -> Tensor:
+    """The sum of the log-densities of the latents: of nothing that the program is given."""
     with unchecked():
         sites = _at(program, batch, latents)
-        return _sum([log_prob(s) for name, s in sites.items() if names is None or name in names])
+        return _sum([log_prob(site) for name, site in sites.items() if name in latents])
 
 
 def _at(program: Program, batch: list[Any], latents: Latents) -> dict[str, Site]:

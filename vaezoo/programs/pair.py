@@ -139,8 +139,7 @@ def required_arguments(program: Program) -> int:
         >>> required_arguments(SSVAE().model), required_arguments(FSVAE().model)
         (1, 2)
     """
-    required, _, takes_any = _counted(program)
-    return max(required, 1) if takes_any else required
+    return _counted(program).required
 
 
 def handed_arguments(pair: Any, given: int) -> int:

@@ -80,7 +80,8 @@ def _check_all(made: Optimizer, parameters: Mapping[str, Tensor]) -> None:
 
 def _make(optimizer: Any, lr: float | None, parameters: list[Tensor]) -> Optimizer:
     if optimizer is None:
-        return torch.optim.Adam(parameters, lr=1e-3 if lr is None else lr, fused=True)
+        fused = not any(p.is_complex() for p in parameters)  # which that one refuses
+        return torch.optim.Adam(parameters, lr=1e-3 if lr is None else lr, fused=fused)
     if isinstance(optimizer, str):
         near = _of_torch(optimizer)
         raise TypeError(f"optimizer must be no string, got {optimizer!r}: {near}")
