@@ -193,7 +193,7 @@ REFUSED: dict[str, tuple[Callable[[Any], dict[str, Any]], type[Exception], str]]
     "an unknown name": (lambda _: {"optimizer": "magic"}, TypeError, r"write optimizer=torch.optim\."),
     "Pyro's": (lambda _: {"optimizer": pyro.optim.Adam({"lr": 0.1})}, TypeError, "optimizer must be one of torch.optim"),
     "a class of something else": (lambda _: {"optimizer": nn.Linear}, TypeError, "got the class Linear"),
-    "a function of something else": (lambda _: {"optimizer": lambda _: 3}, TypeError, "got a int"),
+    "a function of something else": (lambda _: {"optimizer": lambda _: 3}, TypeError, "got a function that returns a int"),
     "a closure's": (lambda _: {"optimizer": torch.optim.LBFGS}, ValueError, "LBFGS"),
     "a scheduler's name": (lambda _: {"scheduler": "cosine"}, TypeError, "function of the optimizer .* got a str"),
     "schedulers": (lambda _: {"scheduler": [1]}, TypeError, "got a list"),
