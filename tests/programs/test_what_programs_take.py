@@ -99,6 +99,45 @@ class Labelled(Masked):
         super().guide(x)
 
 
+class Scaled(Masked):
+    """One whose second argument is no tensor of a batch."""
+
+    def model(self, x: Tensor, scale: float = 1.0) -> None:
+        assert scale == 1.0
+        super().model(x)
+
+    def guide(self, x: Tensor, scale: float = 1.0) -> None:
+        super().guide(x)
+
+
+class OneSided(Masked):
+    """One whose guide takes no mask."""
+
+    def guide(self, x: Tensor) -> None:  # type: ignore[override]
+        super().guide(x)
+
+
+class Targets(Labelled):
+    """Labels by another name."""
+
+    def model(self, x: Tensor, targets: Tensor | None = None) -> None:
+        assert targets is None
+        super().model(x)
+
+    def guide(self, x: Tensor, targets: Tensor | None = None) -> None:
+        super().guide(x)
+
+
+class WithRest(Masked):
+    """One that does not ask what else there is."""
+
+    def model(self, x: Tensor, *rest: Any) -> None:
+        super().model(x)
+
+    def guide(self, x: Tensor, *rest: Any) -> None:
+        super().guide(x)
+
+
 class OfAny(Masked):
     """One that takes whatever a batch holds."""
 
@@ -127,6 +166,10 @@ def test_a_mask_that_a_pair_may_do_without_is_handed_over() -> None:
         (Masked, X, 1),
         (Masked, (X, X > 0.5, Y), 2),
         (Labelled, (X, Y), 1),
+        (Targets, (X, Y), 1),
+        (Scaled, (X, Y), 1),
+        (OneSided, (X, X > 0.5), 1),
+        (WithRest, (X, Y, ["a"] * 6), 1),
         (OfAny, (X, X > 0.5), 2),
         (OfAny, X, 1),
         (models.VAE, (X, Y), 1),

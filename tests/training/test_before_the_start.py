@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -147,6 +147,55 @@ def test_no_batch_of_a_pair_is_outside_the_support(case: str) -> None:
         next(steps)
     assert torch.equal(mine.decoder.weight, before)
     assert torch.equal(torch.get_rng_state(), generator)
+
+
+class Unknown(dist.TorchDistribution):
+    """A distribution of one's own that does not say its support."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    has_rsample = True
+
+    def __init__(self, loc: Tensor) -> None:
+        self.loc = loc
+        super().__init__(loc.shape, validate_args=False)
+
+    def expand(self, shape: Any, _instance: Any = None) -> Unknown:
+        return Unknown(self.loc.expand(shape))
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.loc + torch.randn(*sample_shape, *self.loc.shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return dist.Normal(self.loc, 1.0).log_prob(value)
+
+
+class Lazy(Mine):
+    """Layers whose sizes the first batch says, and a support that nobody knows."""
+
+    def __init__(self) -> None:
+        super().__init__(Unknown)
+        self.encoder = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2))
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x)):
+            pyro.sample("z", Unknown(self.encoder(x)).to_event(1))
+
+
+@pytest.mark.parametrize("objective", [IWELBO(3), IWELBO(3, estimator="dreg")])
+def test_lazy_layers_and_unknown_supports_are_trained(objective: Objective) -> None:
+    history = fit(Lazy(), [X[0], X[0] * 2], objective, steps=4, progress=False, compile=False)
+    assert history["step"] == [4]
+
+
+def test_values_that_pyro_is_not_to_check_cost_no_run() -> None:
+    runs = []
+
+    def soft(logits: Tensor) -> dist.TorchDistribution:
+        runs.append(0)
+        return dist.Bernoulli(logits=logits, validate_args=False)
+
+    fit(Mine(soft), [X[0] * 0.5, X[0] * 0.3], steps=8, progress=False, compile=False)
+    assert len(runs) == 9  # once to find what there is to train
 
 
 def test_another_likelihood_on_the_way_is_asked_itself() -> None:

@@ -45,7 +45,11 @@ def weights(vae: models.VAE) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in vae.named_parameters()}
 
 
-@pytest.mark.parametrize("change", [freeze, thaw, without_dropout])
+def evaluating(vae: models.VAE) -> None:
+    vae.eval()
+
+
+@pytest.mark.parametrize("change", [freeze, thaw, without_dropout, evaluating])
 @pytest.mark.parametrize("again", [True, False])
 def test_a_resumed_run_goes_on_as_it_was_on_the_way(
     change: Callable[[models.VAE], None], again: bool, tmp_path: Path
@@ -54,8 +58,8 @@ def test_a_resumed_run_goes_on_as_it_was_on_the_way(
         vae = made()
         vae.likelihood.requires_grad_(change is not thaw)
 
-        def at_four(record: dict[str, float]) -> None:
-            if record["step"] == 4 or (again and record["step"] > 4):
+        def at_five(record: dict[str, float]) -> None:
+            if record["step"] == 5 or (again and record["step"] > 5):
                 change(vae)
 
         optimizer = torch.optim.SGD(vae.parameters(), lr=0.1)
@@ -63,19 +67,36 @@ def test_a_resumed_run_goes_on_as_it_was_on_the_way(
             *(vae, X),
             steps=steps,
             optimizer=optimizer,
-            log_every=4,
+            log_every=5,
             checkpoint=folder,
             every=5,
-            callback=at_four,
+            callback=at_five,
             **OPTIONS,
         )
-        assert vae.training
+        assert vae.training or change is evaluating  # at the last record
         return weights(vae)
 
     whole = run(tmp_path / "whole", 12)
     run(tmp_path / "halves", 5)
     halves = run(tmp_path / "halves", 12)
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+@pytest.mark.parametrize("where", ["before", "between", "within"])
+def test_a_state_of_a_model_in_evaluation_mode_is_one_of_training(where: str) -> None:
+    vae = made()
+    begun = training.steps(vae, X, steps=6, compile=False)
+    state = begun.state_dict() if where == "before" and vae.eval() else None
+    for taken in begun:
+        if taken.step == 3:
+            state = begun.state_dict() if where == "within" and vae.eval() else state
+            break
+    state = begun.state_dict() if where == "between" and vae.eval() else state
+    assert state is not None
+    other = made().eval()
+    resumed = training.steps(other, X, steps=6, compile=False)
+    resumed.load_state_dict(state)
+    assert {other.training for _ in resumed} == {True}
 
 
 def test_somebody_who_looks_in_evaluation_mode_leaves_training_as_it_was() -> None:

@@ -117,7 +117,7 @@ class _Distribution(Prior):
 
     def extra_repr(self) -> str:
         """The numbers that it does not learn: with others it is another prior."""
-        return ", ".join(f"{name}={_briefly(t)}" for name, t in self.named_buffers())
+        return ", ".join(f"{name}={_briefly(t)}" for name, t in self.named_buffers(recurse=False))
 
 
 class _Place(NamedTuple):

@@ -35,11 +35,14 @@ class Observed(Messenger):
         self._supports: list[tuple[int, Constraint]] = []
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        if not msg["is_observed"]:
+        places = [i for i, t in enumerate(self._batch) if t is msg["value"]]
+        if not (msg["is_observed"] and places and _is_checked(msg["fn"])):
             return
-        support = getattr(msg["fn"], "support", None)
+        try:
+            support = msg["fn"].support
+        except (AttributeError, NotImplementedError):  # of a distribution of one's own
+            return
         if isinstance(support, Constraint) and _is_fixed(support):
-            places = [i for i, t in enumerate(self._batch) if t is msg["value"]]
             self._supports += [(i, support) for i in places]
 
     def __exit__(self, *error: Any) -> None:
@@ -52,6 +55,15 @@ class Observed(Messenger):
         return any(
             bool((~support.check(t)).any()) and not t.isnan().any() for t, support in looked_at
         )
+
+
+def _is_checked(distribution: Any) -> bool:
+    """Whether Pyro looks at its values: not where that is turned off for it."""
+    while hasattr(distribution, "base_dist"):
+        if not distribution._validate_args:
+            return False
+        distribution = distribution.base_dist
+    return bool(getattr(distribution, "_validate_args", False))
 
 
 def _is_fixed(constraint: Constraint) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 PROGRAMS = ("model", "guide")
+LABELS = {"y", "label", "target"}  # names of arguments, in the singular
 
 Program = Callable[..., Any]
 
@@ -145,8 +147,8 @@ def required_arguments(program: Program) -> int:
 def handed_arguments(pair: Any, given: int) -> int:
     """How many of the tensors of a batch the programs of a pair are handed.
 
-    What they require. One that is no member is handed what else its model takes by position, too,
-    but for a label at the end, named y, that it can infer.
+    What they require. Those of one that is no member are handed, too, what both take by position
+    and is None by default, up to a label, which they can infer; and all, where they take `*batch`.
 
     Args:
         given: how many tensors the batch holds.
@@ -156,21 +158,24 @@ def handed_arguments(pair: Any, given: int) -> int:
         >>> handed_arguments(SSVAE(), 2)
         1
     """
-    required, names, takes_any = _counted(pair.model)
+    model = _counted(pair.model)
     if isinstance(pair, Member):  # whose class says it, where its program takes any number
-        program: Any = type(pair).model.__get__(pair) if takes_any else pair.model  # type: ignore[attr-defined]
+        bare = model.takes_any and not model.required
+        program: Any = type(pair).model.__get__(pair) if bare else pair.model  # type: ignore[attr-defined]
         return required_arguments(program)
-    names = names[:given]
-    while len(names) > required and names[-1] == "y":
-        names = names[:-1]
-    return given if takes_any else max(required, len(names))
+    taken = (p.required + p.optional for p in (model, _counted(pair.guide)) if not _takes_all(p))
+    return max(model.required, min(given, *taken, given))
+
+
+def _takes_all(arguments: _Arguments) -> bool:
+    return arguments.takes_any and not arguments.required
 
 
 class _Arguments(NamedTuple):
-    """What a program takes by position: how many at least, by which names, any more of them."""
+    """What a program takes by position: how many at least, how many more, any number at all."""
 
     required: int
-    names: tuple[str, ...]
+    optional: int
     takes_any: bool
 
 
@@ -184,9 +189,9 @@ def _counted(program: Program) -> _Arguments:
     found = _counts[function]
     if function is program:
         return found
-    if found.takes_any and (written := _written_above(program)) is not None:
-        return _counted(written)
-    return _Arguments(max(0, found.required - 1), found.names[1:], found.takes_any)
+    bound = found._replace(required=max(0, found.required - 1))
+    written = _written_above(program) if _takes_all(bound) else None
+    return bound if written is None else _counted(written)
 
 
 _counts: weakref.WeakKeyDictionary[Program, _Arguments] = weakref.WeakKeyDictionary()
@@ -198,7 +203,13 @@ def _arguments(program: Program) -> _Arguments:
     placed = [p for p in parameters if p.kind in named]
     required = sum(p.default is p.empty for p in placed)
     takes_any = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
-    return _Arguments(required, tuple(p.name for p in placed), takes_any)
+    more = itertools.takewhile(_is_handed, placed[required:])
+    return _Arguments(required, len(list(more)), takes_any)
+
+
+def _is_handed(parameter: inspect.Parameter) -> bool:
+    """Whether it is for a tensor of a batch, but no label."""
+    return parameter.default is None and parameter.name.rstrip("s") not in LABELS
 
 
 def _undecorated(program: Program) -> Program:

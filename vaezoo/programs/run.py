@@ -131,7 +131,9 @@ def _check_support(name: str, distribution: Any) -> None:
     inside = distribution
     while hasattr(inside, "base_dist"):
         inside = inside.base_dist
-    bounds = [v for fn in (distribution, inside) for v in _numbers(fn.support)]
+    bounds: list[Any] = []
+    with contextlib.suppress(NotImplementedError, AttributeError):  # a support that is not known
+        bounds = [v for fn in (distribution, inside) for v in _numbers(fn.support)]
     if any(isinstance(bound, Tensor) and bound.requires_grad for bound in bounds):
         raise ValueError(
             f"the guide draws {name!r} from a {type(inside).__name__} whose support depends on "

@@ -28,10 +28,14 @@ def set_modes(model: nn.Module, modes: Mapping[str, bool]) -> None:
         module.training = modes.get(name, module.training)
 
 
-def flags_of(model: nn.Module) -> dict[str, dict[str, bool]]:
-    """Modes, and which parameters take gradients, in values that a file can hold."""
+def flags_of(model: nn.Module, modes: Modes) -> dict[str, dict[str, bool]]:
+    """Modes, and which parameters take gradients, in values that a file can hold.
+
+    Args:
+        modes: those of training, in place of those of a model that somebody evaluates just now.
+    """
     trained = {name: p.requires_grad for name, p in model.named_parameters()}
-    return {"modes": modes_of(model), "trained": trained}
+    return {"modes": modes_of(model) if model.training else modes, "trained": trained}
 
 
 def restore_flags(model: nn.Module, flags: Mapping[str, Any] | None) -> Modes:
@@ -39,7 +43,7 @@ def restore_flags(model: nn.Module, flags: Mapping[str, Any] | None) -> Modes:
 
     Example:
         >>> linear = nn.Linear(1, 1)
-        >>> flags = flags_of(linear.requires_grad_(False))
+        >>> flags = flags_of(linear.requires_grad_(False), {})
         >>> _ = restore_flags(linear.requires_grad_(True), flags)
         >>> linear.weight.requires_grad
         False

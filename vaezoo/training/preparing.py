@@ -6,8 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import pyro
 import torch
+from pyro.distributions import is_validation_enabled
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from vaezoo.autograd import leaves
 from vaezoo.bound import Bound
@@ -50,7 +53,7 @@ torch.inference_mode() before
             f"the model's {names[0]} is on the meta device, which holds no numbers: "
             "model.to_empty(device='cpu'), and initialise or load its weights"
         )
-    if names := [n for n, p in model.named_parameters() if p.is_inference()]:
+    if names := [n for n, p in model.named_parameters() if not is_lazy(p) and p.is_inference()]:
         raise ValueError(
             f"the model's {names[0]} was made in torch.inference_mode(), and cannot be trained: "
             "make the model outside it, or a copy of it, copy.deepcopy(model)"
@@ -86,7 +89,9 @@ def trainable(bound: Bound, batch: Any) -> tuple[dict[str, Tensor], Observed]:
         arguments = bound.arguments(batch)
         bound.check(arguments)
         # what a member cannot make of them the first step says, which looks at numbers first
-        checks = unchecked() if isinstance(bound.model, Member) else contextlib.nullcontext()
+        # torch.compile turns torch's own validation off, which Pyro's switch brings back
+        as_pyro_has_it = pyro.validation_enabled(is_validation_enabled())
+        checks = unchecked() if isinstance(bound.model, Member) else as_pyro_has_it
         observed = Observed([] if isinstance(bound.model, Member) else arguments)
         with one_thread(), in_mode(bound.model, False), own_generator(), checks, observed:
             loss_leaves = leaves(bound(*arguments)["loss"])

@@ -42,7 +42,7 @@ def state_of(training: Running) -> dict[str, Any]:
     return {
         "settings": training.settings,
         "weights": held(training.bound.model),
-        "flags": flags_of(training.bound.model),
+        "flags": flags_of(training.bound.model, training.modes),
         "others": [p.detach() for p in _others(training)],
         "optimizer": step.optimizer.state_dict(),
         "scheduler": None if scheduler is None else scheduler.state_dict(),

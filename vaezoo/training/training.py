@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from vaezoo.bound import Bound
@@ -49,17 +49,6 @@ def _nothing() -> None:
     pass
 
 
-@contextlib.contextmanager
-def _kept_training(model: nn.Module) -> Iterator[None]:
-    """Undo the `model.eval()` of somebody who has a look; single parts may be put in any mode."""
-    with one_thread():
-        modes = modes_of(model)
-    yield
-    with one_thread():
-        if not model.training:
-            set_modes(model, modes)
-
-
 class Training:
     """Training that waits for you to ask for the next step: what `steps` returns.
 
@@ -78,7 +67,7 @@ class Training:
     Attributes:
         button: pressed, it ends training after the step that is being taken.
         averages: of the weights, which the model has at the end, if there are to be some.
-        modes: those of the model's modules that training goes on with, where it is resumed.
+        modes: those of the model's modules in the loop, or that it is to go on with.
         observed: what programs observe that are no member's, which checks its batches itself.
         ended: whether training is over; then a loop over it takes no step.
         before_end: called after the last step, and before those since the last record are recorded.
@@ -176,12 +165,11 @@ class Training:
             check = checks_data()
         with training_mode(self.bound.model), bar, self.recorder.kept():
             set_modes(self.bound.model, self.modes)
-            self.modes = {}
             with contextlib.suppress(EndOfShares):
                 until = self.here.until(self._batches, self.button)
                 for i, batch in enumerate(() if self._stopping else until):
                     taken = self._take(batch, check=check, first=i == 0)
-                    with _kept_training(self.bound.model):
+                    with self._kept_training():
                         yield taken
                     if self._stopping:
                         break
@@ -191,6 +179,21 @@ class Training:
             if self.averages is not None:
                 self.averages.give()
             self.close()
+
+    @contextlib.contextmanager
+    def _kept_training(self) -> Iterator[None]:
+        """Undo the `model.eval()` of somebody who has a look; parts may be put in any mode."""
+        model = self.bound.model
+        with one_thread():
+            self.modes = modes_of(model)
+        try:
+            yield
+        except BaseException:  # the loop is left, for now or for good
+            self.modes = {}
+            raise
+        with one_thread():
+            if not model.training:
+                set_modes(model, self.modes)
 
     def _shown(self) -> dict[str, Any]:
         return {"disable": not self._progress, "unit": "step"}

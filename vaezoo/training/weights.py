@@ -52,7 +52,8 @@ def every_trained(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> list[T
         2
     """
     groups = [p for group in optimizer.param_groups for p in group["params"]]
-    return list({id(t): t for t in [*tensors.values(), *groups]}.values())
+    numbers = [p for p in groups if p.is_floating_point() or p.is_complex()]
+    return list({id(t): t for t in [*tensors.values(), *numbers]}.values())
 
 
 def copied(model: nn.Module) -> dict[str, dict[str, Any]]:

@@ -62,12 +62,12 @@ def strays(model: nn.Module) -> str:
         # a copy: a guide of Pyro's makes its parameters when it is first run
         twin = copy.deepcopy(model)
         with _apart(model, twin):
-            sites = _sites(twin)
+            sites, again = _sites(twin), _sites(twin)
     except Exception:
         return ""
     held = {*model.parameters(), *twin.parameters()}
-    ends = [t for _, site in sites if site["type"] == "sample" for t in _ends(site)]
-    used = {t: tuple(t.shape) for t in ends if t not in held}
+    lasting = {*_used(again)} - held  # and none that is made in each run
+    used = {t: tuple(t.shape) for t in _used(sites) if t in lasting}
     params = {name: site for name, site in sites if site["type"] == "param"}
     # pyro.module may hold a copy of a weight, which nothing is computed with
     named = [name for name, site in params.items() if any(t in used for t in _ends(site))]
@@ -115,6 +115,11 @@ def _sites(model: Any) -> list[tuple[str, dict[str, Any]]]:
     guide = poutine.trace(model.guide).get_trace(*batch)
     trace = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(*batch)
     return [*guide.nodes.items(), *trace.nodes.items()]
+
+
+def _used(sites: list[tuple[str, dict[str, Any]]]) -> list[Tensor]:
+    """The parameters that the samples are computed from."""
+    return [t for _, site in sites if site["type"] == "sample" for t in _ends(site)]
 
 
 def _ends(site: dict[str, Any]) -> list[Tensor]:
