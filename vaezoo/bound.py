@@ -27,14 +27,15 @@ from vaezoo.networks.precision import networks_lowered_to
 from vaezoo.objectives import Objective, SemiSupervised
 from vaezoo.objectives.pyro_adapter import adapted_loss, reports_the_bound
 from vaezoo.objectives.usual import usual_objective
-from vaezoo.programs.pair import Member, check_pair, described, handed_arguments, required_arguments
+from vaezoo.programs.pair import Member, handed_arguments, required_arguments
+from vaezoo.programs.refusing import check_pair, described
 from vaezoo.scopes import one_thread
 
 if TYPE_CHECKING:
     from vaezoo.compiler.cache import StepCache
     from vaezoo.compiler.tracing import Backend
 
-__all__ = ["Bound", "arguments", "check_pair", "default_objective", "dtype_of"]
+__all__ = ["Bound", "arguments", "default_objective", "dtype_of"]
 
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
 
@@ -195,8 +196,7 @@ def default_objective(model: nn.Module, data: Any = None) -> Objective:
     """
     if isinstance(model, Member):
         # the method of its class: a member may be given an attribute of this name
-        objective: Objective = type(model).objective(model, data)
-        return objective
+        return type(model).objective(model, data)
     return usual_objective(model, data)
 
 

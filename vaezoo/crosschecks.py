@@ -25,6 +25,7 @@ from vaezoo.models import SSVAE, LatentVariableModel
 from vaezoo.models.by_hand import ByHand
 from vaezoo.objectives import ELBO, IWELBO, Objective
 from vaezoo.objectives.pyro_adapter import adapted_loss
+from vaezoo.programs.refusing import check_member
 from vaezoo.programs.run import run
 from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
 from vaezoo.tables import table
@@ -110,6 +111,7 @@ def crosscheck(
         >>> crosscheck(VAE(), torch.zeros(5, 1, 28, 28), repeats=20).agrees()
         True
     """
+    check_member(model, "crosscheck")
     repeats, particles = as_count("repeats", repeats), as_count("particles", particles)
     if repeats < 2:
         raise ValueError(f"a z-score needs at least 2 repeats, got {repeats}")

@@ -21,6 +21,7 @@ from vaezoo.distributions.overlaps import overlaps_of
 from vaezoo.distributions.responsibilities import as_mixture, responsibilities
 from vaezoo.models import LatentVariableModel
 from vaezoo.models.parts import lone_prior
+from vaezoo.programs.refusing import check_member
 from vaezoo.scopes import in_mode, one_thread
 from vaezoo.tables import table
 
@@ -97,6 +98,7 @@ def mixture_diagnostics(
         >>> mixture_diagnostics(models.GMVAE(k=20), torch.zeros(9, 1, 28, 28)).usage.shape
         torch.Size([20])
     """
+    check_member(model, "diagnostics.mixture_diagnostics")
     prior = _mixture_of(model)
     usage = model.cluster(x, y).mean(0)
     overlaps = overlaps_of(prior.component_distribution)
@@ -137,6 +139,7 @@ def component_samples(
         >>> component_samples(models.GMVAE(k=20), [3, 5], n=4).shape
         torch.Size([8, 1, 28, 28])
     """
+    check_member(model, "diagnostics.component_samples")
     prior = _mixture_of(model)
     k, n = prior.mixture_distribution.logits.shape[-1], as_count("n", n)
     components = [as_count("components", i, least=-(2**63)) for i in components]

@@ -9,6 +9,7 @@ more memory, or does not exist; its docstring says which.
     ContinuousBernoulli, GreyLevels              of grey pixels
     FloatCategorical, NegativeBinomial           of levels and counts
     as_pyro, pyro_class                          distributions of other libraries
+    known_mean, known_moments, known_support     of a distribution of any kind
 """
 
 from vaezoo.distributions.adapted import as_pyro, pyro_class
@@ -19,6 +20,7 @@ from vaezoo.distributions.float_categorical import FloatCategorical
 from vaezoo.distributions.full_normal import FullNormal
 from vaezoo.distributions.grey_levels import GreyLevels
 from vaezoo.distributions.kl import kl_to_diagonal
+from vaezoo.distributions.known import known_mean, known_moments, known_support
 from vaezoo.distributions.low_rank_normal import LowRankNormal
 from vaezoo.distributions.negative_binomial import NegativeBinomial
 from vaezoo.distributions.normal_mixture import NormalMixture
@@ -35,5 +37,8 @@ __all__ = [
     "NormalMixture",
     "as_pyro",
     "kl_to_diagonal",
+    "known_mean",
+    "known_moments",
+    "known_support",
     "pyro_class",
 ]

@@ -24,7 +24,7 @@ from typing import Any
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vaezoo.bound import arguments, check_pair, dtype_of
+from vaezoo.bound import arguments, dtype_of
 from vaezoo.chunks import Draws, per_image
 from vaezoo.compiler.beside import ended
 from vaezoo.cpu import tuned
@@ -35,6 +35,7 @@ from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
 from vaezoo.evaluation.visiting import evaluating, labelled
 from vaezoo.programs.pair import required_arguments
+from vaezoo.programs.refusing import check_pair, described
 from vaezoo.scopes import OwnGenerator, in_turn
 from vaezoo.training.alone import Alone
 from vaezoo.training.loaders import of_loaders
@@ -166,7 +167,7 @@ def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1
     """
     with together() as here, tuned():
         if not hasattr(model, "classify"):
-            raise TypeError(f"accuracy needs a model with classify, got a {type(model).__name__}")
+            raise TypeError(f"accuracy needs a model with classify, got {described(model)}")
         seed = _seed(seed)
         batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
         if isinstance(data, Images) and data.labels is None:

@@ -27,6 +27,7 @@ from vaezoo.data.labels import Agreement
 from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.visiting import visit
+from vaezoo.programs.refusing import described
 from vaezoo.tables import table
 
 __all__ = ["Calibration", "calibration"]
@@ -90,7 +91,7 @@ def calibration(
     """
     bins, agreement, pair = as_count("bins", bins), Agreement(), model
     if not hasattr(model, "classify"):
-        raise TypeError(f"calibration needs a model with classify, got a {type(model).__name__}")
+        raise TypeError(f"calibration needs a model with classify, got {described(model)}")
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         x, y = batch

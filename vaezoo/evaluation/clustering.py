@@ -30,7 +30,8 @@ from vaezoo.data.passes import Data
 from vaezoo.diagnostics import responsibilities
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.visiting import visit
-from vaezoo.programs.pair import described, required_arguments
+from vaezoo.programs.pair import required_arguments
+from vaezoo.programs.refusing import described
 from vaezoo.tables import table
 
 __all__ = ["Clusters", "clusters", "has_prior"]

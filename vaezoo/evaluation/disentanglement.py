@@ -38,7 +38,7 @@ from vaezoo.data.batches import from_array
 from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.visiting import visit
-from vaezoo.programs.pair import described
+from vaezoo.programs.refusing import described
 from vaezoo.tables import table
 
 __all__ = ["Disentanglement", "disentanglement"]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from vaezoo.data.counts import as_count
+from vaezoo.distributions.known import known_support
 from vaezoo.evaluation.hmc import evaluated, transition
 from vaezoo.programs.densities import Latents, log_joint, log_marginal_q, marked
 from vaezoo.programs.run import run
@@ -151,9 +152,8 @@ def _check_start(terms: Terms, guide: dict[str, Site]) -> None:
 
 
 def _check_unbounded(name: str, distribution: Any, cure: str) -> None:
-    try:
-        support = distribution.support
-    except NotImplementedError:  # of some distributions it is not known
+    support = known_support(distribution)
+    if support is None:
         return
     while hasattr(support, "base_constraint"):
         support = support.base_constraint

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from torch.distributions import MixtureSameFamily
 
-from vaezoo.bound import check_pair
 from vaezoo.data import Images
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, check_data, one_pass
@@ -26,6 +25,7 @@ from vaezoo.evaluation.evidence import evidence
 from vaezoo.evaluation.pareto import FEWEST
 from vaezoo.evaluation.rate import rate
 from vaezoo.evaluation.units import Units, units
+from vaezoo.programs.refusing import check_pair
 from vaezoo.scopes import in_mode, own_generator
 from vaezoo.tables import table
 

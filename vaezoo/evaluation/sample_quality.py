@@ -41,7 +41,7 @@ from vaezoo.data.counts import as_count
 from vaezoo.data.passes import one_pass, passes
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.visiting import outside_inference
-from vaezoo.programs.pair import described
+from vaezoo.programs.refusing import described
 from vaezoo.scopes import own_generator
 from vaezoo.tables import Estimates
 
@@ -151,7 +151,7 @@ def _check_labelled(*given: Any) -> None:
 
 
 def _check_images(model: Any, train: Images, test: Images) -> None:
-    if not hasattr(model, "sample"):
+    if isinstance(model, type) or not hasattr(model, "sample"):
         raise TypeError(f"sample_quality needs a member to draw from, got {described(model)}")
     _check_labelled(train, test)
     shapes = {tuple(images.pixels.shape[1:]) for images in (train, test)}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vaezoo.bound import arguments, check_pair, dtype_of
+from vaezoo.bound import arguments, dtype_of
 from vaezoo.components import outside_param_store
 from vaezoo.cpu import tuned
 from vaezoo.data.batches import columns_of
@@ -18,6 +18,7 @@ from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
 from vaezoo.programs.pair import Member, required_arguments
+from vaezoo.programs.refusing import check_pair
 from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
 from vaezoo.training.loaders import of_loaders
 from vaezoo.training.together import together

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vaezoo import arguments
 from vaezoo.data.batches import as_tensor
+from vaezoo.distributions.known import known_moments
 from vaezoo.models import drawing
 from vaezoo.models.batches import as_batch
 from vaezoo.models.parts import flat, has_lone_prior, lone_prior
@@ -192,13 +193,9 @@ def prior_moments(model: LatentVariableModel, latent: str) -> tuple[Tensor, Tens
     if model.parts["prior"].of == latent and has_lone_prior(model):
         with one_thread(), in_mode(model, False):
             prior = lone_prior(model)
-        try:
-            moments = prior.mean, prior.stddev
-        except NotImplementedError:
-            pass
-        else:
-            if all(m.isfinite().all() for m in moments):
-                return moments
+        moments = known_moments(prior)
+        if moments is not None:
+            return moments[0], moments[1].sqrt()
     draws = drawing.prior_codes(model, 1000, latent)
     return draws.mean(0), draws.std(0)
 

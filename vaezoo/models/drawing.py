@@ -15,6 +15,7 @@ from torch import Tensor
 from vaezoo import arguments
 from vaezoo.components import outside_param_store
 from vaezoo.data.labels import as_labels
+from vaezoo.distributions.known import known_mean
 from vaezoo.models.batches import as_batch, as_label_tensor, tensor_like
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import in_mode, one_thread, own_generator
@@ -100,23 +101,14 @@ class _AtMeans(Messenger):
 
 def mean_of(distribution: Any) -> Tensor:
     """The mean of a distribution, or one draw where it is not known."""
-    mean = _known_mean(distribution)
+    mean = known_mean(distribution)
     draw: Tensor = distribution.sample() if mean is None else mean
     return draw
 
 
-def _known_mean(distribution: Any) -> Tensor | None:
-    """The mean; None where there is none, or NaNs stand for it as in Pyro's Categorical."""
-    try:
-        mean: Tensor = distribution.mean
-    except NotImplementedError:
-        return None
-    return None if mean.isnan().any() else mean
-
-
 def _mean_image(law: Any, instead: str) -> Tensor:
     """The mean of a distribution of images, or an error that says what to call instead."""
-    mean = _known_mean(law)
+    mean = known_mean(law)
     if mean is not None:
         return mean
     while isinstance(law, torch.distributions.Independent):

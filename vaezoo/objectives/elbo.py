@@ -10,7 +10,7 @@ from torch import Tensor
 from vaezoo import arguments
 from vaezoo.objectives.base import Objective
 from vaezoo.objectives.schedules import Schedule
-from vaezoo.programs.pair import described
+from vaezoo.programs.refusing import described
 from vaezoo.programs.terms import Terms
 
 __all__ = ["ELBO"]

@@ -13,7 +13,7 @@ from vaezoo.distributions.noise import parameters_alone
 from vaezoo.objectives.base import Objective, Program
 from vaezoo.objectives.consistency import Consistency
 from vaezoo.objectives.elbo import ELBO
-from vaezoo.programs.pair import described
+from vaezoo.programs.refusing import described
 
 __all__ = ["SemiSupervised"]
 

@@ -22,7 +22,7 @@ from vaezoo.panel.stepper import Stepper
 from vaezoo.panel.swaps import Swap, as_before, placed, put_back, remember
 from vaezoo.panel.turns import Turns
 from vaezoo.panel.viewer import Viewer
-from vaezoo.programs.pair import described
+from vaezoo.programs.refusing import check_member
 from vaezoo.scopes import own_generator
 
 __all__ = ["Session"]
@@ -72,8 +72,7 @@ class Session:
         images: int = 500,
         **options: Any,
     ) -> None:
-        if not isinstance(model, LatentVariableModel):
-            raise TypeError(f"explore takes a member of vaezoo.models, got {described(model)}")
+        check_member(model, "explore")
         self.model, self.data, self.own = model, data, own_parts(parts)
         self.objective: Any = members_own(model, data)
         self.message, self.failed, self._turns = "", False, Turns(self)

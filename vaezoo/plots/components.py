@@ -20,6 +20,7 @@ from vaezoo.plots.drawing import drawn_from, needs_labels
 from vaezoo.plots.figures import axes_or_new, figure_of
 from vaezoo.plots.grids import image_grid
 from vaezoo.plots.latents import classes_of
+from vaezoo.programs.refusing import check_member
 
 __all__ = ["components", "responsibilities"]
 
@@ -106,6 +107,7 @@ def components(
         >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
         ['3: 67 %', '1: 33 %']
     """
+    check_member(model, "plots.components")
     with drawn_from(model, seed):
         weights: Tensor = _weights(model)
         share = weights if r is None else _rows(r).mean(0)

@@ -22,6 +22,7 @@ from vaezoo.plots.drawing import batch_of, drawn_from
 from vaezoo.plots.figures import axes_or_new, figure_of
 from vaezoo.plots.grids import describe
 from vaezoo.plots.planes import Plane, plane_or_line
+from vaezoo.programs.refusing import check_member
 
 __all__ = ["Seen", "classes_of", "draw_codes", "latent_scatter", "see"]
 
@@ -75,6 +76,7 @@ def latent_scatter(
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         ['0', '1', '2']
     """
+    check_member(model, "plots.latent_scatter")
     x = as_tensor(x, tensor_like(model))
     if len(x) < 2:
         raise ValueError(f"a scatter needs at least two images, got {len(x)}")

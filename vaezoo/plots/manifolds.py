@@ -15,6 +15,7 @@ from vaezoo.models.decoding import prior_moments
 from vaezoo.plots.drawing import drawn_from
 from vaezoo.plots.grids import image_grid
 from vaezoo.plots.planes import units_of
+from vaezoo.programs.refusing import check_member
 
 __all__ = ["manifold"]
 
@@ -48,6 +49,7 @@ def manifold(
         >>> manifold(models.VAE(z_dim=2), n=3).axes[0].get_xlabel()
         'z₁ from -0.67 to 0.67'
     """
+    check_member(model, "plots.manifold")
     n = as_count("n", n)
     if dims is None and model.z_dim != 2:
         raise ValueError(

@@ -15,6 +15,7 @@ from vaezoo.plots.drawing import drawn_from, needs_labels
 from vaezoo.plots.figures import figure_of, panels_or_new
 from vaezoo.plots.grids import image_grid
 from vaezoo.plots.latents import latent_scatter
+from vaezoo.programs.refusing import check_member
 
 __all__ = ["before_after"]
 
@@ -54,9 +55,8 @@ def before_after(
         >>> [axes.get_title() for axes in figure.axes[:2]]
         ['before: p(z) = StandardNormal(2)', 'after: p(z) = MixtureOfGaussians(2, k=9)']
     """
-    n = as_count("n", n)
+    n, both = as_count("n", n), _members(before=before, after=after)
     with panels_or_new(ax, (10, 7), (2, 2), (5, 2)) as panels:
-        both = {"before": before, "after": after}
         for (name, model), above, below in zip(both.items(), *panels, strict=True):
             latent_scatter(model, x, y, dims=dims, legend=name == "after", seed=seed, ax=above)
             part = model.parts["prior"].left_side(labels=model.classes > 0)
@@ -67,6 +67,12 @@ def before_after(
         elif title:
             figure_of(panels[0, 0]).suptitle(title)
     return figure_of(panels[0, 0])
+
+
+def _members(**models: LatentVariableModel) -> dict[str, LatentVariableModel]:
+    for model in models.values():
+        check_member(model, "plots.before_after")
+    return models
 
 
 def _samples(model: LatentVariableModel, n: int, seed: int) -> Tensor:

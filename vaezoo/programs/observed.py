@@ -8,6 +8,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
+from vaezoo.distributions.known import known_support
+
 __all__ = ["Observed"]
 
 
@@ -38,10 +40,7 @@ class Observed(Messenger):
         places = [i for i, t in enumerate(self._batch) if t is msg["value"]]
         if not (msg["is_observed"] and places and _is_checked(msg["fn"])):
             return
-        try:
-            support = msg["fn"].support
-        except (AttributeError, NotImplementedError):  # of a distribution of one's own
-            return
+        support = known_support(msg["fn"])
         if isinstance(support, Constraint) and _is_fixed(support):
             self._supports += [(i, support) for i in places]
 

@@ -17,8 +17,6 @@ __all__ = [
     "Member",
     "Pair",
     "Program",
-    "check_pair",
-    "described",
     "handed_arguments",
     "is_closed",
     "required_arguments",
@@ -85,50 +83,6 @@ def is_closed(pair: nn.Module) -> bool:
 def _is_changed(module: nn.Module) -> bool:
     """Whether a module computes with more than its class says."""
     return "forward" in vars(module) or bool(module._forward_hooks or module._forward_pre_hooks)
-
-
-def check_pair(model: Any) -> None:
-    """Refuse what is no module with programs `model` and `guide`.
-
-    Raises:
-        TypeError: it is none.
-
-    Example:
-        >>> from vaezoo.models import VAE
-        >>> check_pair(VAE)
-        Traceback (most recent call last):
-        ...
-        TypeError: model must be a member of the zoo or another module, got the class VAE: make an \
-instance, VAE(…)
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model must be a member of the zoo or another module, got {described(model)}"
-        )
-    if isinstance(inside := getattr(model, "_orig_mod", None), Member):
-        kind = type(inside).__name__
-        raise TypeError(
-            f"model must be the {kind} itself, got torch.compile({kind}(…)), whose programs would "
-            "run as before: compile steps by fit(…, compile=True), or Bound(model).compile()"
-        )
-    missing = [n for n in PROGRAMS if not callable(getattr(model, n, None))]
-    if missing:
-        raise TypeError(
-            f"a {type(model).__name__} has no program {' and no '.join(missing)}: a pair is a "
-            "module with Pyro programs model and guide"
-        )
-
-
-def described(value: Any) -> str:
-    """What was given in place of something else, for an error.
-
-    Example:
-        >>> described(3), described(int)
-        ('a int', 'the class int: make an instance, int(…)')
-    """
-    if isinstance(value, type):
-        return f"the class {value.__name__}: make an instance, {value.__name__}(…)"
-    return f"a {type(value).__name__}"
 
 
 def required_arguments(program: Program) -> int:

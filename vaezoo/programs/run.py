@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from vaezoo.autograd import leaves
+from vaezoo.distributions.known import known_support
 from vaezoo.programs.held import hold
 from vaezoo.programs.pair import Program
 from vaezoo.programs.sites import Site, is_factor, is_label, log_prob, sample_sites
@@ -131,9 +132,7 @@ def _check_support(name: str, distribution: Any) -> None:
     inside = distribution
     while hasattr(inside, "base_dist"):
         inside = inside.base_dist
-    bounds: list[Any] = []
-    with contextlib.suppress(NotImplementedError, AttributeError):  # a support that is not known
-        bounds = [v for fn in (distribution, inside) for v in _numbers(fn.support)]
+    bounds = [v for fn in (distribution, inside) for v in _numbers(known_support(fn))]
     if any(isinstance(bound, Tensor) and bound.requires_grad for bound in bounds):
         raise ValueError(
             f"the guide draws {name!r} from a {type(inside).__name__} whose support depends on "
@@ -142,8 +141,8 @@ def _check_support(name: str, distribution: Any) -> None:
 
 
 def _numbers(constraint: Any) -> list[Any]:
-    """What a constraint is made of, and those that it is made of."""
-    values = list(vars(constraint).values())
+    """What a constraint is made of, and those that it is made of; nothing of an unknown one."""
+    values = list(vars(constraint).values()) if isinstance(constraint, Constraint) else []
     inside = [v for v in values if isinstance(v, Constraint)]
     return values + [number for each in inside for number in _numbers(each)]
 

@@ -22,6 +22,7 @@ from vaezoo.bound import Bound
 from vaezoo.compiler import kept
 from vaezoo.compiler.choice import described
 from vaezoo.scopes import one_thread
+from vaezoo.training.rates import type_name
 from vaezoo.training.untrained import Untrained
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class Step:
         bound: the objective.
         optimizer: over its parameters.
         max_grad_norm: scale gradients down to this norm, over all parameters, where it is larger.
+
+    Raises:
+        TypeError: the bound or the optimizer is none.
+        ValueError: max_grad_norm is not above 0.
 
     Attributes:
         compiled: keeps compiled steps that update the weights too; None where the update, or all of
@@ -62,6 +67,7 @@ class Step:
         *,
         max_grad_norm: float | None = None,
     ) -> None:
+        _check(bound, optimizer)
         self.bound, self.optimizer, self.max_grad_norm = bound, optimizer, max_grad_norm
         self.broken = ""
         self._untrained = Untrained(bound)
@@ -212,6 +218,17 @@ class Step:
             nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         self.optimizer.step()
         return True
+
+
+def _check(bound: Any, optimizer: Any) -> None:
+    if not isinstance(bound, Bound):
+        cure = ": Step(Bound(model), optimizer)" if isinstance(bound, nn.Module) else ""
+        raise TypeError(f"a step takes a Bound first, got {type_name(bound)}{cure}")
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(
+            f"a step takes an optimizer of torch.optim, got {type_name(optimizer)}: such as "
+            "torch.optim.Adam(bound.parameters(), lr=1e-3)"
+        )
 
 
 def kind_of(batch: tuple[Tensor, ...]) -> str:

@@ -13,10 +13,11 @@ import torch
 from pyro import infer
 from torch import nn
 
-from vaezoo.bound import Bound, check_pair, default_objective, dtype_of
+from vaezoo.bound import Bound, default_objective, dtype_of
 from vaezoo.compiler.choice import can_choose
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, passes
+from vaezoo.programs.refusing import check_pair
 from vaezoo.training.alone import Alone
 from vaezoo.training.averaging import Averages
 from vaezoo.training.guards import Guard

@@ -20,7 +20,7 @@ from torch.distributions import (
 
 from vaezoo.bound import Bound
 from vaezoo.data import Images, SemiSupervisedBatches, SemiSupervisedStream
-from vaezoo.distributions import NormalMixture
+from vaezoo.distributions import NormalMixture, known_moments, known_support
 from vaezoo.objectives import SemiSupervised
 from vaezoo.programs import Terms, required_arguments
 
@@ -44,13 +44,12 @@ def information(terms: Terms, name: str) -> Tensor:
     """
     q = terms.distribution(name)
     n = terms.value(name).shape[-1 - q.event_dim]
-    try:
-        mean, variance = q.mean, q.variance
-    except (NotImplementedError, AttributeError):
+    moments = known_moments(q)
+    if moments is None:
         kl, units = terms.kls[name].flatten(), q.event_shape.numel()
         sure = kl.mean() - 2 * kl.std() / len(kl) ** 0.5  # as the KL is that of draws
         return (sure.clamp_min(0.0) / units).expand(units)
-    mean, variance = (t.reshape(-1, n, q.event_shape.numel()) for t in (mean, variance))
+    mean, variance = (t.reshape(-1, n, q.event_shape.numel()) for t in moments)
     signal = mean.var(1, unbiased=False) / variance.mean(1).clamp_min(1e-30)
     return (0.5 * torch.log1p(signal)).mean(0)
 
@@ -93,7 +92,8 @@ def scales_of(distribution: Any) -> Tensor | None:
     if isinstance(inner, MultivariateNormal | LowRankMultivariateNormal):
         return inner.stddev
     scale = getattr(inner, "scale", None)
-    return scale if isinstance(scale, Tensor) and not inner.support.is_discrete else None
+    discrete = getattr(known_support(inner), "is_discrete", False)
+    return scale if isinstance(scale, Tensor) and not discrete else None
 
 
 def without_labels(bound: Bound, data: Any) -> str:

@@ -1,0 +1,85 @@
+"""What is no pair and no member, and the words that refuse it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from vaezoo.programs.pair import PROGRAMS, Member
+
+__all__ = ["check_member", "check_pair", "described"]
+
+
+def check_pair(model: Any) -> None:
+    """Refuse what is no module with programs `model` and `guide`.
+
+    Raises:
+        TypeError: it is none.
+
+    Example:
+        >>> from vaezoo.models import VAE
+        >>> check_pair(VAE)
+        Traceback (most recent call last):
+        ...
+        TypeError: model must be a member of the zoo or another module, got the class VAE: make an \
+instance, VAE(…)
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a member of the zoo or another module, got {described(model)}"
+        )
+    if isinstance(inside := getattr(model, "_orig_mod", None), Member):
+        kind = type(inside).__name__
+        raise TypeError(
+            f"model must be the {kind} itself, got torch.compile({kind}(…)), whose programs would "
+            "run as before: compile steps by fit(…, compile=True), or Bound(model).compile()"
+        )
+    if missing := _missing(model):
+        if _is_pair(getattr(model, "model", model)):
+            raise TypeError(f"model must be a pair of programs, got {described(model)}")
+        raise TypeError(
+            f"a {type(model).__name__} has no program {' and no '.join(missing)}: a pair is a "
+            "module with Pyro programs model and guide"
+        )
+
+
+def check_member(model: Any, caller: str) -> None:
+    """Refuse what is no member of the zoo, in the name of who asks more than two programs of it.
+
+    Raises:
+        TypeError: it is none.
+
+    Example:
+        >>> check_member(nn.Linear(2, 2), "plots.samples")
+        Traceback (most recent call last):
+        ...
+        TypeError: plots.samples takes a member of vaezoo.models, got a Linear
+    """
+    if not isinstance(model, Member):
+        raise TypeError(f"{caller} takes a member of vaezoo.models, got {described(model)}")
+
+
+def described(value: Any) -> str:
+    """What was given in place of something else, for an error.
+
+    Example:
+        >>> described(3), described(int)
+        ('a int', 'the class int: make an instance, int(…)')
+        >>> from vaezoo import Bound, models
+        >>> described(Bound(models.VAE()))
+        'a Bound: give its .model'
+    """
+    if isinstance(value, type):
+        return f"the class {value.__name__}: make an instance, {value.__name__}(…)"
+    inside = getattr(value, "model", None)
+    more = ": give its .model" if _is_pair(inside) else ""
+    return f"a {type(value).__name__}{more}"
+
+
+def _is_pair(module: Any) -> bool:
+    return isinstance(module, nn.Module) and not _missing(module)
+
+
+def _missing(module: nn.Module) -> list[str]:
+    return [name for name in PROGRAMS if not callable(getattr(module, name, None))]
