@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["KnownGradients", "cut_off", "gradients", "leaves", "nodes"]
+__all__ = ["KnownGradients", "are_finite", "cut_off", "gradients", "leaves", "nodes"]
 
 
 class KnownGradients(torch.autograd.Function):
@@ -141,3 +142,18 @@ def _unhooked(ends: list[Tensor]) -> Iterator[None]:
     finally:
         for p, own in zip(ends, hooks, strict=True):
             p._backward_hooks = own
+
+
+@torch.no_grad()
+def are_finite(gradients: Sequence[Tensor]) -> bool:
+    """Whether all are: by their sums, and one by one if sums of large numbers are not finite.
+
+    Example:
+        >>> are_finite([torch.full((2,), 3e38)]), are_finite([torch.tensor(torch.nan)])
+        (True, False)
+    """
+    numbers = [g._values() if g.is_sparse else g for g in gradients]
+    sums = [n.sum() for n in numbers]
+    if len({s.device for s in sums}) == 1 and math.isfinite(abs(torch.stack(sums).sum().item())):
+        return True
+    return all(bool(n.isfinite().all()) for n in numbers)

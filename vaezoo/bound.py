@@ -28,7 +28,7 @@ from vaezoo.objectives import Objective, SemiSupervised
 from vaezoo.objectives.pyro_adapter import adapted_loss, reports_the_bound
 from vaezoo.objectives.usual import usual_objective
 from vaezoo.programs.pair import Member, handed_arguments, required_arguments
-from vaezoo.programs.refusing import check_pair, described
+from vaezoo.programs.refusing import check_pair, check_tensors, described
 from vaezoo.scopes import one_thread
 
 if TYPE_CHECKING:
@@ -85,10 +85,11 @@ class Bound(nn.Module):
         self.compiled: StepCache | None = None
 
     def forward(self, *batch: Tensor) -> dict[str, Tensor]:
-        """Scalars in nats per image: loss, to differentiate; bound, and rec and kl where known.
+        """Scalars in nats per image: loss, to differentiate; bound, rec and kl where known.
 
         Pyro's RenyiELBO reports no bound unless its α is 0: its loss is minus another one.
         """
+        check_tensors(batch)
         with one_thread():
             return self.eager(*batch) if self.compiled is None else self.compiled(self, batch)
 
@@ -242,8 +243,7 @@ def dtype_of(model: nn.Module) -> torch.dtype | None:
         >>> dtype_of(VAE().double())
         torch.float64
     """
-    like = _like(model)
-    return None if like is None else like.dtype
+    return None if (like := _like(model)) is None else like.dtype
 
 
 def _like(model: nn.Module) -> Tensor | None:

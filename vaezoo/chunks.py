@@ -62,16 +62,28 @@ class Draws(dict[int, Bound]):
         self.choice, self.noted = Choice(warm=0, about=self.about if self.timed else ""), False
         self.size: tuple[int, int] | None = None
         self.redrawn = ""  # data that are others in each run
+        self.whole = False  # whether programs run on whole batches alone
 
     def size_of(self, batch: list[Tensor]) -> tuple[int, int]:
         """Labels and outputs of one decoded image (see `decoded`), found on the first batch."""
         if self.size is None:
             if checks_data():
                 Bound(self.pair).check(batch)  # all of it, before a part is run
-            with own_generator():
-                self.size = decoded(self.pair, [t[:2] for t in batch])
-                self.redrawn = _redrawn(self.pair, [t[:8] for t in batch])
+            try:
+                self._probe([t[:2] for t in batch], [t[:8] for t in batch])
+            except (ValueError, RuntimeError):  # of a plate that has a size of its own
+                self._probe(batch, batch)
+                self.whole = True
+        assert self.size is not None
         return self.size
+
+    def _probe(self, two: list[Tensor], eight: list[Tensor]) -> None:
+        with own_generator():
+            self.size, self.redrawn = decoded(self.pair, two), _redrawn(self.pair, eight)
+
+    def at_once(self, batch: list[Tensor], images: int) -> Iterator[list[Tensor]]:
+        """At most so many images of a batch after the others; all where programs take no fewer."""
+        return portions(batch, len(batch[0]) if self.whole else max(1, images))
 
     def __missing__(self, particles: int) -> Bound:
         self[particles] = bound = Bound(self.pair, _SumsAndWeights(particles))
@@ -127,17 +139,18 @@ def weighed(
 
     These have shape (L, K, n), log p(y) of the L labels that are summed out in them. As many images
     at a time as all their draws are decoded at once: the encoder then runs once for each image,
-    unless one image's draws are too many.
+    unless one image's draws are too many; of programs that run on whole batches alone, all of them.
     """
     labels, outputs = draws.size_of(batch)
-    at_a_time = max(1, max_decodes // (labels * outputs))
+    images = len(batch[0]) if draws.whole else 1
+    at_a_time = max(1, max_decodes // (labels * outputs * images))
     if draws.redrawn and at_a_time < particles:
         raise ValueError(
             f"the model observes other values at {draws.redrawn!r} in each run, and "
             f"max_decodes={max_decodes} allows {at_a_time} of {particles} draws in one: draw or "
             "choose the data before, or allow more"
         )
-    for part in portions(batch, at_a_time):
+    for part in draws.at_once(batch, at_a_time):
         _look(draws.pair, part)
     for part in few(draws, batch, particles, max_decodes):
         yield _few_images(draws, part, particles, at_a_time)
@@ -148,7 +161,7 @@ def few(
 ) -> Iterator[list[Tensor]]:
     """As many images at a time as all their draws are decoded at once; at least one."""
     labels, outputs = draws.size_of(batch)
-    return portions(batch, max(1, max_decodes // (particles * labels * outputs)))
+    return draws.at_once(batch, max_decodes // (particles * labels * outputs))
 
 
 def check(model: Any, batch: list[Tensor]) -> None:
@@ -174,7 +187,7 @@ def _few_images(
     draws: Draws, batch: list[Tensor], total: int, at_a_time: int
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Means and log weights of a few images, with at most `at_a_time` draws of each at once."""
-    means, log_w = defaultdict[str, Tensor](lambda: torch.zeros(())), []
+    means, log_w = defaultdict[str, Any](float), []
     for k in _equal_shares(total, at_a_time):
         # values were checked in full when the labels were counted
         with unchecked():
@@ -189,7 +202,7 @@ def _equal_shares(total: int, largest: int) -> list[int]:
     """Equal shares where that takes at most twice as many, so that all are of one shape."""
     size = next(n for n in range(min(largest, total), 0, -1) if total % n == 0)
     if 2 * size < largest < total:
-        return [len(part) for part in torch.arange(total).split(largest)]
+        return [len(part) for part in torch.arange(total, device="cpu").split(largest)]
     return [size] * (total // size)
 
 

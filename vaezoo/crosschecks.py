@@ -196,9 +196,13 @@ def _evidence(model: LatentVariableModel, batch: list[Tensor], particles: int) -
     return total.mean().item()
 
 
+def _drawn(draw: Draw, repeats: int) -> Tensor:
+    return torch.tensor([draw() for _ in range(repeats)], dtype=torch.float64, device="cpu")
+
+
 def _compare(name: str, estimate: Draw, closed: Draw, repeats: int) -> Row:
     with unchecked():
-        a, b = (torch.tensor([f() for _ in range(repeats)]).double() for f in (estimate, closed))
+        a, b = (_drawn(f, repeats) for f in (estimate, closed))
     difference = (a.mean() - b.mean()).item()
     error = ((a.var() + b.var()) / repeats).sqrt().item()
     z = difference / error if error > 0 else 0.0 if difference == 0 else math.inf

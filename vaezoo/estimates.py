@@ -17,6 +17,8 @@ from vaezoo.tables import Differences, Estimates
 
 __all__ = ["Estimate", "Values", "compare"]
 
+MISSING = -0.7548776662466927  # in a fingerprint
+
 
 class _Numbers(NamedTuple):
     mean: float
@@ -212,12 +214,15 @@ def _fingerprints(x: Tensor) -> Tensor:
     """A number for each image (N, *x_shape), by which `compare` knows it again: (N,), float64.
 
     It is Σ_i √i x_i over pixels i = 1, 2, …, which one changed pixel, or two exchanged, change.
+    What is not finite, such as NaN of a pixel that is missing, counts as a number no pixel has.
 
     Example:
         >>> _fingerprints(torch.eye(3)).tolist() == [1, 2**0.5, 3**0.5]
         True
     """
     flat = x.detach().reshape(len(x), math.prod(x.shape[1:])).double().cpu()
+    if not flat.isfinite().all():
+        flat = flat.nan_to_num(MISSING, 1 / MISSING, -1 / MISSING)
     weights: Tensor = torch.arange(1, flat.shape[1] + 1, dtype=torch.float64, device="cpu").sqrt()
     return flat @ weights
 

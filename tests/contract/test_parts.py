@@ -13,9 +13,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor, nn
-from zoo import HIDDEN, LIKELIHOODS, POSTERIORS, PRIORS
+from zoo import HIDDEN, LIKELIHOODS, POSTERIORS, PRIORS, refused
 
-from vaezoo import likelihoods, networks, priors
+from vaezoo import contract, likelihoods, networks, posteriors, priors
 from vaezoo.contract import (
     ContractError,
     check_classifier,
@@ -495,3 +495,11 @@ def test_other_modules_are_no_parts() -> None:
         TypeError, match="a Prior, Posterior, Likelihood or Classifier, got a Linear"
     ):
         check_part(nn.Linear(1, 1))  # type: ignore[arg-type]
+
+
+test_no_inputs = refused(
+    {
+        "a likelihood": (lambda: contract.check_part(likelihoods.Normal(2, (3,))), TypeError, r"of a Normal takes codes, such as torch\.randn\(5, z_dim\)"),
+        "a posterior": (lambda: contract.check_part(posteriors.DiagonalNormal((3,), 2)), TypeError, r"of a DiagonalNormal takes images, and labels"),
+    }
+)  # fmt: skip

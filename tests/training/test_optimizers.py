@@ -206,6 +206,7 @@ REFUSED: dict[str, tuple[Callable[[Any], dict[str, Any]], type[Exception], str]]
     "a schedule of a weight": (lambda _: {"lr": WarmUp(3)}, TypeError, "or a function of the step"),
     "a function of no rate": (lambda _: {"lr": lambda _: None}, ValueError, r"lr\(0\) must be a number"),
     "a function that ends": (lambda _: {"lr": lambda s: 0.1 if s < 3 else -1.0}, ValueError, r"lr\(3\) must be a number"),
+    "of a part alone": (lambda m: {"optimizer": Adam(m.likelihood.parameters())}, ValueError, r"for some parts alone; .*freeze what is to stay, as by model\.posterior\.requires_grad_\(False\)$"),
     "made too early": (lambda _: {"optimizer": Adam(vae().parameters())}, ValueError, "does not train prior|does not train likelihood"),
 }  # fmt: skip
 

@@ -81,8 +81,12 @@ def check_part(part: Component, *inputs: Tensor, seed: int = 0) -> None:
     """Hold a part of any kind to the contract, by the check of its kind.
 
     Raises:
-        TypeError: it is none of them.
+        TypeError: it is none of them, or is not given what it maps: images, or codes of a
+            likelihood.
     """
+    if not inputs and isinstance(part, Posterior | Likelihood | Classifier):
+        of = "codes, such as torch.randn(5, z_dim)" if isinstance(part, Likelihood) else "images"
+        raise TypeError(f"check_part(part, …) of a {type(part).__name__} takes {of}, and labels")
     if isinstance(part, Prior):
         check_prior(part, *inputs, seed=seed)
     elif isinstance(part, Posterior):

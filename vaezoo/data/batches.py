@@ -47,6 +47,8 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         torch.float64
     """
     if isinstance(value, Tensor):
+        if value.layout is not torch.strided:
+            raise ValueError(f"{EXPECTED}, got a sparse tensor: x.to_dense()")
         return value if like is None else value.to(like.device, non_blocking=True)
     try:
         tensor = from_array(value)
@@ -72,8 +74,11 @@ def from_array(value: Any) -> Tensor:
     """
     check_unmasked(value)
     array = value.__array__() if hasattr(value, "__array__") else value
-    if not getattr(getattr(array, "flags", None), "writeable", True):
-        array = array.copy()  # torch warns of memory that may not be written
+    if isinstance(array, np.ndarray):
+        # torch warns of what may not be written, and knows no other byte order or negative strides
+        native = array.dtype.newbyteorder("=")
+        array = np.require(array, None if array.dtype == native else native, ["W"])
+        array = array.copy() if min(array.strides, default=0) < 0 else array
     return torch.as_tensor(array, device="cpu")
 
 

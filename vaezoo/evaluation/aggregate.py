@@ -51,7 +51,8 @@ def _with_one_label(latents: Latents) -> Iterator[tuple[Tensor, Latents]]:
     """Rows of draws that have a label in common, lest the encoder run for each draw's own."""
     labels = [name for name, v in latents.items() if not v.is_floating_point()]
     if not labels:
-        yield torch.arange(len(next(iter(latents.values())))), latents
+        first = next(iter(latents.values()))
+        yield torch.arange(len(first), device=first.device), latents
     for name in labels[:1]:
         for label in latents[name].unique():
             rows = (latents[name] == label).nonzero().flatten()

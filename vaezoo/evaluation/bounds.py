@@ -32,6 +32,7 @@ from vaezoo.data import Images, Stream
 from vaezoo.data.counts import as_count
 from vaezoo.data.labels import Agreement, as_labels
 from vaezoo.data.passes import Data, length_of, one_pass
+from vaezoo.data.sources import sources
 from vaezoo.estimates import Estimate, Values
 from vaezoo.evaluation.visiting import evaluating, labelled
 from vaezoo.programs.pair import required_arguments
@@ -115,8 +116,8 @@ class _Guesses:
     """A classifier's guesses held against labels; -1 of `Images` and of a `Stream` is none."""
 
     def __init__(self, data: Data) -> None:
-        pixels = getattr(data, "dataset", data)  # of a loader
-        self.agreement, self.may_lack = Agreement(), isinstance(pixels, Images | Stream)
+        self.agreement = Agreement()
+        self.may_lack = any(isinstance(each, Images | Stream) for each in sources(data))
 
     def labels_of(self, model: Any, batch: Any) -> list[Tensor]:
         """Images (n, …) and labels (n,) of those of a batch that have one; [] where none does.

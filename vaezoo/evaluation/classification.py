@@ -118,10 +118,7 @@ def _calibration(found: dict[str, Estimate], bins: int) -> Calibration:
     correct, confidence = (_values(found[name]) for name in ("accuracy", "confidence"))
     at = (confidence * bins).ceil().long().clamp(1, bins) - 1
     counts = torch.bincount(at, minlength=bins)
-    sure, right = (
-        torch.zeros(bins, dtype=torch.float64).index_add(0, at, v) / counts
-        for v in (confidence, correct)
-    )
+    sure, right = (v.new_zeros(bins).index_add(0, at, v) / counts for v in (confidence, correct))
     ece = (right - sure).sign()[at] * (correct - confidence)
     estimates = {name: found[name] for name in ("accuracy", "label_nll")}
     estimates["ece"] = found["accuracy"].of_same_images(ece)

@@ -129,7 +129,7 @@ def _components(model: Any, x: Tensor, y: Tensor) -> Iterator[tuple[str, Tensor]
     codes = model.encode(*given, latent=model.parts["prior"].of)
     each = responsibilities(model.prior(), codes)
     yield "component", each.argmax(-1)
-    yield "components", torch.full((len(x),), each.shape[-1])
+    yield "components", torch.full((len(x),), each.shape[-1], device=each.device)
     yield "label", as_labels(y, len(x), 2**31)
 
 
@@ -145,7 +145,7 @@ def _assigned(counts: Tensor) -> Tensor:
     except ImportError as error:
         raise ImportError("clusters need SciPy: pip install 'vaezoo[evaluation]'") from error
     components, classes = map(torch.from_numpy, linear_sum_assignment(-counts.numpy()))
-    assigned = torch.full((len(counts),), -1)
+    assigned = torch.full((len(counts),), -1, device="cpu")
     assigned[components] = classes
     return assigned
 

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from vaezoo.data.batches import from_array
@@ -215,7 +215,7 @@ def _log_share(values: Tensor) -> Tensor:
 def _regressed(codes: Tensor, columns: list[Tensor]) -> tuple[Tensor, float]:
     """|w| of each standardised unit for each factor, (units, factors), and R² elsewhere."""
     # in any order but the data's: of a grid every other image may have one value of a factor
-    order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(codes), device="cpu", generator=Generator("cpu").manual_seed(0))
     x = _standardised(codes.double())[order]
     weights, shares = [], []
     for column in columns:

@@ -47,7 +47,9 @@ class Settings:
     @functools.cached_property
     def betas(self) -> list[float]:
         """β_0 … β_T, close together at both ends: a sigmoid of -4 … 4, from 0 to 1."""
-        each = torch.linspace(-4, 4, self.temperatures + 1, dtype=torch.float64).sigmoid()
+        each = torch.linspace(
+            -4, 4, self.temperatures + 1, dtype=torch.float64, device="cpu"
+        ).sigmoid()
         betas: list[float] = ((each - each[0]) / (each[-1] - each[0])).tolist()
         return betas
 

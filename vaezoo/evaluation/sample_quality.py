@@ -124,10 +124,8 @@ def sample_quality(
         >>> found["frechet"].mean > 2 * found["floor"].mean
         True
     """
-    n, repeats, steps = (
-        as_count(name, value, least=least)
-        for name, value, least in (("n", n, 2), ("repeats", repeats, 2), ("steps", steps, 1))
-    )
+    n, repeats = as_count("n", n, least=2), as_count("repeats", repeats, least=2)
+    steps = as_count("steps", steps)
     _check_images(model, train, test)
     with outside_inference(), own_generator(seed), tuned():
         judge, known = _trained(train, steps)
@@ -167,7 +165,7 @@ def _check_images(model: Any, train: Images, test: Images) -> None:
 
 
 def _halves(images: Images) -> tuple[Images, Images]:
-    rows = torch.randperm(len(images))
+    rows = torch.randperm(len(images), device="cpu")
     half = len(images) // 2
     return images[rows[:half]], images[rows[half:]]
 
@@ -177,8 +175,10 @@ def _trained(images: Images, steps: int) -> tuple[nn.Sequential, Images]:
     train, known = _halves(images)
     assert train.labels is not None
     width, classes = math.prod(train.pixels.shape[1:]), int(train.labels.max()) + 1
-    hidden = nn.Linear(width, 2 * FEATURES), nn.ReLU(), nn.Linear(2 * FEATURES, FEATURES)
-    judge = nn.Sequential(nn.Flatten(), *hidden, nn.ReLU(), nn.Linear(FEATURES, classes)).float()
+    with torch.device("cpu"):
+        hidden = nn.Linear(width, 2 * FEATURES), nn.ReLU(), nn.Linear(2 * FEATURES, FEATURES)
+        last = nn.Linear(FEATURES, classes)
+    judge = nn.Sequential(nn.Flatten(), *hidden, nn.ReLU(), last).float()
     adam = torch.optim.Adam(judge.parameters(), 1e-3)
     with torch.enable_grad():
         for x, y in passes(train, 100, steps, None, dtype=torch.float32)[0]:
@@ -200,10 +200,10 @@ def _compared(
     model: Any, judge: nn.Sequential, train: Images, test: Images, n: int, mean: bool
 ) -> dict[str, list[float]]:
     """Distances of pictures, and of training images, to as many test images; what they show."""
-    real, y = _some(test, torch.randperm(len(test))[:n])
+    real, y = _some(test, torch.randperm(len(test), device="cpu")[:n])
     asked = {"y": y} if getattr(model, "classes", 0) else {}
     # pictures of classes asked for are as many of each as the images, and so is their floor
-    rows = _with_labels(train, y) if asked else torch.randperm(len(train))[:n]
+    rows = _with_labels(train, y) if asked else torch.randperm(len(train), device="cpu")[:n]
     known, _ = _some(train, rows)
     drawn = model.sample(n, mean=mean, **asked).float().cpu()
     features = [judge[:-1](x) for x in (drawn, known, real)]
@@ -216,7 +216,7 @@ def _compared(
 
 def _some(images: Images, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Images and their labels, binarised anew."""
-    x, y = images[rows].tensors(seed=int(torch.randint(2**31, ())))
+    x, y = images[rows].tensors(seed=int(torch.randint(2**31, (), device="cpu")))
     return x.float(), y
 
 
@@ -229,7 +229,7 @@ def _with_labels(images: Images, y: Tensor) -> Tensor:
         if not len(of_class):
             raise ValueError(f"train has too few images of class {label} to compare with")
         wanted = y == label
-        rows[wanted] = of_class[torch.randint(len(of_class), (int(wanted.sum()),))]
+        rows[wanted] = of_class[torch.randint(len(of_class), (int(wanted.sum()),), device="cpu")]
     return rows
 
 
@@ -245,6 +245,6 @@ def _right(judge: nn.Module, x: Tensor, y: Tensor) -> list[float]:
 
 def _mean(values: list[float], common: float) -> Estimate:
     """The mean of values any two of which are correlated by so much."""
-    each, n = torch.tensor(values, dtype=torch.float64), len(values)
+    each, n = torch.tensor(values, dtype=torch.float64, device="cpu"), len(values)
     factor = 1 / n + common / (1 - common) if common < 1 else math.nan
     return Estimate(each.mean().item(), each.std().item() * math.sqrt(factor), n)

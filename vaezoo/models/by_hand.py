@@ -166,8 +166,8 @@ def _logits(classifier: Any) -> Function:
 def _likelihood(model: Any) -> dict[str, Any]:
     """The decoder, and log p(x|…) of what it puts out."""
     part, of = model.likelihood, model.parts["likelihood"].given
-    z = torch.zeros(1, getattr(model, f"{of[0]}_dim"), dtype=torch.double)
-    z = z.to(next(model.parameters()).device)
+    like = next(model.parameters())
+    z = like.new_zeros(1, getattr(model, f"{of[0]}_dim"), dtype=torch.double)
     distribution = part(z, *[z.new_zeros(1).long()] * ("y" in of and model.classes > 0))
     if _is(distribution, Bernoulli):
         return {"decode": lambda *given: part(*given).base_dist.logits}

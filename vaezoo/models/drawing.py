@@ -63,7 +63,11 @@ def prior_codes(model: LatentVariableModel, n: int, latent: str, *, seed: int = 
         >>> prior_codes(VAE(), 5, "z").shape
         torch.Size([5, 10])
     """
-    y = torch.arange(n) % max(model.classes, 1) if required_arguments(model.model) > 1 else None
+    y = (
+        torch.arange(n, device="cpu") % max(model.classes, 1)
+        if required_arguments(model.model) > 1
+        else None
+    )
     x, given = _conditions(model, n, y, {})
     with own_generator(seed):
         code: Tensor = _traced(model, x, given)[latent]["value"]

@@ -11,6 +11,9 @@ are refused by this rule:
                           latent, all that the model draws before it
     RenyiELBO             needs labels that are summed out to be given: it samples them, and with
                           α = 0 does not train q(y|x)
+
+Those that are compiled by `torch.jit` are always refused: they know a pair by the ids of its two
+programs, which a module makes anew at each look, and take another's graph for its own.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import Any
 
 import torch
 from pyro import infer, poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -30,6 +34,13 @@ from vaezoo.programs.sites import drawn_before, is_label, sample_sites
 from vaezoo.scopes import checks_data, in_mode, own_generator
 
 __all__ = ["adapted_loss", "reports_the_bound"]
+
+JIT = (
+    infer.JitTrace_ELBO,
+    infer.JitTraceEnum_ELBO,
+    infer.JitTraceGraph_ELBO,
+    infer.JitTraceMeanField_ELBO,
+)
 
 
 def adapted_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tensor:
@@ -49,22 +60,48 @@ def adapted_loss(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Te
         >>> loss.shape, loss.requires_grad
         (torch.Size([]), True)
     """
-    x, programs = batch[0], (pair.model, pair.guide)
+    _refuse(objective)
     if checks_data():
         _check(objective, pair, *batch)
+    with _Images(len(batch[0])) as images:
+        loss = _summed(objective, pair, *batch)
+    return loss / images.number
+
+
+def _summed(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> Tensor:
+    """The loss as Pyro has it, a sum over images."""
+    x, programs = batch[0], (pair.model, pair.guide)
     if not torch.is_grad_enabled():
-        return x.new_tensor(objective.loss(*programs, *batch)) / len(x)
+        return x.new_tensor(objective.loss(*programs, *batch))
     if hasattr(objective, "differentiable_loss"):
         loss: Tensor = objective.differentiable_loss(*programs, *batch)
-        return loss / len(x)
+        return loss
     value, known = _collected(objective, pair, *batch)
     if not known and any(p.requires_grad for p in pair.parameters()):
         raise ValueError(
             f"{type(objective).__name__} trains parameters that Pyro knows, and this pair names "
             "none: call pyro.module in its model, or use an objective of vaezoo's"
         )
-    total = KnownGradients.apply(x.new_tensor(value), list(known.values()), *known)
-    return total / len(x)
+    total: Tensor = KnownGradients.apply(x.new_tensor(value), list(known.values()), *known)
+    return total
+
+
+class _Images(Messenger):
+    """How many images a sum is over: of a plate that scales those of a batch up, all that it has.
+
+    Args:
+        n: images in the batch.
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.number: float = n
+        self._n = n
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        for frame in msg["cond_indep_stack"]:
+            if frame.full_size and frame.size == self._n != frame.full_size:
+                self.number = frame.full_size
 
 
 def _collected(
@@ -125,13 +162,24 @@ def reports_the_bound(objective: infer.elbo.ELBO) -> bool:
     return not isinstance(objective, infer.Trace_MMD)
 
 
-def _check(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> None:
-    """Refuse what makes no sense, after one more run of the pair that leaves no trace."""
+def _refuse(objective: infer.elbo.ELBO) -> None:
+    """Refuse what is wrong for every pair."""
+    name = type(objective).__name__
     if isinstance(objective, infer.ReweightedWakeSleep | infer.TraceTailAdaptive_ELBO):
         raise ValueError(
-            f"{type(objective).__name__} has no single loss of model and guide: train by Pyro's "
-            "SVI, or take RenyiELBO or an objective of vaezoo's"
+            f"{name} has no single loss of model and guide: train by Pyro's SVI, or take RenyiELBO "
+            "or an objective of vaezoo's"
         )
+    if isinstance(objective, JIT):
+        raise ValueError(
+            f"{name} keeps what it traced for one batch and one pair, and would give their numbers "
+            f"for others: take {name.removeprefix('Jit')}, or an objective of vaezoo's, whose "
+            "steps fit(…, compile=True) compiles"
+        )
+
+
+def _check(objective: infer.elbo.ELBO, pair: nn.Module, *batch: Any) -> None:
+    """Refuse what makes no sense, after one more run of the pair that leaves no trace."""
     if not isinstance(objective, infer.TraceMeanField_ELBO | infer.RenyiELBO):
         return
     with torch.no_grad(), in_mode(pair, False), own_generator(), outside_param_store():

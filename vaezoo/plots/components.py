@@ -129,8 +129,10 @@ def _weights(model: LatentVariableModel) -> Tensor:
 def _labels(model: LatentVariableModel, y: int | None, rows: int, n: int) -> Tensor | None:
     """A label for each image, where there are any."""
     if y is not None:
-        return torch.full((rows * n,), y)
-    return torch.arange(n).repeat(rows) % model.classes if needs_labels(model) else None
+        return torch.full((rows * n,), y, device="cpu")
+    return (
+        torch.arange(n, device="cpu").repeat(rows) % model.classes if needs_labels(model) else None
+    )
 
 
 def _rows(r: Any) -> Tensor:

@@ -57,7 +57,7 @@ def samples(
         y = _labels(y, n, model.classes)
     columns, labels = None, None
     if y is None and needs_labels(model):
-        y, columns = torch.arange(n) % model.classes, min(n, model.classes)
+        y, columns = torch.arange(n, device="cpu") % model.classes, min(n, model.classes)
         labels = [f"y = {k}" for k in range(columns)]
     with drawn_from(model):
         images = model.sample(n, y=y)
@@ -139,7 +139,7 @@ def style_by_content(
         z = _drawn_codes(model, columns, seed) if z is None else _codes(model, z)
         if z.dim() != 2 or z.shape[1] != model.z_dim or not len(z):
             raise ValueError(f"z must be codes (columns, {model.z_dim}), got {describe(z)}")
-        y = torch.arange(model.classes).repeat_interleave(len(z))
+        y = torch.arange(model.classes, device="cpu").repeat_interleave(len(z))
         images = model.sample(y=y, z=z.repeat(model.classes, 1))
     classes = range(model.classes)
     said: dict[str, Any] = {"xlabel": "style z", "ylabel": "content y"}

@@ -76,6 +76,6 @@ def _members(**models: LatentVariableModel) -> dict[str, LatentVariableModel]:
 
 
 def _samples(model: LatentVariableModel, n: int, seed: int) -> Tensor:
-    y = torch.arange(n) % model.classes if needs_labels(model) else None
+    y = torch.arange(n, device="cpu") % model.classes if needs_labels(model) else None
     with drawn_from(model, seed):
         return model.sample(n, y=y)

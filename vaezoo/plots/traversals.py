@@ -116,7 +116,7 @@ def interpolations(
         way = model.interpolate(first, last, y1, y2, steps=steps)
     way = way.unflatten(0, (len(first), -1))
     images = torch.cat([first[:, None], way, last[:, None]], 1)
-    shares = [f"{share:.2g}" for share in torch.linspace(0, 1, way.shape[1]).tolist()]
+    shares = [f"{share:.2g}" for share in torch.linspace(0, 1, way.shape[1], device="cpu").tolist()]
     names = ["x₁", *shares, "x₂"]
     return image_grid(images.flatten(0, 1), rows=len(first), column_labels=names, ax=ax)
 

@@ -43,8 +43,9 @@ def k_means(points: Tensor, k: int, *, seed: int = 0) -> Tensor:
 
 def _far_apart(points: Tensor, k: int, generator: Generator) -> Tensor:
     """k of the points, each drawn by its squared distance from the nearest one before."""
-    first = torch.randint(len(points), (), generator=generator)
-    chosen, squared = [points[first]], torch.full((len(points),), torch.inf, dtype=points.dtype)
+    first = torch.randint(len(points), (), device="cpu", generator=generator)
+    chosen = [points[first]]
+    squared = torch.full((len(points),), torch.inf, dtype=points.dtype, device="cpu")
     for _ in range(k - 1):
         squared = squared.minimum((points - chosen[-1]).square().sum(1).cpu())
         chosen.append(points[torch.multinomial(squared, 1, generator=generator)[0]])

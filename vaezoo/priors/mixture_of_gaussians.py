@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo import arguments
+from vaezoo.data.batches import as_tensor
 from vaezoo.distributions import NormalMixture
 from vaezoo.networks import positive
 from vaezoo.priors.base import Prior
@@ -71,7 +72,7 @@ class MixtureOfGaussians(Prior):
             >>> sorted(mixture.component_distribution.mean.flatten().tolist())
             [-2.0, 2.0]
         """
-        codes = torch.as_tensor(codes)  # NumPy's too
+        codes = as_tensor(codes)  # NumPy's too
         if codes.dim() != 2 or codes.shape[1] != self.z_dim:
             raise ValueError(f"codes must be (N, {self.z_dim}), got {tuple(codes.shape)}")
         if not codes.isfinite().all():

@@ -136,9 +136,8 @@ class ChunkedTerms(Terms):
             terms.scale_gradients(self._factor[:, part])
         found: list[Gradients] = []
         for i, by_name in enumerate(weights, 1):
-            shares = [self._of(part, name, w) * chunk[name] for name, w in by_name.items()]
-            total = sum((share.sum() for share in shares), torch.zeros(()))
-            found.append(gradients(total, retain_graph=i < len(weights)))
+            shares = [(self._of(part, n, w) * chunk[n]).sum() for n, w in by_name.items()]
+            found.append(gradients(sum(shares[1:], shares[0]), retain_graph=i < len(weights)))
         return found
 
     def _of(self, part: slice, name: str, weight: Tensor) -> Tensor:

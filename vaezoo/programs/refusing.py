@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from vaezoo.programs.pair import PROGRAMS, Member
 
-__all__ = ["check_member", "check_pair", "described"]
+__all__ = ["check_member", "check_pair", "check_tensors", "described"]
 
 
 def check_pair(model: Any) -> None:
@@ -58,6 +59,25 @@ def check_member(model: Any, caller: str) -> None:
     """
     if not isinstance(model, Member):
         raise TypeError(f"{caller} takes a member of vaezoo.models, got {described(model)}")
+
+
+def check_tensors(batch: Sequence[Any]) -> None:
+    """Refuse a batch whose images are no tensor, which `fit` and `evaluate` make of arrays.
+
+    Raises:
+        TypeError: they are none.
+
+    Example:
+        >>> check_tensors(([[0.5]],))
+        Traceback (most recent call last):
+        ...
+        TypeError: programs take tensors, got a list: torch.as_tensor(…), or bound.arguments(batch)
+    """
+    if batch and not isinstance(batch[0], Tensor):
+        raise TypeError(
+            f"programs take tensors, got {described(batch[0])}: torch.as_tensor(…), or "
+            "bound.arguments(batch)"
+        )
 
 
 def described(value: Any) -> str:

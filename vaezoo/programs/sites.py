@@ -178,6 +178,16 @@ def _check_shape(name: str, site: Site, classes: set[int], particles: int) -> No
 def _check_scales(sites: list[Site]) -> None:
     scales = {float(s["scale"]) for s in sites}
     if len(scales) > 1:
+        sizes: dict[str, set[int]] = {}
+        for frame in (f for s in sites for f in s["cond_indep_stack"] if f.full_size):
+            sizes.setdefault(frame.name, set()).add(frame.full_size)
+        for name, both in sizes.items():
+            if len(both) > 1:
+                raise ValueError(
+                    f"the plate {name!r} is of {min(both)} images in one program and of "
+                    f"{max(both)} in the other: an AutoGuide keeps that of the batch it was first "
+                    "called with; give it batches of that size, or a guide that reads the images"
+                )
         raise ValueError(
             f"sites are scaled differently ({sorted(scales)}): a weight on the KL goes into "
             "the objective, ELBO(beta=…), where the reported bound stays the plain one"

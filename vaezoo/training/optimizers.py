@@ -72,8 +72,9 @@ def _check_all(made: Optimizer, parameters: Mapping[str, Tensor]) -> None:
             "it is no parameter of the model's; give a class, optimizer=torch.optim.Adam, or a "
             "function of all parameters, lambda parameters: Adam(parameters, lr=1e-3)"
             if outside
-            else "it was made before a part was swapped, or for another model; make it again from "
-            "model.parameters()"
+            else "it was made before a part was swapped, or for another model, or for some parts "
+            "alone; make it again from model.parameters(), and freeze what is to stay, as by "
+            f"model.{missing[0].split('.')[0]}.requires_grad_(False)"
         )
         raise ValueError(f"the optimizer does not train {', '.join(missing)}: {why}")
 

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from vaezoo.autograd import are_finite
 from vaezoo.bound import Bound
 from vaezoo.compiler import kept
 from vaezoo.compiler.choice import described
+from vaezoo.programs.refusing import check_tensors
 from vaezoo.scopes import one_thread
 from vaezoo.training.rates import type_name
 from vaezoo.training.untrained import Untrained
@@ -122,6 +124,7 @@ class Step:
         optimizer's state, buffers and frozen parameters are those from before the step. Gradients
         are left in the parameters, unless the update is part of the graph; then they have none.
         """
+        check_tensors(batch)
         with one_thread():
             return self._take(*batch)
 
@@ -160,6 +163,10 @@ class Step:
     def ways(self) -> str:
         """How steps run: "eager" or "compiled"."""
         return "compiled" if self.cache is not None and self.cache.serves else "eager"
+
+    def put_back(self) -> None:
+        """Put buffers and frozen parameters back to what they were before the last step."""
+        self._untrained.put_back()
 
     def of_all(self, names: list[str]) -> list[str]:
         """What was found by all processes that take this step."""
@@ -212,7 +219,7 @@ class Step:
         loss.backward()
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         gradients = [p.grad for p in parameters if p.grad is not None]
-        if not _are_finite(gradients):
+        if not are_finite(gradients):
             return False
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
@@ -234,13 +241,3 @@ def _check(bound: Any, optimizer: Any) -> None:
 def kind_of(batch: tuple[Tensor, ...]) -> str:
     """Batches are of one kind if all their shapes are the same."""
     return " ".join(str(tuple(t.shape)) for t in batch)
-
-
-@torch.no_grad()
-def _are_finite(gradients: list[Tensor]) -> bool:
-    """Whether all are: by their sums, and one by one if sums of large numbers are not finite."""
-    numbers = [g._values() if g.is_sparse else g for g in gradients]
-    sums = [n.sum() for n in numbers]
-    if len({s.device for s in sums}) == 1 and math.isfinite(abs(torch.stack(sums).sum().item())):
-        return True
-    return all(bool(n.isfinite().all()) for n in numbers)

@@ -26,6 +26,7 @@ from vaezoo.training.opened import Opened
 from vaezoo.training.optimizers import make_optimizer
 from vaezoo.training.preparing import check_trainable, is_known, trainable
 from vaezoo.training.processes import is_alone, world
+from vaezoo.training.raising import check_last_batch
 from vaezoo.training.rates import Rate, Rates
 from vaezoo.training.recorder import Recorder
 from vaezoo.training.settings import check_same, settings_of
@@ -172,6 +173,7 @@ def begin(
     )
     known, opened = is_known(bound, data), Opened(batches, here)
     weights, observed = trainable(bound, opened.first)
+    check_last_batch(bound, data, batch_size, total, drop_last=drop_last)
     trained(model, weights)
     optimizer = make_optimizer(optimizer, lr, weights)
     rates = Rates(scheduler, optimizer, lr)

@@ -21,6 +21,7 @@ from vaezoo.training.history import History
 from vaezoo.training.interrupts import StopButton
 from vaezoo.training.opened import Opened
 from vaezoo.training.preparing import training_mode
+from vaezoo.training.raising import put_back
 from vaezoo.training.rates import Rates
 from vaezoo.training.recorder import Recorder
 from vaezoo.training.state import load_state_of, state_of
@@ -230,7 +231,8 @@ class Training:
             if not first and self.observed.doubts(arguments):
                 self._look_through(arguments)
         # Pyro's own checks, of programs rather than data, are made once
-        with contextlib.nullcontext() if check and first else unchecked():
+        checks = contextlib.nullcontext() if check and first else unchecked()
+        with checks, put_back(self.step, arguments):
             return self.step(*arguments)
 
     def _look_through(self, arguments: list[Tensor]) -> None:
