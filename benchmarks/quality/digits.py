@@ -9,9 +9,10 @@ trained on the first 50,000 with seed 10. Flows and pseudo-inputs have a peak of
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from benchmarks.quality.recipe import Member, Recipe
+from benchmarks.quality.muon import Muon
+from benchmarks.quality.recipe import Recipe
+from benchmarks.quality.starts import from_images, from_means
 from vaezoo import data, models, objectives, posteriors, priors
 
 __all__ = ["RECIPES"]
@@ -59,12 +60,6 @@ def wide() -> models.VAE:
     return models.VAE(hidden=(600, 600))
 
 
-def from_images(model: Member, images: Any) -> None:
-    """Let pseudo-inputs start as training images."""
-    assert isinstance(model.prior, priors.VampPrior)
-    model.prior.start_from(images[:500].tensors()[0])
-
-
 def fashion_train(seed: int) -> data.Images:
     """60,000 articles, binarised afresh for every batch."""
     return data.fashion_mnist("train")
@@ -101,6 +96,10 @@ BEST = {
     "flow-iaf": Recipe(both_flows, cycle=True, rate=2e-3),
     "flow-iaf-iw": Recipe(both_flows, cycle=True, rate=2e-3, objective=objectives.IWELBO(10)),
 }
+MUON = {
+    name: replace(REFERENCE[name], cycle=True, rate=8e-3, optimizer=Muon, start=from_means)
+    for name in ("vae", "iwae")
+}
 CHANGES = {
     "vae-cycle-wide": replace(BETTER["vae"], member=wide),
     "vae-cycle-decay": replace(BETTER["vae"], decay=0.01),
@@ -110,6 +109,7 @@ CHANGES = {
 RECIPES = {
     **REFERENCE,
     **{f"{name}-cycle": each for name, each in BETTER.items()},
+    **{f"{name}-muon": each for name, each in MUON.items()},
     **BEST,
     **CHANGES,
     **{

@@ -23,12 +23,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from benchmarks.quality.digits import X_SHAPE, from_images
+from benchmarks.quality.digits import X_SHAPE
 from benchmarks.quality.muon import Muon
-from benchmarks.quality.recipe import Member, Recipe
+from benchmarks.quality.recipe import Recipe
+from benchmarks.quality.starts import from_images, from_means
 from vaezoo import data, likelihoods, models, networks, objectives, posteriors, priors
 from vaezoo.data.downloads import data_root
 
@@ -46,14 +46,6 @@ def one_layer() -> models.VAE:
         posterior=posteriors.DiagonalNormal(X_SHAPE, 50, network=encoder),
         likelihood=likelihoods.Bernoulli(50, X_SHAPE, network=decoder),
     )
-
-
-def from_means(model: Member, images: Any) -> None:
-    """Let the decoder start with the mean of each pixel."""
-    *_, last = (m for m in model.likelihood.modules() if isinstance(m, nn.Linear))
-    means = images.pixels.float().mean(0).flatten() / 255
-    with torch.no_grad():
-        last.bias.copy_(means.clamp(1e-3, 1 - 1e-3).logit())
 
 
 def paper(particles: int, **changes: Any) -> Recipe:

@@ -286,7 +286,7 @@ def test_a_last_batch_of_one_and_a_batch_norm() -> None:
         found.posterior.network.rest[0] = nn.Sequential(norm, nn.ELU())
         return found
 
-    with pytest.raises(ValueError, match="more than 1 value per channel"):
+    with pytest.raises(ValueError, match="a batch is of one image, on which a batch norm"):
         trained(normed(), PIXELS[:9], steps=None, epochs=1, batch_size=4)
     losses = trained(normed(), PIXELS[:9], steps=None, epochs=2, batch_size=4, drop_last=True)
     assert len(losses) == 4

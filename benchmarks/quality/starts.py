@@ -1,0 +1,27 @@
+"""What a model takes from the training images before it is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.quality.recipe import Member
+from vaezoo import priors
+
+__all__ = ["from_images", "from_means"]
+
+
+def from_images(model: Member, images: Any) -> None:
+    """Let pseudo-inputs start as training images."""
+    assert isinstance(model.prior, priors.VampPrior)
+    model.prior.start_from(images[:500].tensors()[0])
+
+
+def from_means(model: Member, images: Any) -> None:
+    """Let the decoder start with the mean of each pixel."""
+    *_, last = (m for m in model.likelihood.modules() if isinstance(m, nn.Linear))
+    means = images.pixels.float().mean(0).flatten() / 255
+    with torch.no_grad():
+        last.bias.copy_(means.clamp(1e-3, 1 - 1e-3).logit())
