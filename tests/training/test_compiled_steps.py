@@ -20,6 +20,7 @@ from vaezoo import ELBO, Bound
 from vaezoo.compiler.adam import AdamUpdate
 from vaezoo.scopes import unchecked
 from vaezoo.training.step import Step
+from vaezoo.training.untrained import Untrained
 
 X = images()
 
@@ -271,3 +272,53 @@ def test_steps_in_threads_take_turns() -> None:
     assert not errors
     assert all(step.compiled is not None and step.compiled.serves for step in steps)
     assert (nn.Module.__call__, nn.Module.__getattr__) == before
+
+
+class Scripted(nn.Module):
+    """A VAE with a part that torch.jit has made, and a buffer inside it."""
+
+    def __init__(self, *, traced: bool) -> None:
+        super().__init__()
+        self.vae = member("VAE")
+        part = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+        part[0].bias.requires_grad_(False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says that it has something newer
+            x = torch.rand(6, 3)
+            self.part = torch.jit.trace(part, x) if traced else torch.jit.script(part)
+
+    def model(self, x: Tensor) -> None:
+        self.vae.model(x + self.part(torch.ones(6, 3).cumsum(0)).mean().tanh() * 0)
+
+    def guide(self, x: Tensor) -> None:
+        self.vae.guide(x)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_modules_of_torch_jit_are_trained_eagerly(traced: bool) -> None:
+    """After one warning that says why, where steps were to be compiled; buffers come back."""
+    found = []
+    for compiling in (False, True):
+        torch.manual_seed(0)
+        pair, x = Scripted(traced=traced), images()
+        step = Step(Bound(pair), torch.optim.Adam(pair.parameters()))
+        if compiling:
+            step.compile("eager")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found.append([step(x)["loss"].item() for _ in range(4)])
+        messages = [str(w.message) for w in said if issubclass(w.category, UserWarning)]
+        assert len(messages) == compiling
+        assert all("a module of torch.jit holds cannot be watched" in text for text in messages)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_buffers_of_torch_jit_come_back(traced: bool) -> None:
+    pair = Scripted(traced=traced)
+    untrained, before = Untrained(pair), copy.deepcopy(pair.state_dict())
+    untrained.keep()
+    pair.part(torch.full((6, 3), torch.nan))
+    untrained.put_back()
+    after = pair.state_dict()
+    assert all(torch.equal(t, after[name]) for name, t in before.items())

@@ -1,9 +1,11 @@
 """Training steps of a bound as one compiled graph each.
 
 1. `cache` has the bound run the first batch of a shape eagerly, and hands the second to `trials`.
-2. `tracing` records the step as a graph; `reads` of values are refused, `writes` are undone.
+2. `tracing` records the step as a graph; `reads` of values are refused, `writes` are undone, and
+   what is `scheduled` is an input.
 3. `trials` compares graph and program on another batch, and the `state` that the program keeps in
-   Python, at the `places` where Python keeps things, with that from before.
+   Python, at the `places` and in the `containers` where Python keeps things, with that from before;
+   by `names` in code that is not that of `libraries` it knows what to watch.
 4. `guards` note what the step was made from; before each later step `cache` asks if they hold.
 5. `compiled_step` looks whether the graph, with the update of `adam` behind its gradients, is
    `kept` on disk; if not, `orders` makes one graph of both, `whole_step`, and has it compiled,
@@ -16,7 +18,8 @@
 What fails on the way is a warning with its `reasons`, and the bound runs eagerly. Who imports whom:
 
     cache → trials, compiled_step → guards, beside → orders → whole_step → adam;  kept → onednn
-    trials, guards → tracing, state;  tracing → reads → writes;  state → places
+    trials, guards → tracing, state;  tracing → reads → writes;  tracing → scheduled
+    trials, state → places, names → libraries;  state → containers
     adam, whole_step, beside → tracing
     compiled_step → first_run, replay
     orders → kept, inductor (late: slow to import) → noise, one_file, passes → onednn

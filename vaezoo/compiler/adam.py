@@ -34,7 +34,8 @@ class AdamUpdate:
         self.optimizer = optimizer
         self.params: list[Tensor] = list(optimizer.param_groups[0]["params"])
         self.states: dict[Tensor, dict[str, Any]] = {}
-        self.steps, self._known = torch.zeros(0), list[Tensor]()
+        self._trained: set[Tensor] = set()  # by a step: others have no state unless given one
+        self._known = list[Any]()
         self._kinds = set(map(_KIND, self.params))
         self.device = self.params[0].device
         self._key: tuple[float, ...] = ()
@@ -43,25 +44,41 @@ class AdamUpdate:
 
     def _adopt(self) -> None:
         """Take the optimizer's state as it is now."""
-        self.states = {p: self.optimizer.state[p] for p in self.params}
+        for p in self._trained:
+            self.optimizer.state[p]  # a dictionary, from now on
+        state = self.optimizer.state
+        self.states = {p: state[p] for p in self.params if p in self._trained or state.get(p)}
+        self.steps = torch.zeros(len(self.params), dtype=self._dtype(), device=self.device)
+        for i, p in enumerate(self.params):
+            if p in self.states:
+                self._lay_out(i, p, self.states[p])
+        self._known = self._views()
+
+    def _lay_out(self, i: int, p: Tensor, state: dict[str, Any]) -> None:
+        if "step" in state:
+            self.steps[i] = state["step"]
+        for name in ("exp_avg", "exp_avg_sq"):
+            state[name] = _laid_out(state.get(name), p)
+        state["step"] = self.steps[i]  # a view: the optimizer and the steps count together
+
+    def _dtype(self) -> torch.dtype:
+        """Of the numbers of steps: once known it stays, as compiled steps read it."""
+        if (known := vars(self).get("steps")) is not None:
+            return known.dtype
+        counts = (state.get("step") for state in self.optimizer.state.values())
+        kept = next((t.dtype for t in counts if isinstance(t, Tensor)), None)
+        if kept is not None and kept.is_floating_point:
+            return kept
         # as the optimizer makes them itself: a fused one takes no other
         double = torch.get_default_dtype() == torch.float64
         double = double and not self.optimizer.param_groups[0]["fused"]
-        dtype = torch.float64 if double else torch.float32
-        self.steps = torch.zeros(len(self.states), dtype=dtype, device=self.device)
-        for i, (p, state) in enumerate(self.states.items()):
-            if "step" in state:
-                self.steps[i] = state["step"]
-            for name in ("exp_avg", "exp_avg_sq"):
-                state[name] = _laid_out(state.get(name), p)
-            state["step"] = self.steps[i]  # a view: the optimizer and the steps count together
-        self._known = self._views()
+        return torch.float64 if double else torch.float32
 
     def _views(self) -> list[Any]:
         """The tensors that the optimizer keeps now, of which another may be set at any time."""
         try:
-            states = map(_STATE, map(self.optimizer.state.__getitem__, self.params))
-            return [*itertools.chain.from_iterable(states)]
+            states = map(_STATE, map(self.optimizer.state.__getitem__, self.states))
+            return [len(self.optimizer.state), *itertools.chain.from_iterable(states)]
         except KeyError:  # there is none yet, or it was cleared
             return []
 
@@ -73,7 +90,7 @@ class AdamUpdate:
             return False
         if not _is_adam_alone(self.optimizer):
             return False
-        if not self._known or not _are_same(self._views(), self._known):
+        if self._trained and not (self._known and _are_same(self._views(), self._known)):
             self._adopt()
         for p in self.params:
             p.grad = None  # of an earlier step, which was not compiled
@@ -99,7 +116,9 @@ class AdamUpdate:
         (dtype, device), *_ = kinds
         # on a GPU, only a fused one counts steps there
         here = device.type == "cpu" or (device.type == "cuda" and bool(group["fused"]))
-        return here and dtype.is_floating_point
+        # in float16 all but a fused one lose ε, which a graph does not
+        rounds = dtype == torch.float16 and not group["fused"]
+        return here and dtype.is_floating_point and not rounds
 
     def inputs(self, leaves: list[Tensor], rows: Tensor) -> list[Tensor]:
         """The last arguments of a `whole_step` graph, behind those of the traced step.
@@ -122,9 +141,10 @@ class AdamUpdate:
 
     def trained(self, traced: TracedStep, inputs: list[Tensor]) -> Trained:
         """Which of a step's leaves this updates, and where they are."""
-        self._adopt()  # weights may have other strides than moments have
-        numbers = {p: i for i, p in enumerate(self.states)}
+        numbers = {p: i for i, p in enumerate(self.params)}
         leaves = [i for i, p in enumerate(traced.leaves) if p in numbers]
+        self._trained.update(traced.leaves[i] for i in leaves)
+        self._adopt()  # weights may have other strides than moments have
         if not leaves:
             raise ValueError("the optimizer trains nothing that the loss depends on")
         places = {id(t): i for i, t in enumerate(inputs)}
@@ -187,6 +207,8 @@ def _is_adam_alone(optimizer: torch.optim.Optimizer) -> bool:
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
         return False
     if _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
+        return False
+    if "zero_grad" in vars(optimizer):
         return False
     step = vars(optimizer).get("step")  # a scheduler wraps it, to see whether it is called
     if step is not None and getattr(step, "__wrapped__", step) is not type(optimizer).step:

@@ -20,8 +20,8 @@ from torch import Tensor
 from vaezoo.compiler.adam import AdamUpdate
 from vaezoo.compiler.compiled_step import CompiledStep
 from vaezoo.compiler.guards import Guards, batch_key, modes_of
+from vaezoo.compiler.libraries import users_level
 from vaezoo.compiler.reasons import reason_of
-from vaezoo.compiler.state import users_level
 from vaezoo.compiler.tracing import Backend, Traceable
 from vaezoo.compiler.trials import altered, tried
 from vaezoo.cpu import give_back

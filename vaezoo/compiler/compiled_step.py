@@ -13,7 +13,7 @@ from vaezoo.autograd import KnownGradients, gradients
 from vaezoo.compiler import kept
 from vaezoo.compiler.adam import AdamUpdate, Trained
 from vaezoo.compiler.beside import Beside
-from vaezoo.compiler.first_run import check_gradients, check_terms, norm
+from vaezoo.compiler.first_run import check_gradients, check_noise, check_terms, norm
 from vaezoo.compiler.guards import Guards
 from vaezoo.compiler.orders import Order
 from vaezoo.compiler.replay import Replay, are_on_gpu
@@ -110,12 +110,13 @@ class CompiledStep:
             RuntimeError: what the compiler made computes something else.
         """
         assert self.traced is not None
-        expected = self._by_graph(batch)
+        expected, drawn = self._by_graph(batch)
         tensors = [t.detach() for t in (*self.traced.held, *self.for_update())]
         values, generators = [t.clone() for t in tensors], Generators()
         give_back()  # what came before it needed more memory
         try:
             terms, n = self.run(batch), len(self.traced.names)
+            check_noise(self.traced.graph.graph, torch.get_rng_state(), drawn)
             check_terms(terms, expected[:n])
             if self.update is None or self.finite:
                 known = [expected[i] for i in self._gradients] or expected[n:]
@@ -128,12 +129,12 @@ class CompiledStep:
             raise
         return terms
 
-    def _by_graph(self, batch: Batch) -> list[Tensor]:
-        """What the graph says the next run has, of which nothing else is left."""
+    def _by_graph(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """What the graph says the next run has, and where it leaves the generator."""
         assert self.traced is not None
         with torch.no_grad(), own_generator(), Writes():
             outputs = self.traced.graph(*self.traced.inputs(batch))
-            return [t.clone() for t in outputs]
+            return [t.clone() for t in outputs], torch.get_rng_state()
 
     @torch.no_grad()
     def _found(self, terms: dict[str, Tensor], before: list[Tensor]) -> tuple[list[Tensor], float]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
-__all__ = ["check_gradients", "check_terms", "norm"]
+__all__ = ["check_gradients", "check_noise", "check_terms", "norm"]
 
 FAR = 0.1  # of a term, and in nats: bf16 rounds by less than a hundredth
 FAR_OFF = 0.5  # of the size of all gradients together
@@ -66,6 +66,41 @@ def check_gradients(
         raise RuntimeError(
             f"a fault of torch's compiler: gradients are off by {off / size:.4g} of their size"
         )
+
+
+def check_noise(graph: fx.Graph, found: Tensor, expected: Tensor) -> None:
+    """Refuse a step that leaves the generator elsewhere than its graph does.
+
+    A graph with draws that are not used is not refused: a compiler leaves those out.
+
+    Args:
+        graph: of the step.
+        found, expected: states of the generator after the step, and after the graph.
+
+    Raises:
+        RuntimeError: they differ.
+
+    Example:
+        >>> traced = fx.symbolic_trace(torch.nn.Identity())
+        >>> check_noise(traced.graph, torch.tensor(0), torch.tensor(0))
+    """
+    if not torch.equal(found, expected) and _all_are_used(graph):
+        raise RuntimeError(
+            "a fault of torch's compiler: it draws other noise than the graph that was compiled"
+        )
+
+
+def _all_are_used(graph: fx.Graph) -> bool:
+    """Whether the graph returns something of all that it draws."""
+    live, draws = set[fx.Node](), list[fx.Node]()
+    for node in reversed(graph.nodes):
+        schema = getattr(node.target, "_schema", None)
+        in_place = schema is not None and schema.is_mutable
+        if node.op == "output" or node in live or (in_place and live & set(node.all_input_nodes)):
+            live |= {node, *node.all_input_nodes}
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            draws.append(node)
+    return live.issuperset(draws)
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:

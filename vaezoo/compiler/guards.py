@@ -47,7 +47,10 @@ class Guards:
         self.modules = list(dict.fromkeys([*bound.modules(), *self.state.modules()]))
         self.modes = modes_of(self.modules)
         leaves, self.held = ([], []) if traced is None else (traced.leaves, traced.held)
-        self.watched = list(_dictionaries(bound, self.modules, leaves))
+        # what torch.jit has made has none
+        self.watched = [
+            d for d in _dictionaries(bound, self.modules, leaves) if isinstance(d, dict)
+        ]
         self.lengths = list(map(len, self.watched))
         entries = [(d, name, value) for d in self.watched for name, value in _entries(d)]
         self.entries = list(zip(*entries, strict=True))

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 
 from vaezoo.compiler import onednn, passes
 from vaezoo.compiler.capture import Capture
-from vaezoo.compiler.noise import NoiseInOrder
+from vaezoo.compiler.noise import NoiseInOrder, coins_in_rows, decompositions
 from vaezoo.compiler.one_file import several_kernels_in_a_file
 
 __all__ = ["Rewrites", "compile_graph", "flags_are_known", "instructions_of_the_cpu"]
@@ -73,24 +73,24 @@ def compile_graph(
     import torch._dynamo
     import torch._inductor.config
 
-    _part_multiples(graph)
+    _prepare(graph)
     capture: Any = Capture(len(inputs))
     with contextlib.ExitStack() as settings, warnings.catch_warnings():
         # of no concern to users: torch's compiler uses what torch deprecates
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", r"\s*Online softmax is disabled", UserWarning)
         config: Any = torch._inductor.config
-        settings.enter_context(config.patch(_settings(config)))
-        if any(t.is_cuda for t in inputs):
-            settings.enter_context(config.patch(ON_GPU))
+        more = ON_GPU if any(t.is_cuda for t in inputs) else {}
+        settings.enter_context(config.patch({**_settings(config), **more}))
         settings.enter_context(_shapes())
         settings.enter_context(_no_collections())
         settings.enter_context(several_kernels_in_a_file())
         settings.enter_context(instructions_of_the_cpu())
         if key is not None:  # a cache of what comes before the last stage would pass over it
             settings.enter_context(functorch.patch(enable_autograd_cache=False))
+        options: Any = {"decompositions": decompositions(), "ignore_shape_env": True}
         compile_: Any = torch._dynamo.lookup_backend("inductor")
-        call = compile_(graph, inputs, inner_compile=capture, ignore_shape_env=True)
+        call = compile_(graph, inputs, inner_compile=capture, **options)
     return (None if key is None else capture.keep(key)) or call
 
 
@@ -106,8 +106,12 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _part_multiples(graph: GraphModule) -> None:
-    """a + α b as a sum and a product: Inductor before torch 2.15 forgets α where a is x W."""
+def _prepare(graph: GraphModule) -> None:
+    """Write what Inductor would make something else of in other words.
+
+    Inductor before torch 2.15 forgets α in a + α b where a is x W.
+    """
+    coins_in_rows(graph.graph)
     for node in graph.graph.find_nodes(op="call_function", target=aten.add.Tensor):
         alpha = node.kwargs.get("alpha", 1)
         if alpha != 1:

@@ -9,14 +9,19 @@ is therefore made to wait for the one before.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch._inductor import custom_graph_pass
 from torch._inductor.dependencies import WeakDep
 from torch._inductor.virtualized import V
+from torch.fx import Graph
 
-__all__ = ["NoiseInOrder"]
+__all__ = ["NoiseInOrder", "coins_in_rows", "decompositions"]
+
+aten = torch.ops.aten
 
 # torch 2.9 knows one kind of pass, and later ones another for the scheduler
 _Pass: Any = getattr(custom_graph_pass, "CustomSchedulerPass", custom_graph_pass.CustomGraphPass)
@@ -49,3 +54,34 @@ def _draws(node: Any) -> bool:
     """Whether a node takes numbers from a generator."""
     operator = getattr(node.node, "op_overload", None)
     return torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ())
+
+
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """Inductor's, with coins thrown as eagerly: in a tensor's own dtype, and order in memory."""
+    from torch._inductor.decomposition import select_decomp_table
+
+    table: dict[Any, Callable[..., Any]] = dict(select_decomp_table())
+    table.pop(aten.bernoulli.default, None)  # which draws in float32, row by row
+    return {**table, aten.bernoulli.p: _as_it_lies}
+
+
+def coins_in_rows(graph: Graph) -> None:
+    """Have coins that are no tensor's own thrown row by row, as eagerly.
+
+    Inductor has one operator for these and for those that `bernoulli_` throws into a tensor.
+    """
+    for node in graph.find_nodes(op="call_function", target=aten.bernoulli.p):
+        with graph.inserting_before(node):
+            rows: dict[str, Any] = {"memory_format": torch.contiguous_format}
+            given = graph.call_function(aten.empty_like.default, node.args[:1], rows)
+        node.args = (given, *node.args[1:])
+
+
+def _as_it_lies(t: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Coins of one chance; Inductor throws them row by row, whatever the strides."""
+    strides = t.stride()
+    order = sorted(range(t.dim()), key=strides.__getitem__, reverse=True)
+    if order == [*range(t.dim())]:
+        return NotImplemented
+    thrown = aten.bernoulli.p(t.permute(order), *args, **kwargs)
+    return thrown.permute([order.index(i) for i in range(t.dim())])

@@ -1,30 +1,22 @@
-"""Where Python code keeps things: the places that `state` reads and writes, all in one way."""
+"""Where Python code keeps things by name: `state` reads and writes these places, all in one way."""
 
 from __future__ import annotations
 
-import functools
-import random
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from pyro.poutine.messenger import Messenger
 from torch import nn
 
 __all__ = [
     "Attributes",
     "ClassAttributes",
-    "Contents",
     "Entries",
     "Place",
     "differing",
-    "generators",
     "hook_tables",
 ]
-
-HUGE = 2**26  # bytes
 
 _COMPARED = (bool, int, float, complex, str, bytes, frozenset, np.generic)
 _ABSENT = object()
@@ -60,7 +52,9 @@ class Entries:
         """What it holds now, copied."""
         if self._names is None:
             return dict(self._owner)
-        return {n: self._owner[n] for n in self._names if n in self._owner}
+        if len(self._names) < len(self._owner):
+            return {n: self._owner[n] for n in self._names if n in self._owner}
+        return {n: v for n, v in self._owner.items() if n in self._names}
 
     def write(self, values: dict[Any, Any]) -> None:
         """Put these values back."""
@@ -117,52 +111,6 @@ class ClassAttributes:
                 setattr(self._owner, name, value)
 
 
-class Contents:
-    """What a container or a random generator holds, under one name.
-
-    Example:
-        >>> losses = [3.0]
-        >>> place = Contents.of("losses", losses)
-        >>> before = place.read()
-        >>> losses.append(2.0)
-        >>> differing(before, place.read())
-        ['losses']
-        >>> place.write(before)
-        >>> losses
-        [3.0]
-    """
-
-    def __init__(self, name: str, read: Callable[[], Any], write: Callable[[Any], Any]) -> None:
-        self._name, self._read, self._write = name, read, write
-
-    @classmethod
-    def of(cls, name: str, owner: Any) -> Contents | None:
-        """The contents of an object; None if its kind is not known, or it is a huge array."""
-        if isinstance(owner, np.ndarray) and owner.nbytes > HUGE:
-            return None
-        known = ((read, write) for kind, read, write in _KINDS if isinstance(owner, kind))
-        read, write = next(known, (None, None))
-        if read is None or write is None:
-            return None
-        return cls(name, functools.partial(read, owner), functools.partial(write, owner))
-
-    def read(self) -> dict[str, Any]:
-        """What it holds now, copied."""
-        return {self._name: self._read()}
-
-    def write(self, values: dict[str, Any]) -> None:
-        """Put these values back."""
-        self._write(values[self._name])
-
-
-def generators() -> list[Contents]:
-    """The generators behind the functions of `random` and of `numpy.random`."""
-    return [
-        Contents("Python's random numbers", random.getstate, random.setstate),
-        Contents("NumPy's random numbers", np.random.get_state, np.random.set_state),
-    ]
-
-
 def hook_tables(modules: Iterable[nn.Module]) -> list[dict[Any, Any]]:
     """Where torch keeps the hooks that run with these modules, and those that run with any."""
     everywhere = nn.modules.module
@@ -203,45 +151,3 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray):
         return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
     return isinstance(a, Messenger)  # equal ones may be rebuilt at each call: an autoguide's plates
-
-
-def _refill(owner: Any, values: Any) -> None:
-    owner.clear()
-    owner.extend(values)
-
-
-def _renew(owner: set[Any], values: frozenset[Any]) -> None:
-    owner.clear()
-    owner.update(values)
-
-
-def _flat(state: Any) -> Any:
-    """A generator's state with tuples in the place of dictionaries."""
-    return tuple((k, _flat(v)) for k, v in state.items()) if isinstance(state, dict) else state
-
-
-def _deep(state: Any) -> Any:
-    return {k: _deep(v) for k, v in state} if isinstance(state, tuple) else state
-
-
-_KINDS: Sequence[tuple[Any, Callable[[Any], Any], Callable[[Any, Any], Any]]] = (
-    ((list, deque, bytearray), tuple, _refill),
-    (set, frozenset, _renew),
-    (np.ndarray, np.copy, lambda owner, value: owner.__setitem__(..., value)),
-    (random.Random, random.Random.getstate, random.Random.setstate),
-    (
-        np.random.RandomState,
-        np.random.RandomState.get_state,
-        np.random.RandomState.set_state,
-    ),
-    (
-        np.random.BitGenerator,
-        lambda owner: _flat(owner.state),
-        lambda owner, value: setattr(owner, "state", _deep(value)),
-    ),
-    (
-        torch.Generator,
-        lambda owner: owner.get_state().numpy().tobytes(),
-        lambda owner, value: owner.set_state(torch.frombuffer(bytearray(value), dtype=torch.uint8)),
-    ),
-)

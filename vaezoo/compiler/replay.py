@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from vaezoo.compiler.state import users_level
+from vaezoo.compiler.libraries import users_level
 
 __all__ = ["Replay", "are_on_gpu"]
 

@@ -14,44 +14,35 @@ what extensions keep, and writes into tensors (see `writes`).
 from __future__ import annotations
 
 import functools
-import os
+import itertools
+import operator
 import sys
-import sysconfig
 import types
-from collections import deque
+from collections import ChainMap, UserDict, UserList, UserString, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from contextvars import ContextVar
+from multiprocessing.sharedctypes import SynchronizedBase
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from vaezoo.compiler.places import (
-    Attributes,
-    ClassAttributes,
-    Contents,
-    Entries,
-    Place,
-    differing,
-    generators,
-)
+from vaezoo.compiler.containers import Contents, generators
+from vaezoo.compiler.libraries import is_in_a_library, users_level
+from vaezoo.compiler.names import LISTING, imported_by, names_in
+from vaezoo.compiler.places import Attributes, ClassAttributes, Entries, Place, differing
 
-__all__ = ["State", "is_in_a_library", "names_in", "users_level"]
+__all__ = ["State", "users_level"]
 
+T = TypeVar("T")
 MOST = 20_000  # places, lest it walk through all that a process holds
 LONG = 1_000  # elements of a container that are looked into
 
-_FOLDERS = tuple(
-    folder + os.sep
-    for folder in {
-        *(sysconfig.get_paths()[n] for n in ("stdlib", "platstdlib", "purelib", "platlib")),
-        *(str(Path(m.__file__ or "/").parents[1]) for m in (torch, np)),
-        str(Path(__file__).parents[1]),
-    }
-)
-_NAMESPACES = {"argparse", "types"}  # standard modules whose objects hold what others put in
-_LEAVES = (bool, int, float, complex, str, bytes, type(None), np.generic, Tensor, types.ModuleType)
+# standard modules whose objects hold what others put in
+_NAMESPACES = {"argparse", "types", "_thread"}
+_LEAVES = (bool, int, float, complex, str, bytes, type(None), np.generic, Tensor)
+# where containers of the standard library keep what is in them
+_INSIDE = {UserDict: "data", UserList: "data", UserString: "data", ChainMap: "maps"}
 _WRAPPERS: dict[type, Callable[[Any], Iterable[Any]]] = {
     types.MethodType: lambda m: (m.__func__, m.__self__),
     functools.partial: lambda p: (p.func, p.args, p.keywords),
@@ -60,6 +51,7 @@ _WRAPPERS: dict[type, Callable[[Any], Iterable[Any]]] = {
     property: lambda p: (p.fget,),
     functools.cached_property: lambda p: (p.func,),
     np.random.Generator: lambda g: (g.bit_generator,),
+    SynchronizedBase: lambda shared: (shared.get_obj(),),
     tuple: lambda t: t,
     frozenset: lambda s: s,
 }
@@ -93,9 +85,12 @@ class State:
         only: frozenset[str] | None = None,
     ) -> None:
         self._only = only
+        self._whole = only is not None and not LISTING.isdisjoint(only)
         self._known = list(without)  # alive, so that no identity is given away
         self._seen = {id(o) for o in self._known}
         self._places: list[tuple[Place, dict[Any, Any]]] = []
+        self._objects = list[Any]()  # whose class may be set to another
+        self._labels = list[str]()
         waiting = deque(roots.items())
         while waiting and len(self._places) < MOST:
             name, value = waiting.popleft()
@@ -103,27 +98,42 @@ class State:
                 self._seen.add(id(value))
                 self._known.append(value)
                 waiting.extend(self._look(name, value))
+        self._classes = self._now()
         if only is None:
             self._places += ((place, place.read()) for place in generators())
 
     def changes(self) -> list[str]:
         """The names of what differs from when the state was taken."""
         changed = (differing(before, place.read()) for place, before in self._places)
-        return sorted({name for names in changed for name in names})
+        other = map(operator.is_not, self._now(), self._classes)
+        classes = (f"the class of {name}" for name in itertools.compress(self._labels, other))
+        return sorted({*itertools.chain(*changed, classes)})
 
     def is_current(self) -> bool:
         """Whether nothing differs."""
-        return not any(differing(before, place.read()) for place, before in self._places)
+        return self._now() == self._classes and not any(
+            differing(before, place.read()) for place, before in self._places
+        )
 
     def restore(self) -> None:
         """Put back what differs from when the state was taken."""
+        for o, cls in zip(self._objects, self._classes, strict=True):
+            if type(o) is not cls:
+                o.__class__ = cls
         for place, before in self._places:
             if differing(before, place.read()):
                 place.write(before)
 
     def modules(self) -> list[nn.Module]:
         """The modules that the roots lead to."""
-        return [m for o in self._known if isinstance(o, nn.Module) for m in o.modules()]
+        return [inner for m in self.of_kind(nn.Module) for inner in m.modules()]
+
+    def of_kind(self, kind: type[T]) -> list[T]:
+        """The objects of a class that the roots lead to."""
+        return [o for o in self._known if isinstance(o, kind)]
+
+    def _now(self) -> list[type]:
+        return [*map(type, self._objects)]
 
     def _hold(self, place: Place) -> dict[Any, Any]:
         before = place.read()
@@ -135,11 +145,14 @@ class State:
         """Note what a value holds now, and yield what it leads to."""
         wrapped = next((of(value) for kind, of in _WRAPPERS.items() if isinstance(value, kind)), ())
         yield from ((name, w) for w in wrapped)
+        if isinstance(value, types.ModuleType):
+            if self._only is not None and not is_in_a_library(value):
+                yield from self._hold(Entries(vars(value), self._only)).items()
+            return
         if isinstance(value, types.FunctionType):
             yield from self._function(value)
         elif isinstance(value, type):
-            if not is_in_a_library(value):
-                yield from self._hold(ClassAttributes(value, self._only)).items()
+            yield from self._class(value)
         elif isinstance(value, dict):
             held = self._hold(Entries(value))
             if len(held) <= LONG:
@@ -148,24 +161,36 @@ class State:
             held = self._hold(place)[name]
             if isinstance(value, list | deque) and len(held) <= LONG:
                 yield from ((name, v) for v in held)
+            elif isinstance(value, types.MappingProxyType | ContextVar):
+                yield name, held
         if not isinstance(value, type):
-            yield from self._object(value)
+            yield from self._object(name, value)
 
-    def _object(self, value: Any) -> Iterator[tuple[str, Any]]:
+    def _class(self, value: type) -> Iterator[tuple[str, Any]]:
+        if not is_in_a_library(value):
+            named = None if self._whole else self._only
+            yield from self._hold(ClassAttributes(value, named)).items()
+            yield from ((c.__name__, c) for c in (type(value), *value.__mro__[1:]))
+
+    def _object(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        for kind, inside in _INSIDE.items():
+            if isinstance(value, kind):
+                yield from self._hold(Entries(vars(value), frozenset({inside}))).items()
         cls = type(value)
         if cls.__module__.partition(".")[0] in sys.stdlib_module_names - _NAMESPACES:
             return
+        own = not is_in_a_library(cls)
+        only = None if self._whole and (own or cls.__module__ in _NAMESPACES) else self._only
+        if own or isinstance(value, nn.Module):
+            self._objects.append(value)
+            self._labels.append(name)
         if isinstance(value, nn.Module) and self._only is not None:
             yield from Entries(vars(value), self._only).read().items()
         elif hasattr(value, "__dict__"):
-            yield from self._hold(Entries(vars(value), self._only)).items()
+            yield from self._hold(Entries(vars(value), only)).items()
         for base in cls.__mro__:
             if not is_in_a_library(base):
-                slots = base.__dict__.get("__slots__", ())
-                names = {slots} if isinstance(slots, str) else {*slots}
-                names -= {"__dict__", "__weakref__"}
-                chosen = names if self._only is None else names & self._only
-                yield from self._hold(Attributes(value, {n: n for n in chosen})).items()
+                yield from self._hold(Attributes(value, _slots(base, only))).items()
                 yield base.__name__, base
 
     def _function(self, value: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -177,50 +202,25 @@ class State:
             names = names_in(value.__code__)
             named = self._hold(Entries(value.__globals__, names))
             yield from named.items()
-            for module in named.values():
-                if isinstance(module, types.ModuleType) and not is_in_a_library(module):
-                    yield from self._hold(Entries(vars(module), names)).items()
+            yield from self._in_modules([*named.values(), *imported_by(value, names)], names)
+
+    def _in_modules(self, found: list[Any], names: frozenset[str]) -> Iterator[tuple[str, Any]]:
+        """What these names are in modules of one's own, and in those that are found there."""
+        if self._only is not None:  # each is looked into, by all names
+            yield from ((m.__name__, m) for m in found if isinstance(m, types.ModuleType))
+            return
+        known: set[int] = set()
+        for module in found:
+            is_module = isinstance(module, types.ModuleType) and id(module) not in known
+            if is_module and not is_in_a_library(module):
+                known.add(id(module))
+                held = self._hold(Entries(vars(module), names))
+                yield from held.items()
+                found += held.values()
 
 
-def names_in(code: types.CodeType) -> frozenset[str]:
-    """The names of globals and attributes that code may look up, and that of functions inside it.
-
-    Example:
-        >>> sorted(names_in((lambda x: getattr(x, "scale") + x.shift).__code__))
-        ['getattr', 'scale', 'shift']
-    """
-    strings = (c for c in code.co_consts if isinstance(c, str) and c.isidentifier())
-    inner = (names_in(c) for c in code.co_consts if isinstance(c, types.CodeType))
-    return frozenset(code.co_names).union(strings, *inner)
-
-
-def is_in_a_library(value: Any) -> bool:
-    """Whether a module, class, function or code comes with Python, or is an installed package.
-
-    Example:
-        >>> is_in_a_library(torch), is_in_a_library(int), is_in_a_library(lambda: 0)
-        (True, True, False)
-    """
-    if isinstance(value, types.CodeType):
-        file: str | None = value.co_filename
-    elif isinstance(value, types.FunctionType):
-        file = value.__code__.co_filename
-    else:
-        name = value.__name__ if isinstance(value, types.ModuleType) else value.__module__
-        if name == "__main__":
-            return False
-        file = getattr(sys.modules.get(name), "__file__", None)
-    return file is None or file.startswith(("<frozen ", *_FOLDERS))
-
-
-def users_level() -> int:
-    """The stack level, for a warning, of the nearest line of code outside of libraries.
-
-    Example:
-        >>> eval("users_level()", {"users_level": users_level})
-        1
-    """
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and is_in_a_library(frame.f_code):
-        frame, level = frame.f_back, level + 1
-    return level
+def _slots(cls: type, only: frozenset[str] | None) -> dict[str, str]:
+    slots = cls.__dict__.get("__slots__", ())
+    names = {slots} if isinstance(slots, str) else {*slots}
+    names -= {"__dict__", "__weakref__"}
+    return {n: n for n in (names if only is None else names & only)}

@@ -15,7 +15,7 @@ step. Everything else that was read is a constant of the graph.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -24,6 +24,7 @@ from torch.fx import GraphModule
 
 from vaezoo.autograd import gradients
 from vaezoo.compiler.reads import NoNumbers, NoReads
+from vaezoo.compiler.scheduled import Scheduled
 from vaezoo.objectives.schedules import Schedule, objectives_in, schedules_in
 from vaezoo.programs.writes import Writes, memory
 from vaezoo.scopes import own_generator, unchecked
@@ -58,28 +59,38 @@ class Traceable(Protocol):
 class TracedStep:
     """One step of a bound, recorded on one batch.
 
+    Args:
+        bound: whose step it is.
+        batch: to record with.
+        schedules: that its programs may hold, besides those of its objective.
+
     Attributes:
         graph: from `inputs` to the terms, the loss first, and then its gradients, if there are any.
         names: of the terms.
         leaves: what the gradients belong to; a tensor that the loss does not depend on is not one.
-        schedules: (owner, name) of the schedules that the objective reads.
+        schedules: whose values the programs and the objective read.
         held: the tensors that the programs read and neither made nor were given.
         written: which of the graph's inputs it writes into.
     """
 
-    def __init__(self, bound: Traceable, batch: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self, bound: Traceable, batch: tuple[Tensor, ...], schedules: Iterable[Schedule] = ()
+    ) -> None:
         from torch.fx.experimental.proxy_tensor import make_fx  # slow to import
 
         _check_passes(bound.objective)
         self.names: list[str] = []
         self.leaves: list[Tensor] = []
-        self.schedules = list(schedules_in(bound.objective))
+        own = [getattr(owner, name) for owner, name in schedules_in(bound.objective)]
+        self.scheduled = Scheduled([*own, *schedules])
         self._eager, self._reads = bound.eager, NoReads()
         # tracing runs the step: draws and writes are undone, as the step itself comes after it
         with own_generator(), Writes() as writes, unchecked(), _one_record_of_shapes():
             # a lambda, because make_fx counts the arguments of a method wrongly
             step = make_fx(lambda batch, values: self._step(batch, values))
-            self.graph = step(list(batch), self._values(batch))
+            self.graph = step(_apart(batch), _tensors(self.scheduled.values(), batch))
+        self.schedules = self.scheduled.read
+        self._leave_out_unread(len(batch))
         self.held = _lift_constants(self.graph)
         if any(t.numel() and memory(t) in self._reads.unrecorded() for t in self.held):
             raise RuntimeError("the program hands a tensor on in a way that is not recorded")
@@ -91,7 +102,7 @@ class TracedStep:
         return [*map(Tensor.contiguous, batch), *self._values(batch), *self.held]
 
     def _step(self, batch: list[Tensor], values: list[Tensor]) -> list[Tensor]:
-        with _fixed(self.schedules, values), self._reads, NoNumbers(self._reads):
+        with self.scheduled.given(values), self._reads, NoNumbers(self._reads):
             terms = self._eager(*batch)
         self.names = sorted(terms, key="loss".__ne__)
         # what was made before the step may be differentiated after it
@@ -100,11 +111,27 @@ class TracedStep:
         return [*(terms[name] for name in self.names), *(g for _, g in by_leaf)]
 
     def _values(self, batch: tuple[Tensor, ...]) -> list[Tensor]:
-        """The values that the schedules have now, as tensors."""
-        if not self.schedules:
-            return []
-        like = next((t for t in batch if t.is_floating_point()), torch.empty(0))
-        return [like.new_tensor(getattr(o, name).value) for o, name in self.schedules]
+        """The values that the schedules have now."""
+        return _tensors([s.value for s in self.schedules], batch) if self.schedules else []
+
+    def _leave_out_unread(self, n: int) -> None:
+        """Have the graph take no value of a schedule that was not read; n tensors come before."""
+        places = self.graph.graph.find_nodes(op="placeholder")[n:]
+        for node, was_read in zip(places, self.scheduled.were_read(), strict=True):
+            if not was_read:
+                self.graph.graph.erase_node(node)
+
+
+def _apart(batch: tuple[Tensor, ...]) -> list[Tensor]:
+    """The tensors of a batch, as many objects: one that is given twice would be one input."""
+    return [t.detach() if any(t is s for s in batch[:i]) else t for i, t in enumerate(batch)]
+
+
+def _tensors(values: list[Any], batch: tuple[Tensor, ...]) -> list[Tensor]:
+    if not values:
+        return []
+    like = next((t for t in batch if t.is_floating_point()), torch.empty(0))
+    return [like.new_tensor(value) for value in values]
 
 
 def flat_graph(
@@ -154,28 +181,3 @@ def _lift_constants(graph: GraphModule) -> list[Tensor]:
     graph.graph.set_codegen(torch.fx.graph.CodeGen())  # flat arguments, no tree of them
     graph.recompile()
     return tensors
-
-
-class _Fixed(Schedule):
-    """A schedule whose value is a given tensor: while tracing, an input of the graph."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        super().__init__()
-        self.tensor = tensor
-
-    @property
-    def value(self) -> Any:
-        return self.tensor
-
-
-@contextlib.contextmanager
-def _fixed(schedules: list[tuple[Any, str]], values: list[Tensor]) -> Iterator[None]:
-    """Within it the schedules have the values of these tensors."""
-    before = [getattr(owner, name) for owner, name in schedules]
-    for (owner, name), value in zip(schedules, values, strict=True):
-        setattr(owner, name, _Fixed(value))
-    try:
-        yield
-    finally:
-        for (owner, name), schedule in zip(schedules, before, strict=True):
-            setattr(owner, name, schedule)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -22,10 +23,13 @@ import torch
 from torch import Tensor
 
 from vaezoo.autograd import gradients
+from vaezoo.compiler.libraries import is_in_a_library
+from vaezoo.compiler.names import asked_by, names_in
 from vaezoo.compiler.places import hook_tables
-from vaezoo.compiler.state import State, is_in_a_library, names_in
+from vaezoo.compiler.state import State
 from vaezoo.compiler.tracing import Traceable, TracedStep
 from vaezoo.cpu import give_back
+from vaezoo.objectives.schedules import Schedule
 from vaezoo.programs.writes import Writes
 from vaezoo.scopes import own_generator
 
@@ -62,21 +66,25 @@ def tried(
     """
     with _effects_refused(bound):
         state = State({"bound": bound, "params": pyro.get_param_store()}, without=without)
+        if state.of_kind(torch.jit.ScriptModule):
+            raise RuntimeError("what a module of torch.jit holds cannot be watched")
         try:
             give_back()  # each run of a step would need more memory if that of the last were kept
-            traced = TracedStep(bound, batch)
+            traced = TracedStep(bound, batch, state.of_kind(Schedule))
             _check(state)
             names = [_try(traced, bound, other, state) for other in others]
             if not any(n is not None for n in names):
                 names.append(_try(traced, bound, batch, state))
         finally:
             state.restore()
-    return traced, frozenset().union(*(n for n in names if n is not None))
+    asked = asked_by(state.of_kind(operator.attrgetter))
+    return traced, asked.union(*(n for n in names if n is not None))
 
 
 def _try(traced: TracedStep, bound: Traceable, batch: Batch, state: State) -> frozenset[str] | None:
     """The names in the code that has run; None if the program does not take the batch."""
 
+    @traced.scheduled.given(traced.scheduled.values())  # which are read anew at each step
     def program() -> tuple[Iterable[Tensor], Iterable[Tensor]]:
         terms = bound.eager(*batch)
         by_leaf = gradients(terms.get("loss"), retain_graph=True)

@@ -79,7 +79,7 @@ def _counting(inputs: list[Tensor], trained: Trained, ends: list[Node]) -> Graph
 def _updating(like: Tensor) -> GraphModule:
     """The graph of `_adam`, which is the same for every shape."""
     finite = like.new_ones((), dtype=torch.bool)
-    inputs = [*[like.new_zeros(1)] * 4, like.new_zeros(6), finite]
+    inputs = [*[like.new_zeros(1)] * 4, like.new_zeros(6, dtype=_exact(like.dtype)), finite]
     return flat_graph(lambda t: _adam(t[0], t[1], t[2], t[3], t[4], t[5]), inputs)
 
 
@@ -104,7 +104,12 @@ def _sizes(rates: Tensor, steps: Tensor, dtype: torch.dtype) -> Tensor:
     lr, beta1, beta2, eps = rates.unbind()
     t = steps.double() + 1
     each = [lr / (1 - beta1**t), (1 - beta2**t).rsqrt(), eps, 1 - beta1, beta2, 1 - beta2]
-    return torch.stack([size.expand_as(t) for size in each], 1).to(dtype)
+    return torch.stack([size.expand_as(t) for size in each], 1).to(_exact(dtype))
+
+
+def _exact(dtype: torch.dtype) -> torch.dtype:
+    """What an update is computed in: in float16 ε would be none, and a fused Adam takes float32."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def _adam(
@@ -112,9 +117,10 @@ def _adam(
 ) -> list[Tensor]:
     """Algorithm 1, in place; nothing changes where the loss is not finite."""
     rate, correction, eps, one_minus_beta1, beta2, one_minus_beta2 = size.unbind()
-    mean = m + one_minus_beta1 * (grad - m)
-    square = beta2 * v + one_minus_beta2 * grad * grad
-    new = p - rate * mean / (square.sqrt() * correction + eps)
+    exact, g = _exact(p.dtype), grad.to(_exact(p.dtype))
+    mean = m.to(exact) + one_minus_beta1 * (g - m.to(exact))
+    square = beta2 * v.to(exact) + one_minus_beta2 * g * g
+    new = p.to(exact) - rate * mean / (square.sqrt() * correction + eps)
     for old, value in ((p, new), (m, mean), (v, square)):
-        old.copy_(torch.where(finite, value, old))
+        old.copy_(torch.where(finite, value.to(old.dtype), old))
     return []

@@ -46,7 +46,8 @@ class Untrained:
                 known = t.detach().clone(), t._version
             copies[t] = known
         self._copies = copies
-        self._held = [(buffers, dict(buffers)) for buffers in self._places.buffers if buffers]
+        held = (buffers for buffers in self._places.buffers if isinstance(buffers, dict))
+        self._held = [(buffers, dict(buffers)) for buffers in held if buffers]
 
     @torch.no_grad()
     def put_back(self) -> None:
@@ -63,7 +64,8 @@ class _Places:
 
     def __init__(self, module: nn.Module) -> None:
         modules = list(module.modules())
-        self.inner = [m._modules for m in modules]
+        # what torch.jit has made has no dictionary of modules: none is set in it later
+        self.inner = [m._modules for m in modules if isinstance(m._modules, dict)]
         self.children = self._children()
         self.buffers = [m._buffers for m in modules]
         self.parameters = [m._parameters for m in modules]
