@@ -195,6 +195,11 @@ def _few_images(
         for name in ("rec", "kl"):
             means[name] = means[name] + sums[name] / total
         log_w.append(sums["log_w"])
+    if (n := log_w[0].shape[-1]) != (given := len(batch[0])):
+        raise ValueError(
+            f"the programs take {n} of {given} images, and every image is to be evaluated: let the "
+            'plate take those of the batch, pyro.plate("images", N, subsample=x)'
+        )
     return means, torch.cat(log_w, 1)
 
 

@@ -18,7 +18,7 @@ from vaezoo.distributions.known import known_support
 from vaezoo.evaluation.hmc import evaluated, transition
 from vaezoo.programs.densities import Latents, log_joint, log_marginal_q, marked
 from vaezoo.programs.run import run
-from vaezoo.programs.sites import Site, sample_sites
+from vaezoo.programs.sites import PARTICLES, Site, sample_sites
 from vaezoo.programs.terms import Terms
 from vaezoo.scopes import unchecked
 
@@ -72,6 +72,7 @@ class Path:
             raise ValueError("annealing moves latents that are numbers, and this pair has none")
         self.shapes = {n: _event_shape(terms, n) for n in terms.latents}
         for name in self.shapes:
+            _check_followed(name, *terms.masks(name), settings.start)
             _check_unbounded(name, terms.distribution(name, of="model"), AS_REAL)
         if settings.start == "guide":
             _check_start(terms, sample_sites(poutine.trace(pair.guide).get_trace(*one)))
@@ -87,7 +88,7 @@ class Path:
     def drawn(self) -> Tensor:
         """Chains drawn from r(h)."""
         program = self.pair.model if self.settings.start == "prior" else self.pair.guide
-        with unchecked(), pyro.plate("particles", self.settings.chains, dim=-2):
+        with unchecked(), pyro.plate(PARTICLES, self.settings.chains, dim=-2):
             sites = sample_sites(poutine.trace(program).get_trace(*self.batch))
         return self.packed({name: sites[name]["value"] for name in self.shapes})
 
@@ -132,6 +133,25 @@ class Path:
             state, _ = transition(self.densities, state, beta, sizes[t - 1], self.settings.steps)
             log_w = log_w + state.change(beta, before)
         return log_w
+
+
+def _check_followed(name: str, on_q: Any, on_p: Any, start: str) -> None:
+    """r(h) is the density of what chains are drawn from, but for what one program masks alone."""
+    masks, other = {"prior": on_p, "guide": on_q}, {"prior": "guide", "guide": "prior"}[start]
+    if _is_masked(masks[start]) and not _are_same(masks[start], masks[other]):
+        program = "model" if start == "prior" else "guide"
+        raise ValueError(
+            f"{name!r} is masked in the {program} alone, whose draws do not follow what is left of "
+            f"its density: anneal from start={other!r}"
+        )
+
+
+def _is_masked(mask: Any) -> bool:
+    return mask is not None and not bool(torch.as_tensor(mask).all())
+
+
+def _are_same(a: Any, b: Any) -> bool:
+    return b is not None and torch.equal(*torch.broadcast_tensors(*map(torch.as_tensor, (a, b))))
 
 
 def _event_shape(terms: Terms, name: str) -> torch.Size:

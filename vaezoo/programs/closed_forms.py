@@ -6,12 +6,43 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyro.distributions as dist
+import torch
 from pyro.distributions.torch_distribution import MaskedDistribution
-from torch.distributions import TransformedDistribution, kl
+from torch import Tensor
+from torch.distributions import (
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    Normal,
+    TransformedDistribution,
+    kl,
+    kl_divergence,
+)
 
 from vaezoo.distributions.normals import has_own_density
 
-__all__ = ["may_have_closed_form"]
+__all__ = ["closed_form", "may_have_closed_form"]
+
+ARITHMETIC = (Normal, MultivariateNormal, LowRankMultivariateNormal)  # whose KL is never infinite
+
+
+def closed_form(q: Any, p: Any) -> Tensor:
+    """KL(q ‖ p) by torch.
+
+    Where it may be infinite, torch writes that into places of one of the two, which has to be as
+    wide as the other.
+
+    Raises:
+        NotImplementedError: there is none.
+
+    Example:
+        >>> one, two = dist.Uniform(0.0, 1.0), dist.Uniform(0.5, torch.ones(3, 2))
+        >>> closed_form(one, two).shape
+        torch.Size([3, 2])
+    """
+    if q.batch_shape != p.batch_shape and not isinstance([*_levels(q)][-1], ARITHMETIC):
+        shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+        q, p = (each.expand(shape) for each in (q, p))
+    return kl_divergence(q, p)
 
 
 def may_have_closed_form(q: Any, p: Any) -> bool:

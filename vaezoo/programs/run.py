@@ -19,7 +19,7 @@ from vaezoo.autograd import leaves
 from vaezoo.distributions.known import known_support
 from vaezoo.programs.held import hold
 from vaezoo.programs.pair import Program
-from vaezoo.programs.sites import Site, is_factor, is_label, log_prob, sample_sites
+from vaezoo.programs.sites import PARTICLES, Site, is_factor, is_label, log_prob, sample_sites
 from vaezoo.programs.terms import Terms
 from vaezoo.scopes import checks_data
 
@@ -57,7 +57,7 @@ def run(
     """
     with contextlib.ExitStack() as stack:
         if particles > 1:
-            stack.enter_context(pyro.plate("particles", particles, dim=-2))
+            stack.enter_context(pyro.plate(PARTICLES, particles, dim=-2))
         enumerated = poutine.enum(guide, first_available_dim=-3)
         guide_trace = poutine.trace(enumerated).get_trace(*batch)
         held: dict[str, Site] = {}

@@ -34,12 +34,11 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
 
-from vaezoo.programs.closed_forms import may_have_closed_form
+from vaezoo.programs.checking import check_sites
+from vaezoo.programs.closed_forms import closed_form, may_have_closed_form
 from vaezoo.programs.sites import (
     Site,
-    check_sites,
     drawn_before,
     is_factor,
     is_label,
@@ -77,7 +76,7 @@ class Terms:
     @property
     def data(self) -> dict[str, Tensor]:
         """The values of what the model observes."""
-        return {name: self.value(name) for name in self.observed}
+        return {n: self.value(n) for n in self.observed if not is_factor(self._model[n])}
 
     @property
     def latents(self) -> list[str]:
@@ -207,7 +206,7 @@ class Terms:
         if name in self._model and self.closed_form_holds(name):
             (q, on_q), (p, on_p) = unmasked(self._guide[name]), unmasked(self._model[name])
             with contextlib.suppress(NotImplementedError):
-                return self._where_both(name, kl_divergence(q, p), on_q, on_p)
+                return self._where_both(name, closed_form(q, p), on_q, on_p)
         return self._log_ratio(name)
 
     def _where_both(self, name: str, kl: Tensor, on_q: Any, on_p: Any) -> Tensor:
