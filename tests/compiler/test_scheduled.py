@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -171,7 +172,7 @@ def test_one_that_no_walk_finds_is_refused() -> None:
             return h * next(self.heats).value
 
     eager, _, _ = trained(Hidden)
-    with pytest.warns(UserWarning, match="is held where a compiled step does not find it"):
+    with pytest.warns(UserWarning, match="is held where a compiled step cannot find it"):
         compiled, _, _ = trained(Hidden, backend="eager")
     assert compiled == eager
 
@@ -202,3 +203,19 @@ def test_schedules_look_up_as_before_when_all_is_over() -> None:
         assert GLOBAL.value == 0.5
         assert GLOBAL.start == 0.2
     assert Schedule.__getattribute__ is object.__getattribute__
+
+
+def test_other_threads_read_what_schedules_are() -> None:
+    """While a step is traced, a panel may show any schedule; behind it the class is as it was."""
+    known, unknown = WarmUp(4), WarmUp(4)
+    seen: list[float] = []
+    with Scheduled([known]).given([0.5]):
+        reader = threading.Thread(target=lambda: seen.extend([known.value, unknown.value]))
+        reader.start()
+        reader.join()
+        assert known.value == 0.5
+        with pytest.raises(RuntimeError, match="is held where a compiled step cannot find it"):
+            _ = unknown.value
+    assert seen == [0.0, 0.0]
+    assert known.value == 0.0
+    assert "__getattribute__" not in vars(Schedule)

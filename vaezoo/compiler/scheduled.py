@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any
@@ -57,21 +58,25 @@ class Scheduled:
     def given(self, values: Sequence[Any]) -> Iterator[None]:
         """Within it they have these values, and one that was not found is refused."""
         fixed = dict(zip(map(id, self._numbers), values, strict=True))
+        here = threading.get_ident()  # another thread may show a schedule meanwhile
 
         def look(schedule: Schedule, name: str) -> Any:
-            if name == "value" and id(schedule) in fixed:
-                self._read.add(id(schedule))
-                return fixed[id(schedule)]
-            if name == "value" and id(schedule) not in self._known:
-                raise RuntimeError(f"{schedule!r} is held where a compiled step does not find it")
+            if name == "value" and threading.get_ident() == here:
+                if id(schedule) in fixed:
+                    self._read.add(id(schedule))
+                    return fixed[id(schedule)]
+                if id(schedule) not in self._known:
+                    raise RuntimeError(f"{schedule!r} is held where a compiled step cannot find it")
             return object.__getattribute__(schedule, name)
 
-        before = vars(Schedule).get("__getattribute__", object.__getattribute__)
+        before = vars(Schedule).get("__getattribute__")
         setattr(Schedule, "__getattribute__", look)  # noqa: B010
         try:
             yield
         finally:
-            setattr(Schedule, "__getattribute__", before)  # noqa: B010
+            del Schedule.__getattribute__
+            if before is not None:
+                setattr(Schedule, "__getattribute__", before)  # noqa: B010
 
 
 def _is_number(schedule: Schedule) -> bool:

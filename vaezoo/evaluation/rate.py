@@ -70,8 +70,8 @@ def rate(
         `evaluate`, but for log p(y) of given labels, which `kl` has, and the sums hold for each
         image. `total_correlation` and `dimension_kl` are missing where the numbers of q(h) have no
         density in closed form: with several continuous latents, one that the guide alone draws
-        among them, and where q(z|x) is no Normal. Where p(h) depends on the image, as an ADGM's
-        p(a|x, y, z) does, marginal_kl is E log q(h) / p(h|x), which is no divergence.
+        among them, and where q(z|x) is no Normal vector. Where p(h) depends on the image, as an
+        ADGM's p(a|x, y, z) does, marginal_kl is E log q(h) / p(h|x), which is no divergence.
 
     Raises:
         TypeError: the model is no pair, or data are no iterable.
