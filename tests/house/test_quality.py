@@ -118,7 +118,7 @@ def test_seeds_are_averaged_and_budgets_said(tmp_path, monkeypatch):
 
 def test_tables_name_recipes_and_recipes_stand_in_tables() -> None:
     groups = (tables.MEMBERS, tables.PARTS, tables.BOTH, tables.CHANGES, tables.PAPER)
-    groups += tables.ESTIMATED, tables.FIXED, tables.LABELS
+    groups += tables.OTHERWISE, tables.FIXED, tables.LABELS
     named = {name for group in groups for name in group}
     named |= {f"{name}-cycle" for name in tables.BETTER} | {"gmvae-ten", "fsvae", "svhn"}
     named |= {f"{name}-fashion" for name in tables.MEMBERS}
