@@ -44,6 +44,8 @@ def evidence(
 ) -> dict[str, Estimate]:
     """log p(x) of each image by importance sampling from q, and how far it can be trusted.
 
+    Where a mask leaves a latent out of q alone, weights are those of the bounds, and of no evidence.
+
     Args:
         model: a member of the zoo, or any module with programs `model` and `guide`.
         data: `Images`, binarised once by `seed`, or an iterable of batches.
