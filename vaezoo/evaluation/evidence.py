@@ -44,7 +44,7 @@ def evidence(
 ) -> dict[str, Estimate]:
     """log p(x) of each image by importance sampling from q, and how far it can be trusted.
 
-    Where a mask leaves a latent out of q alone, weights are those of the bounds, and of no evidence.
+    Where a mask leaves a latent out of q alone, weights are those of the bounds, no evidence.
 
     Args:
         model: a member of the zoo, or any module with programs `model` and `guide`.
