@@ -20,6 +20,7 @@ def check_sites(model: dict[str, Site], guide: dict[str, Site], particles: int) 
     _check_labels(labels, model, guide)
     classes = {1, *(len(guide[n]["value"]) for n in labels)}
     every = [*model.items(), *guide.items()]
+    _check_sizes([site for _, site in every])
     for name, site in every:
         _check_shape(name, site, classes, particles)
     _check_plates([site for _, site in every])
@@ -164,19 +165,22 @@ def _check_plates(sites: list[Site]) -> None:
         )
 
 
+def _check_sizes(sites: list[Site]) -> None:
+    sizes: dict[str, set[int]] = {}
+    for frame in (f for s in sites for f in s["cond_indep_stack"] if f.full_size):
+        sizes.setdefault(frame.name, set()).add(frame.full_size)
+    for name, both in sizes.items():
+        if len(both) > 1:
+            raise ValueError(
+                f"the plate {name!r} is of {min(both)} images in one program and of {max(both)} in "
+                "the other: an AutoGuide keeps that of the batch it was first called with; give it "
+                "batches of that size, or a guide that reads the images"
+            )
+
+
 def _check_scales(sites: list[Site]) -> None:
     scales = {_scale(s) for s in sites}
     if len(scales) > 1:
-        sizes: dict[str, set[int]] = {}
-        for frame in (f for s in sites for f in s["cond_indep_stack"] if f.full_size):
-            sizes.setdefault(frame.name, set()).add(frame.full_size)
-        for name, both in sizes.items():
-            if len(both) > 1:
-                raise ValueError(
-                    f"the plate {name!r} is of {min(both)} images in one program and of "
-                    f"{max(both)} in the other: an AutoGuide keeps that of the batch it was first "
-                    "called with; give it batches of that size, or a guide that reads the images"
-                )
         raise ValueError(
             f"sites are scaled differently ({sorted(scales)}): a weight on the KL goes into "
             "the objective, ELBO(beta=…), where the reported bound stays the plain one"
@@ -184,8 +188,8 @@ def _check_scales(sites: list[Site]) -> None:
 
 
 def _scale(site: Site) -> float:
-    scale = torch.as_tensor(site["scale"])
-    if scale.numel() != 1:
+    scale = site["scale"]
+    if isinstance(scale, Tensor) and scale.numel() != 1:
         raise ValueError(
             f"a site is scaled by a tensor of shape {tuple(scale.shape)}, and bounds are of images "
             "that count alike: leave poutine.scale out, and weigh what evaluate(…) has of each"
