@@ -20,26 +20,30 @@ def check_sites(model: dict[str, Site], guide: dict[str, Site], particles: int) 
     _check_labels(labels, model, guide)
     classes = {1, *(len(guide[n]["value"]) for n in labels)}
     every = [*model.items(), *guide.items()]
-    _check_sizes([site for _, site in every])
+    sites = [site for _, site in every]
+    _check_sizes(sites)
     for name, site in every:
         _check_shape(name, site, classes, particles)
-    _check_plates([site for _, site in every])
-    _check_data([site for _, site in every], particles)
+    _check_plates(sites)
+    _check_data(sites, particles)
     for name, site in model.items():
-        if not site["is_observed"] and name not in guide:
-            raise ValueError(f"the model samples {name!r} and the guide does not")
-        if site["is_observed"] and name in latents:
-            raise ValueError(
-                f"the model is given {name!r} and the guide draws it, so that it would count "
-                "twice: leave it out of the guide, or give it to both (a label, by "
-                "poutine.condition)"
-            )
+        _check_of_model(name, site, guide)
     for name, site in guide.items():
         if site["is_observed"]:
             _check_observed(name, site, model)
         else:
             _check_latent(name, site, model, summed_out=name in labels)
-    _check_scales([site for _, site in every])
+    _check_scales(sites)
+
+
+def _check_of_model(name: str, site: Site, guide: dict[str, Site]) -> None:
+    if not site["is_observed"] and name not in guide:
+        raise ValueError(f"the model samples {name!r} and the guide does not")
+    if site["is_observed"] and name in guide and not guide[name]["is_observed"]:
+        raise ValueError(
+            f"the model is given {name!r} and the guide draws it, so that it would count twice: "
+            "leave it out of the guide, or give it to both (a label, by poutine.condition)"
+        )
 
 
 def _check_labels(labels: list[str], model: dict[str, Site], guide: dict[str, Site]) -> None:
