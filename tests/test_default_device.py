@@ -57,7 +57,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "draws apart": lambda: evaluate(MODELS["VAE"], IMAGES, particles=7, max_decodes=3, **QUIET),
     "evidence": lambda: evaluation.evidence(MODELS["VAE"], IMAGES, particles=30, **QUIET),
     "annealed": lambda: evaluation.annealed(MODELS["VAE"], IMAGES[:4], temperatures=4, **QUIET),
-    "gaps": lambda: evaluation.gaps(MODELS["VAE"], IMAGES[:4], steps=20, **QUIET),
+    "gaps": lambda: evaluation.gaps(MODELS["VAE"], IMAGES[:4], steps=20, particles=50, **QUIET),
     "rate": lambda: evaluation.rate(MODELS["VAE"], IMAGES, **QUIET),
     "rate SSVAE": lambda: evaluation.rate(MODELS["SSVAE"], IMAGES, **QUIET),
     "units": lambda: evaluation.units(MODELS["VAE"], IMAGES, **QUIET)["z"].variance,
