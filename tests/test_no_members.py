@@ -87,3 +87,25 @@ test_no_step = refused(
         "a rate": (lambda: Step(Bound(member("VAE")), 1e-3), TypeError, r"got a float: such as"),  # type: ignore[arg-type]
     }
 )  # fmt: skip
+
+
+class Around(nn.Module):
+    """A module that hands on what it is asked."""
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("inside"), name)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("wrap", [Around, torch.compile])
+def test_modules_around_members_are_drawn(wrap: Callable[[nn.Module], Any]) -> None:
+    around = wrap(member("VAE"))
+    assert plots.samples(around, 4).axes
+    assert plots.reconstructions(around, batch_for("VAE")[0]).axes

@@ -26,6 +26,13 @@ from vaezoo.scopes import checks_data, own_generator, unchecked
 
 __all__ = ["Draws", "check", "few", "per_image", "weighed"]
 
+# what is said of a plate whose size is not that of the images it is given
+OF_ITS_OWN_SIZE = (
+    "images in one program and of",
+    "does not match len(subsample)",
+    "Shape mismatch inside plate",
+)
+
 
 class _SumsAndWeights(Objective):
     """What evaluation keeps of some draws: sums of rec and kl (N,), and log weights (L, K, N)."""
@@ -71,7 +78,9 @@ class Draws(dict[int, Bound]):
                 Bound(self.pair).check(batch)  # all of it, before a part is run
             try:
                 self._probe([t[:2] for t in batch], [t[:8] for t in batch])
-            except (ValueError, RuntimeError):  # of a plate that has a size of its own
+            except ValueError as error:
+                if not any(words in str(error) for words in OF_ITS_OWN_SIZE):
+                    raise
                 self._probe(batch, batch)
                 self.whole = True
         assert self.size is not None

@@ -98,6 +98,8 @@ class Values:
 
     def see(self, x: Tensor) -> None:
         """Note the images of which values will be added."""
+        if x.layout is not torch.strided:
+            raise ValueError("images must be dense, got a sparse tensor: x.to_dense()")
         for part in x.detach().split(64):
             self.images.extend(_fingerprints(part).tolist())
 

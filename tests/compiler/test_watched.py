@@ -23,6 +23,7 @@ from own_pair import D, OwnPair, Z, trained
 from torch import Tensor, nn
 
 from vaezoo import Bound, Step
+from vaezoo.compiler.names import LISTING, names_in
 from vaezoo.compiler.state import State
 
 
@@ -376,3 +377,43 @@ def test_one_tensor_given_twice_is_two_arguments(transposed: bool) -> None:
     assert found[1] == pytest.approx(found[0], rel=1e-5)
     assert step.compiled is not None
     assert step.compiled.made == 1
+
+
+NO_NAMES: dict[str, tuple[Callable[..., Any], set[str]]] = {
+    "names of arguments": (lambda x: x.clamp(min=-9.0, max=9.0), {"min", "max"}),
+    "keys": (lambda x: {"loss": x, "batch": 1}, {"loss", "batch"}),
+    "an attribute called fields": (lambda x: x.fields + x.dir, {LISTING}),
+    "texts in a tuple": (lambda x: x.kind in ("batch", "step"), {"batch", "step"}),
+}
+NAMES: dict[str, tuple[Callable[..., Any], set[str]]] = {
+    "a tuple": (lambda x: [getattr(x, n) for n in ("loss", "batch")], {"loss", "batch"}),
+    "vars": (lambda x: vars(x), {LISTING}),
+    "a method of dataclasses": (lambda x: dataclasses.asdict(x), {LISTING}),
+    "a dictionary": (lambda x: x.__dict__, {LISTING}),
+}
+
+
+@pytest.mark.parametrize("kind", NO_NAMES)
+def test_what_is_no_name(kind: str) -> None:
+    code, names = NO_NAMES[kind]
+    assert names.isdisjoint(names_in(code.__code__))
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_what_is_a_name(kind: str) -> None:
+    code, names = NAMES[kind]
+    assert names <= names_in(code.__code__)
+
+
+def test_a_loop_over_what_an_argument_is_called_stays_compiled() -> None:
+    """The global `obs` of a script changes at each step, and no program reads it."""
+    ways = []
+
+    def between(step: Step, i: int) -> None:
+        globals()["obs"] = torch.full((2,), float(i))
+
+    try:
+        *_, ways = trained(OwnPair, between, backend="eager")
+    finally:
+        globals().pop("obs", None)
+    assert ways.endswith("ccccc")

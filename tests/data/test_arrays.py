@@ -55,8 +55,8 @@ def test_training_on_them() -> None:
 SPARSE = images(4).flatten(1).to_sparse()
 test_no_dense_tensor = refused(
     {
-        "fit": (lambda: fit(member("VAE"), [SPARSE], steps=1, progress=False), ValueError, r"got a sparse tensor: x\.to_dense\(\)"),
-        "evaluate": (lambda: evaluate(member("VAE"), [SPARSE], progress=False), ValueError, r"a sparse tensor: x\.to_dense"),
+        "fit": (lambda: fit(member("VAE"), [SPARSE], steps=1, progress=False), ValueError, r"images must be dense, got a sparse tensor: x\.to_dense\(\)"),
+        "evaluate": (lambda: evaluate(member("VAE"), [SPARSE], progress=False), ValueError, r"images must be dense, got a sparse tensor: x\.to_dense"),
         "Bound": (lambda: Bound(member("VAE"))(images().numpy()), TypeError, r"programs take tensors, got a ndarray: torch\.as_tensor"),
         "Step": (lambda: step()(images().numpy()), TypeError, r"programs take tensors, got a ndarray: torch\.as_tensor"),
         "a list": (lambda: Bound(member("VAE"))([[0.5]]), TypeError, r"programs take tensors, got a list: .*bound\.arguments\(batch\)"),

@@ -126,3 +126,18 @@ def test_what_takes_parts_is_given_parts() -> None:
     """An error that all batches raise comes as it is, and members are decoded as before."""
     with pytest.raises(ValueError, match="expected images"):
         evaluate(member("VAE"), [torch.zeros(3, 5)], progress=False)
+
+
+def test_errors_of_programs_are_theirs() -> None:
+    """What a guide says of two images is no reason to hand it all of them."""
+    masked = Masked()
+    guide = masked.guide
+
+    def strict(x: Tensor) -> None:
+        if len(x) < 3:
+            raise ValueError("too few")
+        guide(x)
+
+    masked.guide = strict  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"^too few"):
+        evaluate(masked, [vectors()], progress=False)

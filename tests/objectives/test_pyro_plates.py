@@ -138,3 +138,26 @@ test_of_torch_jit = refused(
 def test_unchecked_too() -> None:
     with pyro.validation_enabled(False), pytest.raises(ValueError, match="keeps what it traced"):
         Bound(member("VAE"), infer.JitTrace_ELBO())(images())
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_a_share_of_pixels_is_no_share_of_images(n: int) -> None:
+    """Be there as many of them as images in the batch."""
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("images", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(len(x)), 1.0))
+            with pyro.plate("pixels", 6, subsample_size=3, dim=-2) as chosen:
+                pyro.sample("x", dist.Normal(z, 1.0), obs=x.T[chosen])
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("images", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x[:, 0], 1.0))
+
+    pair, x = Linear(None), torch.randn(n, 6, dtype=torch.float64)
+    pair.model, pair.guide = model, guide  # type: ignore[method-assign]
+    torch.manual_seed(1)
+    expected = infer.Trace_ELBO().loss(model, guide, x) / n
+    torch.manual_seed(1)
+    with torch.no_grad():
+        assert abs(Bound(pair, infer.Trace_ELBO())(x)["loss"].item() - expected) < 1e-12

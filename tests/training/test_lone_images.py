@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
 from zoo import X_SHAPE, Z_DIM, images, member
 
-from vaezoo import data, fit
+from vaezoo import Bound, Step, data, fit
 from vaezoo.posteriors import DiagonalNormal
+from vaezoo.training.raising import put_back
 
 OF_ONE = r"a batch is of one image, on which a batch norm .*drop_last=True, or choose another"
 
@@ -85,3 +88,44 @@ def test_other_errors_keep_their_words() -> None:
 
     with pytest.raises(ValueError, match=r"^one is odd\n"):
         fit(normed(Odd()), images(41).split(20), epochs=1, **QUIET)
+
+
+class Sloped(nn.Module):
+    """A pair whose guide reads the slope of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(16, 2), nn.Linear(2, 16)
+        self.norm = nn.BatchNorm2d(1)  # which can train on one image
+
+    def model(self, x: torch.Tensor) -> None:
+        with pyro.plate("images", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            law = dist.Bernoulli(logits=self.decoder(z).view(-1, *X_SHAPE)).to_event(3)
+            pyro.sample("x", law, obs=x)
+
+    def guide(self, x: torch.Tensor) -> None:
+        x = self.norm(x.clone().requires_grad_())
+        (slope,) = torch.autograd.grad(x.square().sum(), x, create_graph=True)
+        with pyro.plate("images", len(x)):
+            pyro.sample("z", dist.Normal(self.encoder(slope.flatten(1)), 1.0).to_event(1))
+
+
+def test_programs_may_ask_for_gradients_in_that_look() -> None:
+    assert fit(Sloped(), pictures(41), batch_size=20, epochs=1, **QUIET)["step"] == [3]
+
+
+def test_a_compiled_step_that_raises_keeps_running_statistics() -> None:
+    """Those of the steps that were taken, not of the first."""
+    model = normed()
+    norm = next(m for m in model.modules() if isinstance(m, nn.BatchNorm1d))
+    bound = Bound(model)
+    step = Step(bound, torch.optim.Adam(bound.parameters())).compile("eager")
+    for x in images(40).split(8):
+        step(x)
+    assert norm.running_mean is not None
+    before = norm.running_mean.clone()
+    with pytest.raises(IndexError), put_back(step, [images(8)]):
+        raise IndexError("out of bounds")
+    assert torch.equal(norm.running_mean, before)
+    assert before.any()

@@ -85,7 +85,7 @@ class State:
         only: frozenset[str] | None = None,
     ) -> None:
         self._only = only
-        self._whole = only is not None and not LISTING.isdisjoint(only)
+        self._whole = only is not None and LISTING in only
         self._known = list(without)  # alive, so that no identity is given away
         self._seen = {id(o) for o in self._known}
         self._places: list[tuple[Place, dict[Any, Any]]] = []

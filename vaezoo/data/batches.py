@@ -47,8 +47,6 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         torch.float64
     """
     if isinstance(value, Tensor):
-        if value.layout is not torch.strided:
-            raise ValueError(f"{EXPECTED}, got a sparse tensor: x.to_dense()")
         return value if like is None else value.to(like.device, non_blocking=True)
     try:
         tensor = from_array(value)

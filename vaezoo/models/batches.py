@@ -25,6 +25,8 @@ def check_batch(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None
             raise ValueError(
                 f"programs take tensors, got a {type(value).__name__}: torch.as_tensor(…)"
             )
+    if x.layout is not torch.strided:
+        raise ValueError("images must be dense, got a sparse tensor: x.to_dense()")
     _check_shape(model, x)
     _check_numbers(model, x)
     model.likelihood.check(x)

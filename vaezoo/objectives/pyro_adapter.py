@@ -95,13 +95,21 @@ class _Images(Messenger):
 
     def __init__(self, n: int) -> None:
         super().__init__()
-        self.number: float = n
-        self._n = n
+        self._n, self._sizes = n, dict[str, int]()
+        self._seen = False
+
+    @property
+    def number(self) -> int:
+        """All of the images."""
+        return next(iter(self._sizes.values()), self._n)
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        for frame in msg["cond_indep_stack"]:
-            if frame.full_size and frame.size == self._n != frame.full_size:
-                self.number = frame.full_size
+        frames = [f for f in msg["cond_indep_stack"] if f.vectorized]
+        if not frames or type(msg["fn"]).__name__ == "_Subsample":  # of a plate itself
+            return
+        sizes = {f.name: f.full_size for f in frames if f.full_size and f.size == self._n}
+        shared = {n: size for n, size in sizes.items() if not self._seen or n in self._sizes}
+        self._sizes, self._seen = shared, True  # a plate over pixels is not around every site
 
 
 def _collected(

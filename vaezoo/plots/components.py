@@ -107,7 +107,7 @@ def components(
         >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
         ['3: 67 %', '1: 33 %']
     """
-    check_member(model, "plots.components")
+    check_member(model, "plots.components", "sample", "encode")
     with drawn_from(model, seed):
         weights: Tensor = _weights(model)
         share = weights if r is None else _rows(r).mean(0)

@@ -51,7 +51,7 @@ def samples(
         >>> [text.get_text() for text in figure.axes[0].get_xticklabels()][:2]
         ['y = 0', 'y = 1']
     """
-    check_member(model, "plots.samples")
+    check_member(model, "plots.samples", "sample", "encode")
     n = as_count("n", n)
     if y is not None and model.classes:
         y = _labels(y, n, model.classes)
@@ -91,7 +91,7 @@ def reconstructions(
         >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
         ['data', 'E[x|z]']
     """
-    check_member(model, "plots.reconstructions")
+    check_member(model, "plots.reconstructions", "sample", "encode")
     n = as_count("n", n)
     x = x if isinstance(x, Tensor) else as_tensor(x, tensor_like(model))
     check_images(x)
@@ -130,7 +130,7 @@ def style_by_content(
         >>> figure.axes[0].images[0].get_array().shape           # 10 x 5 images in colour
         (329, 164, 3)
     """
-    check_member(model, "plots.style_by_content")
+    check_member(model, "plots.style_by_content", "sample", "encode")
     if not model.classes:
         name = type(model).__name__
         raise ValueError(f"{name} has no labels to vary: use SSVAE or FSVAE, or plots.samples")

@@ -71,7 +71,7 @@ def before_after(
 
 def _members(**models: LatentVariableModel) -> dict[str, LatentVariableModel]:
     for model in models.values():
-        check_member(model, "plots.before_after")
+        check_member(model, "plots.before_after", "sample", "encode")
     return models
 
 

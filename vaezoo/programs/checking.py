@@ -25,7 +25,6 @@ def check_sites(model: dict[str, Site], guide: dict[str, Site], particles: int) 
     for name, site in every:
         _check_shape(name, site, classes, particles)
     _check_plates(sites)
-    _check_data(sites, particles)
     for name, site in model.items():
         _check_of_model(name, site, guide)
     for name, site in guide.items():
@@ -139,22 +138,6 @@ def _shape_of_density(name: str, site: Site) -> tuple[int, ...]:
 def _batch_shape(site: Site) -> torch.Size:
     value: Tensor = site["value"]
     return value.shape[: max(0, value.dim() - site["fn"].event_dim)]
-
-
-def _check_data(sites: list[Site], particles: int) -> None:
-    """Data that no latent has a part in are the same for all particles."""
-    if not any(s["value"].requires_grad for s in sites if not s["is_observed"]):
-        return
-    for site in (s for s in sites if s["is_observed"] and not is_factor(s)):
-        shape, value = _batch_shape(site), site["value"]
-        at = len(shape) - 2
-        varies = at >= 0 and shape[at] == particles > 1 and value.stride(at) > 0
-        if varies and not value.requires_grad:
-            raise ValueError(
-                f"the data at {site['name']!r} have the batch shape {tuple(shape)}, other ones for "
-                f"each of {particles} particles: the shape of one image belongs into the event, "
-                "with to_event"
-            )
 
 
 def _check_plates(sites: list[Site]) -> None:

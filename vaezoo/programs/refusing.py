@@ -45,8 +45,13 @@ instance, VAE(…)
         )
 
 
-def check_member(model: Any, caller: str) -> None:
+def check_member(model: Any, caller: str, *alike: str) -> None:
     """Refuse what is no member of the zoo, in the name of who asks more than two programs of it.
+
+    Args:
+        model: what was given.
+        caller: who asks.
+        alike: methods any of which makes another module as good, such as one around a member.
 
     Raises:
         TypeError: it is none.
@@ -57,7 +62,8 @@ def check_member(model: Any, caller: str) -> None:
         ...
         TypeError: plots.samples takes a member of vaezoo.models, got a Linear
     """
-    if not isinstance(model, Member):
+    is_alike = isinstance(model, nn.Module) and any(hasattr(model, name) for name in alike)
+    if not isinstance(model, Member) and not is_alike:
         raise TypeError(f"{caller} takes a member of vaezoo.models, got {described(model)}")
 
 

@@ -56,7 +56,7 @@ def check_last_batch(
     untrained.keep()
     with _naming_one(one), contextlib.ExitStack() as stack:
         stack.callback(untrained.put_back)
-        for block in (one_thread(), torch.no_grad(), own_generator(), unchecked()):
+        for block in (one_thread(), torch.enable_grad(), own_generator(), unchecked()):
             stack.enter_context(block)
         stack.enter_context(in_mode(bound.model, True))
         bound.eager(*one)

@@ -165,8 +165,9 @@ class Step:
         return "compiled" if self.cache is not None and self.cache.serves else "eager"
 
     def put_back(self) -> None:
-        """Put buffers and frozen parameters back to what they were before the last step."""
-        self._untrained.put_back()
+        """Put buffers and frozen parameters back to what they were before an eager step."""
+        if self.compiled is None:
+            self._untrained.put_back()
 
     def of_all(self, names: list[str]) -> list[str]:
         """What was found by all processes that take this step."""
