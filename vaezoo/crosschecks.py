@@ -111,7 +111,7 @@ def crosscheck(
         >>> crosscheck(VAE(), torch.zeros(5, 1, 28, 28), repeats=20).agrees()
         True
     """
-    check_member(model, "crosscheck")
+    check_member(model, "crosscheck", alike=False)
     repeats, particles = as_count("repeats", repeats), as_count("particles", particles)
     if repeats < 2:
         raise ValueError(f"a z-score needs at least 2 repeats, got {repeats}")

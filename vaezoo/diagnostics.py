@@ -98,7 +98,7 @@ def mixture_diagnostics(
         >>> mixture_diagnostics(models.GMVAE(k=20), torch.zeros(9, 1, 28, 28)).usage.shape
         torch.Size([20])
     """
-    check_member(model, "diagnostics.mixture_diagnostics", "sample", "encode")
+    check_member(model, "diagnostics.mixture_diagnostics")
     prior = _mixture_of(model)
     usage = model.cluster(x, y).mean(0)
     overlaps = overlaps_of(prior.component_distribution)
@@ -139,7 +139,7 @@ def component_samples(
         >>> component_samples(models.GMVAE(k=20), [3, 5], n=4).shape
         torch.Size([8, 1, 28, 28])
     """
-    check_member(model, "diagnostics.component_samples", "sample", "encode")
+    check_member(model, "diagnostics.component_samples")
     prior = _mixture_of(model)
     k, n = prior.mixture_distribution.logits.shape[-1], as_count("n", n)
     components = [as_count("components", i, least=-(2**63)) for i in components]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vaezoo.data.batches import check_dense
 from vaezoo.data.columns import Column
 from vaezoo.tables import Differences, Estimates
 
@@ -98,8 +99,7 @@ class Values:
 
     def see(self, x: Tensor) -> None:
         """Note the images of which values will be added."""
-        if x.layout is not torch.strided:
-            raise ValueError("images must be dense, got a sparse tensor: x.to_dense()")
+        check_dense(x)
         for part in x.detach().split(64):
             self.images.extend(_fingerprints(part).tolist())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import functools
 import itertools
 import operator
 import sys
@@ -21,6 +22,7 @@ _GETTERS = {"getattr", "hasattr", "attrgetter", "methodcaller", "__getattribute_
 _WITH_NAMES = {"CALL_KW", "BUILD_CONST_KEY_MAP"}  # of the tuple before: of arguments, or keys
 
 
+@functools.lru_cache(4096)
 def names_in(code: types.CodeType) -> frozenset[str]:
     """The names of globals and attributes that code may look up, and that of functions inside it.
 

@@ -28,11 +28,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from vaezoo.compiler.containers import Contents, generators
-from vaezoo.compiler.libraries import is_in_a_library, users_level
+from vaezoo.compiler.libraries import is_in_a_library
 from vaezoo.compiler.names import LISTING, imported_by, names_in
 from vaezoo.compiler.places import Attributes, ClassAttributes, Entries, Place, differing
 
-__all__ = ["State", "users_level"]
+__all__ = ["State"]
 
 T = TypeVar("T")
 MOST = 20_000  # places, lest it walk through all that a process holds

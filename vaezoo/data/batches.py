@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_tensor", "as_tensors", "check_unmasked", "columns_of", "from_array"]
+__all__ = ["as_tensor", "as_tensors", "check_dense", "check_unmasked", "columns_of", "from_array"]
 
 EXPECTED = "a batch is a tensor or array x, or a tuple such as (x, y)"
 
@@ -78,6 +78,19 @@ def from_array(value: Any) -> Tensor:
         array = np.require(array, None if array.dtype == native else native, ["W"])
         array = array.copy() if min(array.strides, default=0) < 0 else array
     return torch.as_tensor(array, device="cpu")
+
+
+def check_dense(x: Tensor) -> None:
+    """Raise ValueError for a sparse tensor.
+
+    Example:
+        >>> check_dense(torch.eye(2).to_sparse())
+        Traceback (most recent call last):
+        ...
+        ValueError: images must be dense, got a sparse tensor: x.to_dense()
+    """
+    if x.layout is not torch.strided:
+        raise ValueError("images must be dense, got a sparse tensor: x.to_dense()")
 
 
 def check_unmasked(value: Any) -> None:

@@ -18,7 +18,7 @@ from vaezoo.distributions.known import known_support
 from vaezoo.evaluation.hmc import evaluated, transition
 from vaezoo.programs.densities import Latents, log_joint, log_marginal_q, marked
 from vaezoo.programs.run import run
-from vaezoo.programs.sites import PARTICLES, Site, sample_sites
+from vaezoo.programs.sites import PARTICLES, Site, leaves_out, sample_sites
 from vaezoo.programs.terms import Terms
 from vaezoo.scopes import unchecked
 
@@ -138,7 +138,7 @@ class Path:
 def _check_followed(name: str, on_q: Any, on_p: Any, start: str) -> None:
     """r(h) is the density of what chains are drawn from, but for what one program masks alone."""
     masks, other = {"prior": on_p, "guide": on_q}, {"prior": "guide", "guide": "prior"}[start]
-    if _is_masked(masks[start]) and not _are_same(masks[start], masks[other]):
+    if leaves_out(masks[start]) and not _are_same(masks[start], masks[other]):
         program = "model" if start == "prior" else "guide"
         raise ValueError(
             f"{name!r} is masked in the {program} alone, whose draws do not follow what is left of "
@@ -146,12 +146,9 @@ def _check_followed(name: str, on_q: Any, on_p: Any, start: str) -> None:
         )
 
 
-def _is_masked(mask: Any) -> bool:
-    return mask is not None and not bool(torch.as_tensor(mask).all())
-
-
 def _are_same(a: Any, b: Any) -> bool:
-    return b is not None and torch.equal(*torch.broadcast_tensors(*map(torch.as_tensor, (a, b))))
+    both = [torch.as_tensor(mask, device="cpu") for mask in (a, b) if mask is not None]
+    return len(both) == 2 and torch.equal(*torch.broadcast_tensors(*both))
 
 
 def _event_shape(terms: Terms, name: str) -> torch.Size:

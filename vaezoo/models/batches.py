@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vaezoo.data.batches import as_tensor
+from vaezoo.data.batches import as_tensor, check_dense
 from vaezoo.data.labels import as_labels
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import checks_data
@@ -25,8 +25,7 @@ def check_batch(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None
             raise ValueError(
                 f"programs take tensors, got a {type(value).__name__}: torch.as_tensor(…)"
             )
-    if x.layout is not torch.strided:
-        raise ValueError("images must be dense, got a sparse tensor: x.to_dense()")
+    check_dense(x)
     _check_shape(model, x)
     _check_numbers(model, x)
     model.likelihood.check(x)

@@ -72,7 +72,7 @@ class Session:
         images: int = 500,
         **options: Any,
     ) -> None:
-        check_member(model, "explore")
+        check_member(model, "explore", alike=False)
         self.model, self.data, self.own = model, data, own_parts(parts)
         self.objective: Any = members_own(model, data)
         self.message, self.failed, self._turns = "", False, Turns(self)

@@ -16,7 +16,7 @@ from vaezoo.distributions.responsibilities import as_mixture
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.parts import lone_prior
 from vaezoo.plots.classes import probability_rows
-from vaezoo.plots.drawing import drawn_from, needs_labels
+from vaezoo.plots.drawing import drawn_from, labels_in_turn
 from vaezoo.plots.figures import axes_or_new, figure_of
 from vaezoo.plots.grids import image_grid
 from vaezoo.plots.latents import classes_of
@@ -107,7 +107,7 @@ def components(
         >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
         ['3: 67 %', '1: 33 %']
     """
-    check_member(model, "plots.components", "sample", "encode")
+    check_member(model, "plots.components")
     with drawn_from(model, seed):
         weights: Tensor = _weights(model)
         share = weights if r is None else _rows(r).mean(0)
@@ -130,9 +130,8 @@ def _labels(model: LatentVariableModel, y: int | None, rows: int, n: int) -> Ten
     """A label for each image, where there are any."""
     if y is not None:
         return torch.full((rows * n,), y, device="cpu")
-    return (
-        torch.arange(n, device="cpu").repeat(rows) % model.classes if needs_labels(model) else None
-    )
+    each = labels_in_turn(model, n)
+    return None if each is None else each.repeat(rows)
 
 
 def _rows(r: Any) -> Tensor:

@@ -15,7 +15,7 @@ from vaezoo.models.batches import tensor_like
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import in_mode, one_thread, own_generator
 
-__all__ = ["batch_of", "drawn_from", "needs_labels"]
+__all__ = ["batch_of", "drawn_from", "labels_in_turn", "needs_labels"]
 
 
 @contextlib.contextmanager
@@ -42,3 +42,8 @@ def batch_of(model: LatentVariableModel, x: Tensor, y: Any, n: int) -> list[Tens
 def needs_labels(model: LatentVariableModel) -> bool:
     """Whether a member cannot do without labels, since it does not infer them."""
     return model.classes > 0 and required_arguments(model.model) > 1
+
+
+def labels_in_turn(model: LatentVariableModel, n: int) -> Tensor | None:
+    """Labels 0, 1, … of n images, for a member that cannot do without them."""
+    return torch.arange(n, device="cpu") % model.classes if needs_labels(model) else None

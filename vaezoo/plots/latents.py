@@ -76,7 +76,7 @@ def latent_scatter(
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         ['0', '1', '2']
     """
-    check_member(model, "plots.latent_scatter", "sample", "encode")
+    check_member(model, "plots.latent_scatter")
     x = as_tensor(x, tensor_like(model))
     if len(x) < 2:
         raise ValueError(f"a scatter needs at least two images, got {len(x)}")

@@ -49,7 +49,7 @@ def manifold(
         >>> manifold(models.VAE(z_dim=2), n=3).axes[0].get_xlabel()
         'z₁ from -0.67 to 0.67'
     """
-    check_member(model, "plots.manifold", "sample", "encode")
+    check_member(model, "plots.manifold")
     n = as_count("n", n)
     if dims is None and model.z_dim != 2:
         raise ValueError(

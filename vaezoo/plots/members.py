@@ -17,7 +17,7 @@ from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.batches import tensor_like
 from vaezoo.models.drawing import prior_codes
 from vaezoo.models.parts import has_lone_prior, lone_prior
-from vaezoo.plots.drawing import batch_of, drawn_from, needs_labels
+from vaezoo.plots.drawing import batch_of, drawn_from, labels_in_turn, needs_labels
 from vaezoo.plots.grids import check_images, describe, image_grid
 from vaezoo.programs.refusing import check_member
 
@@ -51,13 +51,13 @@ def samples(
         >>> [text.get_text() for text in figure.axes[0].get_xticklabels()][:2]
         ['y = 0', 'y = 1']
     """
-    check_member(model, "plots.samples", "sample", "encode")
+    check_member(model, "plots.samples")
     n = as_count("n", n)
     if y is not None and model.classes:
         y = _labels(y, n, model.classes)
     columns, labels = None, None
     if y is None and needs_labels(model):
-        y, columns = torch.arange(n, device="cpu") % model.classes, min(n, model.classes)
+        y, columns = labels_in_turn(model, n), min(n, model.classes)
         labels = [f"y = {k}" for k in range(columns)]
     with drawn_from(model):
         images = model.sample(n, y=y)
@@ -91,7 +91,7 @@ def reconstructions(
         >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
         ['data', 'E[x|z]']
     """
-    check_member(model, "plots.reconstructions", "sample", "encode")
+    check_member(model, "plots.reconstructions")
     n = as_count("n", n)
     x = x if isinstance(x, Tensor) else as_tensor(x, tensor_like(model))
     check_images(x)
@@ -130,7 +130,7 @@ def style_by_content(
         >>> figure.axes[0].images[0].get_array().shape           # 10 x 5 images in colour
         (329, 164, 3)
     """
-    check_member(model, "plots.style_by_content", "sample", "encode")
+    check_member(model, "plots.style_by_content")
     if not model.classes:
         name = type(model).__name__
         raise ValueError(f"{name} has no labels to vary: use SSVAE or FSVAE, or plots.samples")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from matplotlib import figure
 from matplotlib.axes import Axes
 from torch import Tensor
 
 from vaezoo.data.counts import as_count
 from vaezoo.models.base import LatentVariableModel
-from vaezoo.plots.drawing import drawn_from, needs_labels
+from vaezoo.plots.drawing import drawn_from, labels_in_turn
 from vaezoo.plots.figures import figure_of, panels_or_new
 from vaezoo.plots.grids import image_grid
 from vaezoo.plots.latents import latent_scatter
@@ -50,6 +49,7 @@ def before_after(
 
     Example:
         >>> from vaezoo import models
+        >>> import torch
         >>> vae, gmvae = models.VAE(z_dim=2), models.GMVAE(z_dim=2, k=9)
         >>> figure = before_after(vae, gmvae, torch.ones(6, 1, 28, 28), n=6)
         >>> [axes.get_title() for axes in figure.axes[:2]]
@@ -71,11 +71,10 @@ def before_after(
 
 def _members(**models: LatentVariableModel) -> dict[str, LatentVariableModel]:
     for model in models.values():
-        check_member(model, "plots.before_after", "sample", "encode")
+        check_member(model, "plots.before_after")
     return models
 
 
 def _samples(model: LatentVariableModel, n: int, seed: int) -> Tensor:
-    y = torch.arange(n, device="cpu") % model.classes if needs_labels(model) else None
     with drawn_from(model, seed):
-        return model.sample(n, y=y)
+        return model.sample(n, y=labels_in_turn(model, n))

@@ -61,7 +61,7 @@ def traversals(
         >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
         ['unit 1: 2.00 nats', 'unit 3: 1.00 nats', 'unit 0: 0.10 nats']
     """
-    check_member(model, "plots.traversals", "sample", "encode")
+    check_member(model, "plots.traversals")
     x = x if isinstance(x, Tensor) else as_tensor(x, tensor_like(model))
     check_images(x)
     shown = units_to_show(model.z_dim, kl, units)[: as_count("rows", rows)]
@@ -108,7 +108,7 @@ def interpolations(
         >>> [text.get_text() for text in figure.axes[0].get_xticklabels()]
         ['x₁', '0', '0.5', '1', 'x₂']
     """
-    check_member(model, "plots.interpolations", "sample", "encode")
+    check_member(model, "plots.interpolations")
     if (n1 := len(x1)) != (n2 := len(x2)):
         raise ValueError(f"x1 and x2 must be as many images, got {n1} and {n2}")
     (first, y1), (last, y2) = (_end(model, x, y, n) for x, y in ((x1, y1), (x2, y2)))

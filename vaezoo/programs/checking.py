@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from vaezoo.programs.sites import PARTICLES, Site, is_factor, is_label, unmasked
+from vaezoo.programs.sites import PARTICLES, Site, is_factor, is_label, leaves_out, unmasked
 from vaezoo.scopes import checks_data
 
 __all__ = ["check_sites"]
@@ -53,15 +53,11 @@ def _check_labels(labels: list[str], model: dict[str, Site], guide: dict[str, Si
         raise ValueError(f"{drawn[0]!r} has num_samples, and is summed out: leave them out")
     for name in labels:
         masks = [unmasked(sites[name])[1] for sites in (model, guide) if name in sites]
-        if any(m is not None and (not m if isinstance(m, bool) else _has_gaps(m)) for m in masks):
+        if any(leaves_out(m) for m in masks if isinstance(m, bool) or checks_data()):
             raise ValueError(
                 f"{name!r} is summed out, and is masked for some images, which would count once "
                 "for each class: leave the mask out there, and mask what depends on the label"
             )
-
-
-def _has_gaps(mask: Tensor) -> bool:
-    return checks_data() and not bool(mask.all())
 
 
 def _check_observed(name: str, site: Site, model: dict[str, Site]) -> None:

@@ -11,6 +11,8 @@ from vaezoo.programs.pair import PROGRAMS, Member
 
 __all__ = ["check_member", "check_pair", "check_tensors", "described"]
 
+METHODS = ("sample", "encode")
+
 
 def check_pair(model: Any) -> None:
     """Refuse what is no module with programs `model` and `guide`.
@@ -45,13 +47,13 @@ instance, VAE(…)
         )
 
 
-def check_member(model: Any, caller: str, *alike: str) -> None:
+def check_member(model: Any, caller: str, *, alike: bool = True) -> None:
     """Refuse what is no member of the zoo, in the name of who asks more than two programs of it.
 
     Args:
         model: what was given.
         caller: who asks.
-        alike: methods any of which makes another module as good, such as one around a member.
+        alike: whether a module with a member's methods, such as one around it, is as good.
 
     Raises:
         TypeError: it is none.
@@ -62,8 +64,8 @@ def check_member(model: Any, caller: str, *alike: str) -> None:
         ...
         TypeError: plots.samples takes a member of vaezoo.models, got a Linear
     """
-    is_alike = isinstance(model, nn.Module) and any(hasattr(model, name) for name in alike)
-    if not isinstance(model, Member) and not is_alike:
+    is_alike = isinstance(model, nn.Module) and any(hasattr(model, name) for name in METHODS)
+    if not isinstance(model, Member) and not (alike and is_alike):
         raise TypeError(f"{caller} takes a member of vaezoo.models, got {described(model)}")
 
 

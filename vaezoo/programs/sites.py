@@ -21,6 +21,7 @@ __all__ = [
     "drawn_before",
     "is_factor",
     "is_label",
+    "leaves_out",
     "log_prob",
     "sample_sites",
     "unmasked",
@@ -57,6 +58,18 @@ def is_label(site: Site) -> bool:
 def is_factor(site: Site) -> bool:
     """Whether it is a `pyro.factor`."""
     return isinstance(site["fn"], dist.Unit)
+
+
+def leaves_out(mask: Any) -> bool:
+    """Whether a mask, a tensor or one bool, leaves anything out.
+
+    Example:
+        >>> leaves_out(None), leaves_out(True), leaves_out(False)
+        (False, False, True)
+    """
+    if mask is None or isinstance(mask, bool):
+        return mask is False
+    return not bool(mask.all())
 
 
 def drawn_before(name: str, sites: dict[str, Site]) -> set[str]:

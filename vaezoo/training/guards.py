@@ -239,6 +239,6 @@ class Guard:
     def _say(self, kind: str, step: int, text: str) -> None:
         if kind not in self.said and (is_alone() or world().rank == 0):
             self.said.add(kind)
-            from vaezoo.compiler.state import users_level  # which training needs for this alone
+            from vaezoo.compiler.libraries import users_level  # which training needs for this alone
 
             warnings.warn(f"step {step}: {text}.", TrainingWarning, stacklevel=users_level())
