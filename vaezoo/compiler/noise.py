@@ -60,9 +60,17 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     """Inductor's, with coins thrown as eagerly: in a tensor's own dtype, and order in memory."""
     from torch._inductor.decomposition import select_decomp_table
 
-    table: dict[Any, Callable[..., Any]] = dict(select_decomp_table())
-    table.pop(aten.bernoulli.default, None)  # which draws in float32, row by row
-    return {**table, aten.bernoulli.p: _as_it_lies}
+    ours = {aten.bernoulli.default: _thrown_into, aten.bernoulli.p: _as_it_lies}
+    return {**select_decomp_table(), **ours}
+
+
+def _thrown_into(p: Tensor, **kwargs: Any) -> Any:
+    """Coins of a chance each, row by row; torch's decomposition draws them in float32.
+
+    Without any Inductor refuses them wherever the environment says `CI`.
+    """
+    rows = torch.empty_like(p, memory_format=torch.contiguous_format)
+    return aten.bernoulli.Tensor(rows, p, **kwargs)
 
 
 def coins_in_rows(graph: Graph) -> None:
