@@ -182,13 +182,13 @@ def test_the_stop_button_of_one_stops_all() -> None:
 
 
 def _pressed_meanwhile(rank: int, *ranks: int) -> Any:
-    """Steps that were taken where some ranks are told to stop in the exchange of the third."""
+    """Steps taken where some ranks are told to stop in the third's exchange; the first has two."""
     usual, exchanges = Group.sum, []
 
     def sums(self: Group, numbers: Any = (), **failed: bool) -> list[float]:
         found = usual(self, numbers, **failed)
         exchanges.extend(numbers[:1])
-        if numbers and len(exchanges) == 3 and rank in ranks:
+        if numbers and len(exchanges) == 4 and rank in ranks:
             os.kill(os.getpid(), signal.SIGINT)
         return found
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+
+from vaezoo.data.bars import bar
 
 __all__ = ["nearest", "similarities", "spread"]
 
@@ -56,7 +57,7 @@ def _nearest(x: Tensor, rows: Tensor, k: int, *, progress: bool) -> tuple[Tensor
     lengths = centred.square().sum(1)
     found = []
     parts = rows.split(max(1, min(ENTRIES // len(x), ENTRIES // (2 * k * max(1, x.shape[1])))))
-    bar = tqdm(total=len(rows), disable=not progress, desc="neighbours", unit="row")
+    shown = bar(len(rows), "row", shown=progress, name="neighbours")
     for part in parts:
         with torch.autocast(x.device.type, enabled=False):
             squared = torch.addmm(lengths, centred[part], centred.T, alpha=-2)
@@ -65,8 +66,8 @@ def _nearest(x: Tensor, rows: Tensor, k: int, *, progress: bool) -> tuple[Tensor
         exact = (x[near] - x[part][:, None]).square().sum(2)
         exact, order = exact.sort(stable=True, dim=1)
         found.append((near.gather(1, order[:, :k]), exact[:, :k]))
-        bar.update(len(part))
-    bar.close()
+        shown.update(len(part))
+    shown.close()
     return torch.cat([i for i, _ in found]), torch.cat([s for _, s in found])
 
 

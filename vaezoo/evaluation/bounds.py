@@ -22,13 +22,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from vaezoo.bound import arguments, dtype_of
 from vaezoo.chunks import Draws, per_image
 from vaezoo.compiler.beside import ended
 from vaezoo.cpu import tuned
 from vaezoo.data import Images, Stream
+from vaezoo.data.bars import bar
 from vaezoo.data.counts import as_count
 from vaezoo.data.labels import Agreement, as_labels
 from vaezoo.data.passes import Data, length_of, one_pass
@@ -38,7 +38,6 @@ from vaezoo.evaluation.visiting import evaluating, labelled
 from vaezoo.programs.pair import required_arguments
 from vaezoo.programs.refusing import check_pair, described
 from vaezoo.scopes import OwnGenerator, in_turn
-from vaezoo.training.alone import Alone
 from vaezoo.training.loaders import of_loaders
 from vaezoo.training.together import together
 
@@ -99,17 +98,13 @@ def evaluate(
         length, values, guesses = length_of(data, batch_size), Values(), _Guesses(data)
         noise, like = OwnGenerator(here.seed(seed)), next(model.parameters(), None)
         # a bar that is given the iterable would begin to iterate over it once more
-        with _bar(length, progress, here) as bar:
-            draws = Draws(model, bar, compile=here.compiles(compile), left=length)
+        with bar(length, "batch", shown=progress and here.world.rank == 0) as shown:
+            draws = Draws(model, shown, compile=here.compiles(compile), left=length)
             for batch in in_turn(here.parts(batches, like, seed, values), of_loaders(seed)):
                 with evaluating(model, noise), draws.on_a_batch():
                     _add(values, guesses, draws, batch, ks, decodes)
-                bar.update()
+                shown.update()
         return here.values(values).estimates()
-
-
-def _bar(length: int | None, progress: bool, here: Alone) -> tqdm[None]:
-    return tqdm(total=length, disable=not progress or here.world.rank > 0, unit="batch")
 
 
 class _Guesses:

@@ -31,9 +31,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from vaezoo.cpu import tuned
+from vaezoo.data.bars import bar
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate, Values
@@ -88,13 +88,13 @@ def rate(
     images, noise = as_count("images", images), OwnGenerator(seed)
     data_of = batches_of(model, data, seed=seed, batch_size=batch_size)
     batches, drawn = [], defaultdict[str, list[Tensor]](list)
-    with tuned(), tqdm(total=images, disable=not progress, unit="image") as bar:
+    with tuned(), bar(images, "image", shown=progress) as shown:
         for batch in _first(data_of, images):
             with evaluating(model, noise):
                 for name, each in _looked_at(model, batch):
                     drawn[name].append(each)
             batches.append(batch)
-            bar.update(len(batch[0]))
+            shown.update(len(batch[0]))
         if (n := sum(len(batch[0]) for batch in batches)) < 2:
             raise ValueError(f"the aggregated posterior needs at least 2 images, got {n}")
         with evaluating(model, noise):

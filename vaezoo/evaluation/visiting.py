@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from vaezoo.bound import arguments, dtype_of
 from vaezoo.components import outside_param_store
 from vaezoo.cpu import tuned
+from vaezoo.data.bars import bar
 from vaezoo.data.batches import columns_of
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, length_of, one_pass
@@ -53,15 +53,15 @@ def visit(
     with outside_inference(), together() as here, tuned():
         batches = batches_of(model, data, seed=seed, batch_size=batch_size, labels=labels)
         noise, values = OwnGenerator(here.seed(seed)), Values()
-        total, quiet = length_of(data, batch_size), not progress or here.world.rank > 0
+        total, shown = length_of(data, batch_size), progress and here.world.rank == 0
         like = next(model.parameters(), None)
-        with tqdm(total=total, disable=quiet, unit="batch") as bar:
+        with bar(total, "batch", shown=shown) as counted:
             for batch in here.parts(batches, like, seed, values):
                 with evaluating(model, noise):
                     values.see(batch[0])
                     for name, each in look(batch):
                         values.add(name, each)
-                bar.update()
+                counted.update()
         return here.values(values).estimates()
 
 

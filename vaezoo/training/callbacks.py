@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -27,6 +27,9 @@ class WithState(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> object:
         """Go on from what `state_dict` has returned."""
+
+    # one that may stand beside others of its class tells their states from its own by a method
+    # `fits(state: dict[str, Any]) -> bool | None`; where it is None, or there is none, by order
 
 
 class Callbacks:
@@ -77,7 +80,7 @@ class Callbacks:
             callback.load_state_dict(own)
 
     def matched(self, state: Mapping[str, Any], *, all_of_it: bool = True) -> list[tuple[Any, Any]]:
-        """Each callback with its part of a state: the first of a class with the first, and so on.
+        """Each callback with its part of a state: one that fits it, or else the next of its class.
 
         Args:
             state: as `state_dict` has returned it.
@@ -87,19 +90,30 @@ class Callbacks:
             ResumeError: it has one.
         """
         parts = [(name.partition(" ")[2], own) for name, own in state.items()]
-        found = []
-        for callback in self.each:
-            kind = type(callback).__name__
-            place = next((i for i, (name, _) in enumerate(parts) if name == kind), None)
-            if place is not None and isinstance(callback, WithState):
-                found.append((callback, parts.pop(place)[1]))
+        found = dict[int, tuple[Any, Any]]()
+        with_state = [(i, c) for i, c in enumerate(self.each) if isinstance(c, WithState)]
+        for answer in (True, None):  # what is somebody's for sure goes first
+            for i, callback in with_state:
+                fits = getattr(callback, "fits", lambda own: None)
+                of_kind = (p for p in parts if p[0] == type(callback).__name__)
+                part = next((p for p in of_kind if fits(p[1]) is answer), None)
+                if part is not None and i not in found:
+                    parts = [p for p in parts if p is not part]
+                    found[i] = callback, part[1]
         if parts and all_of_it:
             raise ResumeError(
-                f"this is a run with the callback {', '.join(name for name, _ in parts)}, whose "
-                "state would be lost: to go on with it give it too (others may come); for another "
-                "run give another folder"
+                f"this is a run with the callback {', '.join(kind for kind, _ in parts)}, whose "
+                f"state would be lost{_told_apart(parts)}: to go on with it give it too (others "
+                "may come); for another run give another folder"
             )
-        return found
+        return [found[i] for i in sorted(found)]
+
+
+def _told_apart(parts: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """What tells each from others of its class, where its state says that."""
+    names = ("term", "higher", "file")
+    found = [f"{n}={own[n]!r}" for _, own in parts for n in names if n in own]
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _is_true(answer: object) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ from vaezoo.training.training import Training
 from vaezoo.training.trees import packed, pieces, read, unpacked
 
 __all__ = ["Checkpoints"]
+
+_NAME = re.compile(r"step-(\d{9,})\.safetensors")  # what is called otherwise is somebody else's
 
 
 class Checkpoints:
@@ -66,7 +69,8 @@ class Checkpoints:
 
     def files(self) -> list[Path]:
         """The checkpoints that are there, the last one at the end."""
-        return sorted(self.folder.glob("step-*.safetensors"))
+        named = ((_NAME.fullmatch(path.name), path) for path in self.folder.glob("step-*"))
+        return [path for _, path in sorted((int(m[1]), path) for m, path in named if m)]
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Checkpoints]:
@@ -74,9 +78,10 @@ class Checkpoints:
 
         Raises:
             ResumeError: another process is training into it.
-            OSError: the folder cannot be made, or a checkpoint could not be written.
+            OSError: the folder cannot be made.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._failed.clear()  # of a run before
         with locked(self.folder):
             for path in unfinished(self.folder):
                 path.unlink(missing_ok=True)
@@ -84,7 +89,15 @@ class Checkpoints:
                 yield self
             finally:
                 self._join()
-            self._raise()
+
+    def finish(self) -> None:
+        """Wait until the last one is written.
+
+        Raises:
+            OSError: it could not be.
+        """
+        self._join()
+        self._raise()
 
     def resume(self, training: Training, callbacks: Callbacks) -> None:
         """Go on from the last checkpoint; where there is none, see whether there can be.
@@ -129,8 +142,7 @@ class Checkpoints:
         step = training.recorder.steps
         if step == self._written:
             return
-        self._join()
-        self._raise()
+        self.finish()
         self._judge(training)
         self._written, state = step, self._state(training, callbacks)
         if training.here.world.rank > 0:

@@ -63,8 +63,7 @@ class LoaderShare:
         return len(self.data)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        sampler: Any = getattr(self.data, "sampler", None)
-        if hasattr(sampler, "set_epoch"):
+        for sampler in _samplers(self.data):
             sampler.set_epoch(self.passes)
         (self._taken, at), self._next = self._next, (0, None)
         with self.noise.drawn():
@@ -110,6 +109,20 @@ class LoaderShare:
         self.passes = state["passes"]
         with self.noise.drawn():
             restore_random_state(state["random"])
+
+
+def _samplers(data: Any) -> list[Any]:
+    """Those of a loader that are told the pass, also one that makes the rows of another's batches.
+
+    Example:
+        >>> from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
+        >>> rows = DistributedSampler([0] * 9, num_replicas=2, rank=0)
+        >>> _samplers(DataLoader([0] * 9, batch_sampler=BatchSampler(rows, 3, False))) == [rows]
+        True
+    """
+    rows = getattr(data, "batch_sampler", None)
+    each = (getattr(data, "sampler", None), rows, getattr(rows, "sampler", None))
+    return list({id(s): s for s in each if hasattr(s, "set_epoch")}.values())
 
 
 def of_loaders(seed: int) -> int:

@@ -73,13 +73,13 @@ class Log:
         write_whole(self.path, ["".join(map(_line, rows)).encode()])
 
     def state_dict(self) -> dict[str, Any]:
-        """How many records there are."""
-        return {"records": self._records}
+        """How many records there are, and the name of the file."""
+        return {"records": self._records, "file": self.path.name}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on behind as many records; those that an interrupted run wrote after them go."""
         self._records = state["records"]
-        if not self._records or not self.path.exists():
+        if not self._records or not self.path.exists() or not self.path.stat().st_size:
             self._records = 0
         elif self.path.suffix == ".jsonl":
             lines = self.path.read_bytes().splitlines(keepends=True)
@@ -88,6 +88,10 @@ class Log:
             rows = self._rows()[: 1 + self._records]
             self._columns = rows[0]
             self._write(rows)
+
+    def fits(self, state: dict[str, Any]) -> bool | None:
+        """True for a state of a file of this name; others it takes where they are nobody's."""
+        return True if state.get("file") == self.path.name else None
 
 
 def _line(values: list[Any]) -> str:

@@ -210,6 +210,9 @@ def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints |
             checkpoints.write(training, callbacks)
     if training.recorder.last is not told and training.recorder.last is not None:
         callbacks(training.recorder.last)
+    if checkpoints is not None:
+        checkpoints.finish()
+        training.here.any(False)  # who waits there hears of a failure while it has the history
 
 
 def _write_last(training: Training, callbacks: Callbacks, checkpoints: Checkpoints) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch.optim import Optimizer
 
 from vaezoo.training.rates import Rate, first_rate, type_name
 
-__all__ = ["make_optimizer"]
+__all__ = ["check_no_closure", "make_optimizer"]
 
 
 def make_optimizer(
@@ -57,10 +58,33 @@ def make_optimizer(
     if not parameters:
         raise ValueError("there is nothing to train: all is frozen, model.requires_grad_(True)")
     made = _make(optimizer, first_rate(lr), list(parameters.values()))
-    if isinstance(made, torch.optim.LBFGS):
-        raise ValueError("LBFGS evaluates the loss several times a step: write a loop of your own")
+    check_no_closure(made)
     _check_all(made, parameters)
     return made
+
+
+def check_no_closure(optimizer: Optimizer) -> None:
+    """Refuse an optimizer that evaluates the loss itself, such as LBFGS.
+
+    Raises:
+        ValueError: its `step` needs a closure.
+
+    Example:
+        >>> check_no_closure(torch.optim.LBFGS([torch.zeros(1)]))
+        Traceback (most recent call last):
+        ...
+        ValueError: LBFGS evaluates the loss itself, by a closure: call it in a loop of your own, \
+optimizer.step(closure), where closure() zeroes the gradients, calls backward() on \
+bound(x)["loss"] and returns that
+    """
+    # of the class: a scheduler puts a function of its own into the optimizer
+    _, *given = inspect.signature(type(optimizer).step).parameters.values()
+    if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in given):
+        raise ValueError(
+            f"{type(optimizer).__name__} evaluates the loss itself, by a closure: call it in a "
+            "loop of your own, optimizer.step(closure), where closure() zeroes the gradients, "
+            'calls backward() on bound(x)["loss"] and returns that'
+        )
 
 
 def _check_all(made: Optimizer, parameters: Mapping[str, Tensor]) -> None:

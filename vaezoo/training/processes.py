@@ -17,7 +17,17 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 
-__all__ = ["Group", "RankFailed", "World", "alone", "forgotten", "is_alone", "launched", "world"]
+__all__ = [
+    "LENGTH",
+    "Group",
+    "RankFailed",
+    "World",
+    "alone",
+    "forgotten",
+    "is_alone",
+    "launched",
+    "world",
+]
 
 LENGTH = 32  # numbers of an exchange, the first of which says that a process has failed
 

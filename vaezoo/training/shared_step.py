@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vaezoo.bound import Bound
 from vaezoo.objectives import SemiSupervised
 from vaezoo.training.step import Step
+from vaezoo.training.weights import outside
 
 if TYPE_CHECKING:
     from vaezoo.compiler.adam import AdamUpdate
@@ -53,7 +54,7 @@ class SharedStep(Step):
     ) -> None:
         super().__init__(bound, optimizer, max_grad_norm=max_grad_norm)
         self.together, self.group = together, together.group
-        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        self._trained = trained = self._of_optimizer()
         kept = bound.state_dict()
         self.buffers = [b for name, b in bound.named_buffers() if name in kept]
         self.group.use_for_gradients(trained[0].device)
@@ -68,9 +69,10 @@ class SharedStep(Step):
     def __call__(self, *batch: Tensor) -> dict[str, Tensor]:
         """Take the step; returns the bound's terms on the whole batch."""
         self._follow()
+        self._check_trained()
         self._untrained.keep()
         if self._weight is not None:
-            self._weight.fill_(self.together.weight_of_unlabelled())
+            self._weight.fill_(self.together.weight_of_unlabelled(batch))
         here = self.averaged(*batch)
         terms, weight = self.together.average(here, len(batch[-1]))
         finite = math.isfinite(terms["loss"].item())
@@ -86,6 +88,21 @@ class SharedStep(Step):
         """What was found by all processes, with their ranks."""
         found = enumerate(self.group.gather(names))
         return [f"{name} (on rank {rank})" for rank, each in found for name in each]
+
+    def _of_optimizer(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _check_trained(self) -> None:
+        """Refuse parameters that came on the way, whose gradients nobody would average."""
+        known = {id(p) for p in self._trained}
+        if all(id(p) in known for p in self._of_optimizer()):
+            return
+        named = self.bound.model.named_parameters()
+        names = [name for name, p in named if id(p) not in known] or ["a parameter"]
+        raise ValueError(
+            f"the optimizer was given {', '.join(names)} on the way: several processes train what "
+            "it has at the start; make such changes between two calls of fit"
+        )
 
     def _update_inside(self) -> type[AdamUpdate] | None:
         return None
@@ -121,9 +138,8 @@ class _Whole(nn.Module):
         # torch warns where it looks for parameters that are not used and finds none
         self.unused = nn.Parameter(torch.zeros(1, device=trained[0].device))
         # not by register_parameter, which refuses leaves that are no nn.Parameter
-        inside = {id(p) for p in bound.parameters()}
-        outside = [p for p in trained if id(p) not in inside]
-        self._parameters.update({str(i): p for i, p in enumerate(outside)})  # type: ignore[misc]
+        others = outside(bound.model, trained).values()
+        self._parameters.update({str(i): p for i, p in enumerate(others)})  # type: ignore[misc]
 
     def forward(self, *batch: Tensor) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = self.bound(*batch)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaezoo.bound import Bound
 from vaezoo.training.averaging import Averages
+from vaezoo.training.by_name import names_of, reordered
 from vaezoo.training.errors import ResumeError
 from vaezoo.training.flags import Modes, flags_of, restore_flags
 from vaezoo.training.rates import Rates
@@ -16,7 +18,7 @@ from vaezoo.training.recorder import Recorder
 from vaezoo.training.settings import differences, lasting, numbers_of, restore_numbers
 from vaezoo.training.step import Step
 from vaezoo.training.timed_step import TimedStep
-from vaezoo.training.weights import besides, held, put_back
+from vaezoo.training.weights import held, outside, put_back
 
 __all__ = ["joined", "load_state_of", "own_part", "state_of"]
 
@@ -45,6 +47,7 @@ def state_of(training: Running) -> dict[str, Any]:
         "flags": flags_of(training.bound.model, training.modes),
         "others": [p.detach() for p in _others(training)],
         "optimizer": step.optimizer.state_dict(),
+        "trained": _names(training),
         "scheduler": None if scheduler is None else scheduler.state_dict(),
         "objective": numbers_of(training.bound.objective),
         "records": training.recorder.state_dict(),
@@ -77,13 +80,15 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
         ResumeError: it is of a training that was started with other arguments.
     """
     _check(state["settings"], training.settings)
-    step, scheduler = training.step, training.rates.scheduler
+    _check_names(state["weights"]["state"], training.bound.model)
+    step, scheduler, now = training.step, training.rates.scheduler, _names(training)
+    optimizer = reordered(state["optimizer"], state.get("trained", now), now)
     put_back(training.bound.model, state["weights"])
     training.modes = restore_flags(training.bound.model, state.get("flags"))
     with torch.no_grad():
         for p, value in zip(_others(training), state["others"], strict=True):
             p.copy_(value)
-    step.optimizer.load_state_dict(state["optimizer"])
+    step.optimizer.load_state_dict(optimizer)
     if scheduler is not None:
         scheduler.load_state_dict(state["scheduler"])
     restore_numbers(training.bound.objective, state["objective"])
@@ -98,6 +103,16 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
     training.recorder.history.compiled = step.ways
 
 
+def _check_names(before: Mapping[str, Any], now: nn.Module) -> None:
+    """Refuse weights that came, or went, on the way: nobody could make that model at the start."""
+    if strange := before.keys() ^ now.state_dict().keys():
+        raise ResumeError(
+            f"the model of this run was changed on the way, by {', '.join(sorted(strange)[:5])}: "
+            "it cannot go on from a checkpoint; make such changes between two calls of fit, each "
+            "with a folder of its own"
+        )
+
+
 def _check(before: dict[str, Any], now: dict[str, Any]) -> None:
     if before.get("compile") is False and now.get("compile") is None:
         before = before | {"compile": None}  # as it was by default before it could be chosen
@@ -110,8 +125,12 @@ def _check(before: dict[str, Any], now: dict[str, Any]) -> None:
         )
 
 
+def _names(training: Running) -> list[list[str]]:
+    return names_of(training.step.optimizer, training.bound.model)
+
+
 def _others(training: Running) -> list[Tensor]:
     """What the optimizer trains besides the model's own parameters."""
     groups = training.step.optimizer.param_groups
     trained = (p for group in groups for p in group["params"])
-    return list(besides(training.bound.model, trained).values())
+    return list(outside(training.bound.model, trained).values())

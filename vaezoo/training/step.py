@@ -24,6 +24,7 @@ from vaezoo.compiler import kept
 from vaezoo.compiler.choice import described
 from vaezoo.programs.refusing import check_tensors
 from vaezoo.scopes import one_thread
+from vaezoo.training.optimizers import check_no_closure
 from vaezoo.training.rates import type_name
 from vaezoo.training.untrained import Untrained
 
@@ -237,6 +238,7 @@ def _check(bound: Any, optimizer: Any) -> None:
             f"a step takes an optimizer of torch.optim, got {type_name(optimizer)}: such as "
             "torch.optim.Adam(bound.parameters(), lr=1e-3)"
         )
+    check_no_closure(optimizer)
 
 
 def kind_of(batch: tuple[Tensor, ...]) -> str:

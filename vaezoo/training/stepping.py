@@ -20,6 +20,7 @@ from vaezoo.data.passes import Data, passes
 from vaezoo.programs.refusing import check_pair
 from vaezoo.training.alone import Alone
 from vaezoo.training.averaging import Averages
+from vaezoo.training.by_name import names_of
 from vaezoo.training.guards import Guard
 from vaezoo.training.history import History
 from vaezoo.training.opened import Opened
@@ -185,7 +186,9 @@ def begin(
     validate: Callable[[], dict[str, float]] | None = None
     if validation is not None:
         validate = Validation(bound, validation, batch_size, here)
-    averages = None if average is None else Averages(every_trained(weights, optimizer), average)
+    averages = None
+    if average is not None:
+        averages = Averages(every_trained(model, weights, optimizer), average)
     if averages is not None and validate is not None:
         validate = averages.seen_by(validate)
     recorder = Recorder(log_every=log_every, validate=validate, history=recorded)
@@ -205,7 +208,8 @@ def begin(
         settings["average"] = average
     if here.world.size > 1:
         settings["processes"] = here.world.size
-    check_same(here.gather(settings | {"data": None, "validation": validation is None}))
+    groups = {"groups": str([sorted(names) for names in names_of(optimizer, model)])}
+    check_same(here.gather(settings | groups | {"data": None, "validation": validation is None}))
     training = Training(
         *(step, opened, rates, recorder, Guard(step, data, recorded), here),
         settings=settings,

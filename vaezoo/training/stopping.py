@@ -47,6 +47,20 @@ class Best:
             self.value, self.step = value, int(record["step"])
         return better
 
+    def state_dict(self) -> dict[str, Any]:
+        """The best value, where it was, and of what."""
+        kind = {"term": self.term, "higher": self.higher}
+        return kind | {"value": self.value, "step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.value, self.step = state["value"], state["step"]
+
+    def fits(self, state: dict[str, Any]) -> bool | None:
+        """Whether a state is of the same term; None of older ones, which do not say that."""
+        kind = self.term, self.higher
+        return (state["term"], state["higher"]) == kind if "term" in state else None
+
     def __str__(self) -> str:
         return "nothing yet" if self.value is None else f"{self.value:.4f} at step {self.step}"
 
@@ -110,12 +124,16 @@ class EarlyStopping:
 
     def state_dict(self) -> dict[str, Any]:
         """The best record, and how many have followed."""
-        return {"value": self.best.value, "step": self.best.step, "since": self.since}
+        return self.best.state_dict() | {"since": self.since}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.best.value, self.best.step = state["value"], state["step"]
+        self.best.load_state_dict(state)
         self.since, self._last = state["since"], -math.inf
+
+    def fits(self, state: dict[str, Any]) -> bool | None:
+        """Whether a state is that of one which watches the same term."""
+        return self.best.fits(state)
 
 
 class KeepBest:
@@ -185,9 +203,13 @@ class KeepBest:
 
     def state_dict(self) -> dict[str, Any]:
         """The best record, and its weights."""
-        return {"value": self.best.value, "step": self.best.step, "weights": self._weights}
+        return self.best.state_dict() | {"weights": self._weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.best.value, self.best.step = state["value"], state["step"]
+        self.best.load_state_dict(state)
         self._weights = state["weights"]
+
+    def fits(self, state: dict[str, Any]) -> bool | None:
+        """Whether a state is that of one which watches the same term."""
+        return self.best.fits(state)

@@ -25,7 +25,8 @@ from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.data.shares import ImagesShare, Rows, SemiSupervisedShare
 from vaezoo.estimates import Values
 from vaezoo.scopes import own_generator
-from vaezoo.training.alone import Alone, EndOfShares, T
+from vaezoo.training.alone import Alone, T
+from vaezoo.training.exchange import Exchange
 from vaezoo.training.interrupts import StopButton
 from vaezoo.training.loaders import LoaderShare, key_of_images, of_loaders
 from vaezoo.training.means import Mean, joined
@@ -82,7 +83,7 @@ class Together(Alone):
 
     def __init__(self, group: Group) -> None:
         self.group, self.world = group, group.world
-        self.over, self.start, self.stop = False, 0, StopButton()
+        self.exchange, self.start = Exchange(group), 0
         self.rows, self.of_part = list[Rows](), list[Rows]()
         self.orders, self.steps = list[torch.Generator](), list[SharedStep]()
         self.loader: LoaderShare | None = None
@@ -151,8 +152,8 @@ class Together(Alone):
 
     def until(self, batches: Iterable[Any], stop: StopButton) -> Iterator[Any]:
         """The batches until somebody presses the stop button, or has none left."""
-        self.stop, left, stop.patience = stop, iter(batches), PATIENCE
-        while not self.over:
+        self.exchange.stop, left, stop.patience = stop, iter(batches), PATIENCE
+        while not self.exchange.over:
             try:
                 batch = next(left)
             except StopIteration:
@@ -163,8 +164,8 @@ class Together(Alone):
                 stop.lost = True
                 break
             yield batch
-        if not self.over:
-            self._exchange(1, [])
+        if not self.exchange.over:
+            self.exchange.sums(ended=True)
 
     def average(self, terms: dict[str, Tensor], n: int) -> tuple[dict[str, Tensor], float]:
         """The terms on the whole batch, and the weight of the process's loss in a mean of losses.
@@ -177,32 +178,29 @@ class Together(Alone):
             EndOfShares: another process has no more batches.
         """
         n = self.rows[-1].own if self.rows else n
-        here = torch.stack([t.detach().double() for t in terms.values()]).tolist()
-        ended, total, *sums = self._exchange(0, [n, *(n * value for value in here)])
-        if ended:
-            raise EndOfShares
-        means = torch.tensor(sums, dtype=torch.float64, device="cpu") / total
-        return dict(zip(terms, means, strict=True)), n * self.world.size / total
+        values = torch.stack([t.detach().double() for t in terms.values()]).tolist()
+        means, rows = self.exchange.means(dict(zip(terms, values, strict=True)), n)
+        tensors = torch.tensor([*means.values()], dtype=torch.float64, device="cpu")
+        return dict(zip(means, tensors, strict=True)), n * self.world.size / rows
 
-    def weight_of_unlabelled(self) -> float:
-        """That of the unlabelled rows of the batch, relative to the weight of the labelled ones."""
-        if len(self.rows) < 2:
-            return 1.0
-        unlabelled, labelled = self.rows[0], self.rows[-1]
-        if not labelled.own:
+    def weight_of_unlabelled(self, batch: tuple[Tensor, ...]) -> float:
+        """That of the unlabelled rows of a batch, relative to the weight of the labelled ones.
+
+        Raises:
+            EndOfShares: another process has no more batches.
+            ValueError: the process has no labelled row.
+        """
+        if self.rows:
+            own, every = [r.own for r in self.rows], [float(r.all) for r in self.rows]
+        else:
+            own = [len(t) for t in batch]
+            every = self.exchange.sums(own)
+        if not own[-1]:
             raise ValueError(
                 f"a batch must hold a labelled image for each of {self.world.size} processes, got "
-                f"{labelled.all}"
+                f"{every[-1]:g}"
             )
-        return (unlabelled.own / unlabelled.all) / (labelled.own / labelled.all)
-
-    def _exchange(self, ended: int, numbers: list[float]) -> list[float]:
-        """How many have ended, and the sums of numbers; everybody stops if somebody is to."""
-        ends, stops, *sums = self.group.sum([ended, self.stop.pressed, *numbers])
-        self.stop.pressed |= stops > 0  # a press during the exchange is told in the next one
-        self.stop.lost |= 0 < ends < self.world.size  # the batches of the others
-        self.over = ends > 0 or stops > 0
-        return [ends, *sums]
+        return (own[0] / every[0]) / (own[-1] / every[-1])
 
     def _are_same(self, value: Any) -> bool:
         first, *others = self.group.gather(value)

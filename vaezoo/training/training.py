@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from vaezoo.bound import Bound
+from vaezoo.data.bars import bar
 from vaezoo.programs.observed import Observed
 from vaezoo.scopes import checks_data, in_mode, one_thread, own_generator, unchecked
 from vaezoo.training.alone import Alone, EndOfShares
@@ -142,7 +142,10 @@ class Training:
 
         Raises:
             ResumeError: that was started with other arguments; the message says which.
+            RuntimeError: this one is over, and has let go of its data.
         """
+        if self.ended:
+            raise RuntimeError("this training is over: begin another, steps(…), to go on there")
         load_state_of(self, state)
         self._batches.load_state_dict(state["batches"])
         self._stopping = state["stopping"]
@@ -160,11 +163,11 @@ class Training:
         """
         if self.ended:
             return
-        bar = tqdm(total=self._total, initial=self.recorder.steps, **self._shown())
-        self.recorder.bar = bar
+        shown = bar(self._total, "step", shown=self._progress, initial=self.recorder.steps)
+        self.recorder.bar = shown
         with one_thread():  # in its turn another thread may have the checks off
             check = checks_data()
-        with training_mode(self.bound.model), bar, self.recorder.kept():
+        with training_mode(self.bound.model), shown, self.recorder.kept():
             set_modes(self.bound.model, self.modes)
             with contextlib.suppress(EndOfShares):
                 until = self.here.until(self._batches, self.button)
@@ -195,9 +198,6 @@ class Training:
         with one_thread():
             if not model.training:
                 set_modes(model, self.modes)
-
-    def _shown(self) -> dict[str, Any]:
-        return {"disable": not self._progress, "unit": "step"}
 
     def _take(self, batch: Any, *, check: bool, first: bool) -> Taken:
         with one_thread():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["besides", "copied", "every_trained", "held", "put_back", "trained"]
+__all__ = ["besides", "copied", "every_trained", "held", "outside", "put_back", "trained"]
 
 _trained: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
 
@@ -43,17 +43,36 @@ def trained(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     _trained[model] = besides(model, tensors.values())
 
 
-def every_trained(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> list[Tensor]:
+def outside(model: nn.Module, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
+    """The same as `besides`, in the order in which training has noted them, whatever theirs is.
+
+    Example:
+        >>> linear, one, other = nn.Linear(1, 1), torch.zeros(1), torch.zeros(2)
+        >>> trained(linear, {"one": one, "other": other})
+        >>> [len(t) for t in outside(linear, [other, one]).values()]
+        [1, 2]
+    """
+    others = {id(t): t for t in besides(model, tensors).values()}
+    noted = [t for t in _trained.get(model, {}).values() if others.pop(id(t), None) is not None]
+    return besides(model, [*noted, *others.values()])
+
+
+def every_trained(
+    model: nn.Module, tensors: Mapping[str, Tensor], optimizer: Optimizer
+) -> list[Tensor]:
     """Those tensors, and what else an optimizer has, which may be frozen as yet.
 
     Example:
-        >>> one, other = torch.zeros(1, requires_grad=True), torch.zeros(2)
-        >>> len(every_trained({"one": one}, torch.optim.SGD([other, one], lr=0.1)))
+        >>> linear = nn.Linear(1, 1)
+        >>> sgd = torch.optim.SGD([linear.bias, linear.weight], lr=0.1)
+        >>> len(every_trained(linear, {"bias": linear.bias}, sgd))
         2
     """
     groups = [p for group in optimizer.param_groups for p in group["params"]]
-    numbers = [p for p in groups if p.is_floating_point() or p.is_complex()]
-    return list({id(t): t for t in [*tensors.values(), *numbers]}.values())
+    numbers = {id(p): p for p in groups if p.is_floating_point() or p.is_complex()}
+    own = [p for p in model.parameters() if id(p) in numbers]
+    each = [*tensors.values(), *own, *outside(model, numbers.values()).values()]
+    return list({id(t): t for t in each}.values())
 
 
 def copied(model: nn.Module) -> dict[str, dict[str, Any]]:
