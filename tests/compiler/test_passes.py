@@ -117,6 +117,34 @@ def test_a_compiled_program_calls_onednn_itself(monkeypatch: pytest.MonkeyPatch)
         assert (one - exact).abs().max() < 1e-5 * exact.abs().max()
 
 
+def test_weights_with_gaps_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some columns of a weight, or one row many times: by oneDNN they would take a thousand times."""
+    x, g, wide = torch.randn(1000, 100), torch.randn(1000, 300), torch.randn(300, 500)
+    tensors = [x, g, wide, torch.randn(1, 300)]
+
+    def function(x: Tensor, g: Tensor, wide: Tensor, row: Tensor) -> list[Tensor]:
+        part, rows = wide[:, 50:150], row.expand(100, 300)
+        return [x @ part.T, g @ part, x @ rows, g.T @ row.expand(1000, 300)]
+
+    monkeypatch.setattr("vaezoo.compiler.onednn.onednn_leads", lambda: True)
+    graph = passed(function, *tensors, leads=True)
+    products = graph.graph.find_nodes(op="call_function", target=PRODUCT)
+    weights = [node.args[1].meta["val"] for node in products]
+    assert len(products) == 4
+    assert all(w.is_contiguous() or w.T.is_contiguous() for w in weights)
+    plain = make_fx(function, tracing_mode="fake")(*tensors)
+    plain.graph.set_codegen(CodeGen())
+    plain.recompile()
+    call = compile_graph(plain, tensors)
+    for found in (graph(*tensors), call(*tensors)):
+        for one, exact in zip(found, function(*(t.double() for t in tensors)), strict=True):
+            assert (one - exact).abs().max() < 1e-5 * exact.abs().max()
+    with profile() as seen:
+        call(*tensors)
+    seconds = {event.key: event.self_cpu_time_total / 1e6 for event in seen.key_averages()}
+    assert 0 < seconds["mkldnn::_linear_pointwise"] < 1  # it was 12
+
+
 def test_trying_onednn_draws_no_random_number_and_takes_float32() -> None:
     """Also where float64 is the default, in which oneDNN has no product."""
     before, default = torch.get_rng_state(), torch.get_default_dtype()

@@ -9,9 +9,9 @@ of 100 and of 1,000, by trial:
     gᵀ x         the same; many images as (xᵀ g)ᵀ if    MKL; of few columns as (xᵀ g)ᵀ, and by
                  there are fewer columns than rows      oneDNN from 2^21
 
-A gradient that was made transposed is in another order than its weights are, which slows their
-update: worth it for 1,000 images, not for 100. The rest stays as it is. oneDNN has bfloat16's
-products already.
+A weight with gaps is copied for oneDNN. A gradient that was made transposed is in another order
+than its weights are, which slows their update: worth it for 1,000 images, not for 100. The rest
+stays as it is. oneDNN has bfloat16's products already.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def _choose(graph: fx.Graph, node: Any, leads: bool) -> None:
         node = _transposed(graph, node, *node.args)
     if by_onednn:
         node.target = torch.ops.vaezoo.product.default
+        _close_up(graph, node, *node.args)
 
 
 def _is_for_onednn(x: Tensor, w: Tensor, leads: bool) -> bool:
@@ -59,6 +60,21 @@ def _is_for_onednn(x: Tensor, w: Tensor, leads: bool) -> bool:
     if leads or few:
         return multiplications >= MANY
     return x.is_contiguous() and multiplications >= MOST
+
+
+def _close_up(graph: fx.Graph, node: fx.Node, x: Any, w: Any) -> None:
+    """Copy a weight with gaps, such as some columns of a wider one.
+
+    oneDNN falls back to loops that take a thousand times as long.
+    """
+    val = w.meta["val"]
+    if val.is_contiguous() or val.T.is_contiguous():
+        return
+    with graph.inserting_before(node):
+        rows = {"memory_format": torch.contiguous_format}
+        copy = graph.call_function(aten.clone.default, (w,), rows)
+    copy.meta["val"] = val.contiguous()
+    node.args = x, copy
 
 
 def _transposed(graph: fx.Graph, node: fx.Node, x: Any, w: Any) -> fx.Node:
