@@ -1,6 +1,7 @@
 """Training steps of a bound as one compiled graph each.
 
-1. `cache` has the bound run the first batch of a shape eagerly, and hands the second to `trials`.
+1. `cache` has the bound run the first batch of a shape eagerly, and hands the second to `trials`;
+   where `wrappers` are around a call it runs eagerly too.
 2. `tracing` records the step as a graph; `reads` of values are refused, `writes` are undone, and
    what is `scheduled` is an input.
 3. `trials` compares graph and program on another batch, and the `state` that the program keeps in
