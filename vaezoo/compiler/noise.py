@@ -60,7 +60,10 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     """Inductor's, with coins thrown as eagerly: in a tensor's own dtype, and order in memory."""
     from torch._inductor.decomposition import select_decomp_table
 
-    ours = {aten.bernoulli.default: _thrown_into, aten.bernoulli.p: _as_it_lies}
+    ours: dict[Any, Any] = {
+        aten.bernoulli.default: _thrown_into,
+        aten.bernoulli.p: _as_it_lies,
+    }
     return {**select_decomp_table(), **ours}
 
 
