@@ -222,6 +222,10 @@ class StepCache:
         """A compiled step, or one that is on its way or stands for eager runs."""
         without = [self, bound.compiled]
         try:
+            if not __debug__:
+                # of torch 2.13's, one aligns loops that are to be one: without it some weights
+                # were not updated
+                raise RuntimeError("torch's compiler relies on assertions, which python -O removes")
             traced, names = tried(bound, batch, others, without=without)
             step = CompiledStep(Guards(bound, traced, names, without), batch_key(batch), traced)
             step.compile(batch, self.backend, self.update, beside=beside)
