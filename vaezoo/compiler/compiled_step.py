@@ -14,6 +14,7 @@ from vaezoo.compiler import kept
 from vaezoo.compiler.adam import AdamUpdate, Trained
 from vaezoo.compiler.beside import Beside
 from vaezoo.compiler.first_run import check_gradients, check_noise, check_terms, norm
+from vaezoo.compiler.first_update import fault_of_update
 from vaezoo.compiler.guards import Guards
 from vaezoo.compiler.orders import Order
 from vaezoo.compiler.replay import Replay, are_on_gpu
@@ -111,6 +112,7 @@ class CompiledStep:
         """
         assert self.traced is not None
         expected, drawn = self._by_graph(batch)
+        fault = self._fault_of_update(batch, expected)  # of gradients more is said below
         tensors = [t.detach() for t in (*self.traced.held, *self.for_update())]
         values, generators = [t.clone() for t in tensors], Generators()
         give_back()  # what came before it needed more memory
@@ -122,12 +124,36 @@ class CompiledStep:
                 known = [expected[i] for i in self._gradients] or expected[n:]
                 found, rounding = self._found(terms, values)
                 check_gradients(found, known, rounding)
+            if fault:
+                raise RuntimeError(f"a fault of torch's compiler: {fault}")
         except Exception:
             for t, value in zip(tensors, values, strict=True):
                 t.copy_(value)
             generators.restore()
             raise
         return terms
+
+    def _fault_of_update(self, batch: Batch, expected: list[Tensor]) -> str:
+        """What an update leaves out, found in a run of which nothing stays."""
+        assert self.traced is not None
+        if self.update is None or isinstance(self.call, Replay):  # which is to be recorded later
+            return ""
+        inputs, update = self.traced.inputs(batch), self.for_update()
+        weights = [p.detach() for p in self._leaves]
+        written = [*(inputs[i].detach() for i in self.traced.written), *weights, *update]
+        values, generators = [t.clone() for t in written], Generators()
+        known = [expected[i] for i in self._gradients]
+
+        def take() -> bool:
+            self.run(batch)
+            return self.finite
+
+        try:
+            return fault_of_update(take, update, weights, known)
+        finally:
+            for t, value in zip(written, values, strict=True):
+                t.copy_(value)
+            generators.restore()
 
     def _by_graph(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """What the graph says the next run has, and where it leaves the generator."""
