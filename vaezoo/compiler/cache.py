@@ -166,7 +166,7 @@ class StepCache:
     def _awaited(self, step: CompiledStep, bound: Traceable, batch: Batch) -> dict[str, Tensor]:
         """The terms of a batch whose compiled step is on its way, or there now."""
         try:
-            if not step.arrive(batch):
+            if not step.arrive():
                 return self._eager(bound, batch)
         except Exception as error:
             self._give_up(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,7 +68,10 @@ class CompiledStep:
             batch: an example.
             backend: which compiler.
             update: of the optimizer; None where the optimizer makes it.
-            beside: whether another process may compile it: then there is no `call` until `arrive`.
+            beside: whether another process compiles it: then there is no `call` until `arrive`.
+
+        Raises:
+            Exception: it cannot be compiled, or not beside.
         """
         assert self.traced is not None
         inputs, trained = self.traced.inputs(batch), None
@@ -81,27 +83,27 @@ class CompiledStep:
         order = Order(self.traced.graph, trained, backend)
         key = order.key(inputs)
         self.call = None if key is None else kept.load(key)
-        if self.call is None and beside and key is not None:
-            with contextlib.suppress(Exception):  # whatever cannot be handed over
-                self.awaited = Beside(order, inputs, key)
-        if self.call is None and self.awaited is None:
+        if self.call is None and beside and backend == "inductor":  # others take no time
+            self.awaited = Beside(order, inputs, key)
+        elif self.call is None:
             self.call = order.compile(inputs, key)
             if are_on_gpu(inputs):
                 self.call = Replay(self.call, moving)
 
-    def arrive(self, batch: Batch) -> bool:
-        """Whether it is compiled: if another process could not, it is done here.
+    def arrive(self) -> bool:
+        """Whether it is compiled.
 
-        Args:
-            batch: an example.
+        Raises:
+            RuntimeError: the process that was to compile it left none; to do that here would take
+                as long, without a step meanwhile.
         """
-        if self.awaited is None or not self.awaited.has_ended:
+        if self.awaited is None or (left := self.awaited.left) is None:
             return False
-        assert self.traced is not None
         awaited, self.awaited = self.awaited, None
         awaited.close()
-        inputs = [*self.traced.inputs(batch), *self.for_update()]
-        self.call = kept.load(awaited.key) or awaited.order.compile(inputs, awaited.key)
+        self.call = kept.load(awaited.key)
+        if self.call is None:
+            raise RuntimeError(f"the process that was to compile it left no graph (status {left})")
         return True
 
     def begin(self, batch: Batch) -> dict[str, Tensor]:
