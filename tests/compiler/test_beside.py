@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
+import queue
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +19,11 @@ from typing import Any
 import pytest
 import torch
 from compiling import Pair
-from torch import Tensor, nn
+from torch import nn
 from zoo import fixed, member
 
 from vaezoo import ELBO, Bound, Step, evaluate, fit
-from vaezoo.compiler import beside, choice
+from vaezoo.compiler import beside, choice, kept
 from vaezoo.compiler.cache import StepCache
 from vaezoo.compiler.orders import Order
 
@@ -31,12 +36,12 @@ def _nothing_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
 
 
-def begun() -> tuple[Step, StepCache]:
+def begun(refused: Callable[[str], object] | None = None) -> tuple[Step, StepCache]:
     """After two steps, of which the second asked another process for a graph."""
     bound = Bound(Pair(nn.Linear(16, 2)), ELBO())
     step = Step(bound, torch.optim.Adam(bound.parameters(), lr=1e-3)).compile()
     assert step.compiled is not None
-    step.compiled.beside = True
+    step.compiled.beside, step.compiled.refused = True, refused
     for _ in range(2):
         step(X)
     return step, step.compiled
@@ -86,24 +91,94 @@ def cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
 
 
-@pytest.mark.parametrize("trouble", [fails, cannot_start])
-def test_what_another_process_cannot_compile_is_compiled_here(
+def has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+
+
+def keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "key_of", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (fails, "left no graph (status 3)"),
+        (cannot_start, "FileNotFoundError: "),
+        (has_no_room, "FileNotFoundError: "),
+        (keeps_nothing, "graphs are not kept on disk"),
+    ],
+)
+def test_what_another_process_cannot_compile_runs_eagerly(
     trouble: Callable[[Path, pytest.MonkeyPatch], None],
+    reason: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It has failed, or cannot even be started."""
-    here: list[Tensor] = []
-
-    def compile_graph(graph: object, inputs: list[Tensor], *_: object) -> Callable[..., object]:
-        here.append(inputs[0])
-        return graph  # type: ignore[return-value]
-
-    monkeypatch.setattr("vaezoo.compiler.inductor.compile_graph", compile_graph)
+    """With the reason, and without a compilation here, which would be one without a step."""
+    monkeypatch.setattr(Order, "compile", none_here)
     trouble(tmp_path, monkeypatch)
-    step, cache = begun()
-    assert cache.served or waited(step, cache)
-    assert len(here) == 1
+    reasons: list[str] = []
+    step, cache = begun(reasons.append)
+    assert not waited(step, cache)
+    assert len(reasons) == 1
+    assert reason in reasons[0]
+    assert not cache.serves
+
+
+def test_a_removed_folder_ends_no_training() -> None:
+    """Such as by what cleans folders of temporary files; what comes behind it is done."""
+    with beside.ended():
+        _, cache = begun()
+        awaited = cache.steps[0].awaited
+        assert awaited is not None
+        shutil.rmtree(awaited._end.peek()[2][1].parent)  # type: ignore[index]
+    assert beside._begun_here.get() is None
+    assert not is_running(awaited.process)
+
+
+OF_ITS_PATH = """
+import json, queue, sys
+from pathlib import Path
+def main(file, parent):
+    seen = {"path": sys.path, "queue": queue.__file__, "optimize": sys.flags.optimize, "parent": parent}
+    Path(file).write_text(json.dumps(seen))
+"""
+
+
+def test_the_process_finds_what_this_one_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the working folder, which is not on the path; what is no text there is ignored."""
+    room = tmp_path / "path" / "vaezoo" / "compiler"
+    room.mkdir(parents=True)
+    for file in (room.parent / "__init__.py", room / "__init__.py"):
+        file.touch()
+    (room / "beside.py").write_text(OF_ITS_PATH)
+    (tmp_path / "queue.py").write_text("raise SystemExit('this file is of no concern')")
+    path = [str(tmp_path / "path"), *filter(None, sys.path)]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [tmp_path, *path, b"bytes"])
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert beside._started(tmp_path / "seen").wait(SECONDS) == 0
+    seen = json.loads((tmp_path / "seen").read_text())
+    assert seen == {"path": path, "queue": queue.__file__, "optimize": 0, "parent": os.getpid()}
+
+
+def test_the_process_ends_when_the_training_is_killed(tmp_path: Path) -> None:
+    """And removes its folder; its output is open for as long as it is there."""
+    file = tmp_path / "folder" / "order"
+    file.parent.mkdir()
+    os.mkfifo(file)  # to read it takes for ever
+    by_a_shell = 'program=$1 file=$2; shift 2; "$0" -c "$program" "$file" $$ "$@" &'  # gone at once
+    done = subprocess.run(
+        ["sh", "-c", by_a_shell, sys.executable, beside.PROGRAM, str(file), *sys.path],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.stderr == ""
+    assert not file.parent.exists()
 
 
 @pytest.mark.parametrize("scope", [contextlib.nullcontext, beside.ended])
@@ -139,6 +214,5 @@ def test_none_is_left_behind_a_call(
     monkeypatch.setattr(choice, "OPERATIONS", (0, 0))
     monkeypatch.setattr(choice, "STEPS", 3)
     vae = member("VAE").float()
-    kept = call(vae, [X] * 9)
-    assert kept
+    assert call(vae, [X] * 9)
     assert [process.returncode for process in begun] == [-signal.SIGKILL]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import subprocess
 import sys
 import types
@@ -92,6 +94,51 @@ def test_what_is_loaded_is_what_was_compiled(folder: Path) -> None:
     for broken in (text[: len(text) // 2], "{}", json.dumps(record | {"kernels": moved})):
         file.write_text(broken)
         assert kept.load(key) is None
+
+
+def private(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's, as this one sees it: a superuser may read everything."""
+
+    def refuses(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("exists", "mkdir", "touch", "read_text"):
+        monkeypatch.setattr(Path, name, refuses)
+
+
+def nowhere(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder for temporary files."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", list)
+
+
+@pytest.mark.parametrize("trouble", [private, nowhere])
+def test_a_folder_that_cannot_be_read_has_nothing(
+    trouble: Callable[[Path, pytest.MonkeyPatch], None],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept.note("steps")
+    assert kept.is_noted("steps")
+    trouble(folder, monkeypatch)
+    kept.note("steps")
+    assert not kept.is_noted("steps")
+    assert kept.load("0") is None
+
+
+def test_files_are_for_whom_the_umask_says(folder: Path) -> None:
+    """A folder that several users share is of use to all of them."""
+    before = os.umask(0o002)
+    try:
+        kept.keep("0", "def call(args):\n    return args", {})
+    finally:
+        os.umask(before)
+    (file,) = (folder / "vaezoo").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o664
+    loaded = kept.load("0")
+    assert loaded is not None
+    assert loaded(*INPUTS) == INPUTS
 
 
 def transposed() -> list[Tensor]:

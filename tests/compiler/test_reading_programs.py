@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import cProfile
 import sys
 import warnings
@@ -14,6 +15,8 @@ import pytest
 import torch
 from pyro import poutine
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
 from zoo import images
 
 from vaezoo import ELBO, Bound
@@ -129,6 +132,45 @@ def test_handlers_around_a_call_are_heard() -> None:
     with poutine.mask(mask=torch.tensor(False)):
         assert bound(images())["loss"].item() == 0.0
     assert bound(images())["loss"].item() > 0.0
+
+
+class Doubled(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        return 2 * out if func is nn.functional.linear else out
+
+
+AROUND: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
+    "a function mode": Doubled,
+    "a dispatch mode": lambda: FlopCounterMode(display=False),
+    "hooks of what is saved": lambda: torch.autograd.graph.saved_tensors_hooks(
+        lambda t: 2 * t, lambda t: t
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", AROUND)
+def test_modes_around_a_call_are_heard(mode: str) -> None:
+    """Also those that come later: loss, gradients and operations are those of an eager call."""
+    pair = Pair(lambda s: 1.0)
+    found = []
+    for bound in (Bound(pair, ELBO()), Bound(pair, ELBO()).compile("eager")):
+        for _ in range(3):
+            bound(images())
+        pair.zero_grad()
+        torch.manual_seed(0)
+        with AROUND[mode]() as around:
+            loss = bound(images())["loss"]
+        loss.backward()
+        operations = around.get_total_flops() if isinstance(around, FlopCounterMode) else 0
+        found.append([loss.item(), *(p.grad.sum().item() for p in pair.parameters()), operations])
+        assert bound.compiled is None or not bound.compiled.served
+        with torch.device("cpu"):
+            bound(images())
+        assert bound.compiled is None or bound.compiled.served
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("refused", [False, True])

@@ -1,6 +1,7 @@
 """Training steps of a bound as one compiled graph each.
 
-1. `cache` has the bound run the first batch of a shape eagerly, and hands the second to `trials`.
+1. `cache` has the bound run the first batch of a shape eagerly, and hands the second to `trials`;
+   where `wrappers` are around a call it runs eagerly too.
 2. `tracing` records the step as a graph; `reads` of values are refused, `writes` are undone, and
    what is `scheduled` is an input.
 3. `trials` compares graph and program on another batch, and the `state` that the program keeps in
@@ -11,8 +12,9 @@
    `kept` on disk; if not, `orders` makes one graph of both, `whole_step`, and has it compiled,
    here or `beside` in another process.
 6. `inductor` rewrites the graph by `passes`, whose products may be `onednn`'s, and compiles it,
-   draws kept in order by `noise`; `capture` keeps what came of it, made `portable`. The `first_run`
-   is held against the graph; on a GPU later ones `replay` what was recorded of one.
+   draws kept in order by `noise`; `capture` keeps what came of it, made `portable`. The
+   `first_update` is held against Adam's, and the `first_run` against the graph; on a GPU later ones
+   `replay` what was recorded of one.
 7. `choice` says whether all this pays, of which training and evaluation ask it.
 
 What fails on the way is a warning with its `reasons`, and the bound runs eagerly. Who imports whom:
@@ -21,7 +23,7 @@ What fails on the way is a warning with its `reasons`, and the bound runs eagerl
     trials, guards → tracing, state;  tracing → reads → writes;  tracing → scheduled
     trials, state → places, names → libraries;  state → containers
     adam, whole_step, beside → tracing
-    compiled_step → first_run, replay
+    compiled_step → first_update, first_run, replay;  cache → wrappers
     orders → kept, inductor (late: slow to import) → noise, one_file, passes → onednn
     inductor → capture → kept, portable
 """

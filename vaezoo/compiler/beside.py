@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -25,7 +27,15 @@ from vaezoo.compiler.tracing import flat_graph
 
 __all__ = ["Beside", "ended", "main"]
 
-PROGRAM = "import sys; from vaezoo.compiler.beside import main; main(sys.argv[1])"
+# nothing but `sys` is found before the path is this process's
+PROGRAM = """
+import sys
+_, file, parent, *sys.path = sys.argv
+from vaezoo.compiler.beside import main
+main(file, int(parent))
+"""
+FLAGS = {"isolated": "-I", "ignore_environment": "-E", "no_user_site": "-s", "no_site": "-S"}
+SECONDS = 0.5  # between looks at whether the training is still there
 
 _begun_here: ContextVar[weakref.WeakSet[Beside] | None] = ContextVar("begun_here", default=None)
 
@@ -38,9 +48,9 @@ def ended() -> Iterator[None]:
     try:
         yield
     finally:
+        _begun_here.reset(token)
         for each in begun:
             each.close()
-        _begun_here.reset(token)
 
 
 class Beside:
@@ -51,21 +61,27 @@ class Beside:
     Args:
         order: the graph.
         inputs: examples of its arguments, of which only the layout is handed over.
-        key: of the graph.
+        key: of the graph; None where it is not to be kept.
+
+    Raises:
+        RuntimeError: it is not to be kept.
+        OSError: no process can be started, or there is no room for the order.
     """
 
-    def __init__(self, order: Order, inputs: list[Tensor], key: str) -> None:
-        self.order, self.key = order, key
+    def __init__(self, order: Order, inputs: list[Tensor], key: str | None) -> None:
+        if key is None:
+            raise RuntimeError("graphs are not kept on disk, where another process would leave it")
+        self.key = key
         layouts = [(t.shape, t.stride(), t.dtype, t.requires_grad) for t in inputs]
         file = Path(tempfile.mkdtemp(prefix="vaezoo-"), "order")
         try:
             n = len(order.graph.graph.find_nodes(op="placeholder"))
             torch.save((order.graph.code, n, order.trained, layouts, key, kept.settings()), file)
             self._process = _started(file)
-        except Exception:
-            shutil.rmtree(file.parent)
+        except BaseException:
+            shutil.rmtree(file.parent, ignore_errors=True)
             raise
-        self._end = weakref.finalize(self, _end, self._process, file)
+        self._end = weakref.finalize(self, _end, self._process, file, os.getpid())
         if (here := _begun_here.get()) is not None:
             here.add(self)
 
@@ -75,9 +91,9 @@ class Beside:
         return self._process.pid
 
     @property
-    def has_ended(self) -> bool:
-        """Whether it is at an end: there is a graph, if it could be made and kept."""
-        return self._process.poll() is not None
+    def left(self) -> int | None:
+        """What it ended with; None while it is at work."""
+        return self._process.poll()
 
     def close(self) -> None:
         """Stop the process if it is still at work."""
@@ -86,19 +102,33 @@ class Beside:
 
 def _started(file: Path) -> subprocess.Popen[bytes]:
     """A process of this Python, which finds what this one finds."""
+    flags = [flag for name, flag in FLAGS.items() if getattr(sys.flags, name)]
+    flags += ["-P"] if hasattr(sys.flags, "safe_path") else []
+    path = [entry for entry in sys.path if isinstance(entry, str)]  # others are not searched
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(file)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        [sys.executable, *flags, "-W", "ignore", "-c", PROGRAM, str(file), str(os.getpid()), *path],
+        env={name: v for name, v in os.environ.items() if name != "PYTHONOPTIMIZE"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
 
 
-def _end(process: subprocess.Popen[bytes], file: Path) -> None:
-    process.kill()
-    process.wait()
-    shutil.rmtree(file.parent)
+def _end(process: subprocess.Popen[bytes], file: Path, owner: int) -> None:
+    if os.getpid() != owner:  # a fork of the training has a copy
+        return
+    with contextlib.suppress(OSError):
+        process.kill()
+        process.wait()
+    shutil.rmtree(file.parent, ignore_errors=True)
+
+
+def _end_with(parent: int, folder: Path) -> None:
+    """End this process when that one, which was killed, is no longer there."""
+    while os.getppid() == parent:
+        time.sleep(SECONDS)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 def _set(settings: list[Any]) -> None:
@@ -116,9 +146,17 @@ def _set(settings: list[Any]) -> None:
             setattr(config, name, value)
 
 
-def main(file: str) -> None:
-    """Compile the order in a file, and keep what comes of it."""
+def main(file: str, parent: int) -> None:
+    """Compile the order in a file, and keep what comes of it.
+
+    Args:
+        file: alone in its folder, which is removed.
+        parent: the number of the process that waits for it.
+    """
+    folder = Path(file).parent
+    threading.Thread(target=_end_with, args=(parent, folder), daemon=True).start()
     code, n, trained, layouts, key, settings = torch.load(file, weights_only=False)
+    shutil.rmtree(folder, ignore_errors=True)
     _set(settings)
     inputs = [
         torch.empty_strided(shape, stride, dtype=dtype).zero_().requires_grad_(requires_grad)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor
 
 from vaezoo.compiler.adam import AdamUpdate
@@ -24,6 +23,7 @@ from vaezoo.compiler.libraries import users_level
 from vaezoo.compiler.reasons import reason_of
 from vaezoo.compiler.tracing import Backend, Traceable
 from vaezoo.compiler.trials import altered, tried
+from vaezoo.compiler.wrappers import is_wrapped
 from vaezoo.cpu import give_back
 
 __all__ = ["Backend", "StepCache"]
@@ -88,7 +88,7 @@ class StepCache:
         if self.resting:
             return self._eager(bound, batch)
         are_data = all(isinstance(t, Tensor) and not t.requires_grad for t in batch)
-        if not are_data or torch.is_grad_enabled() is not self.gradients or _is_wrapped(batch):
+        if not are_data or torch.is_grad_enabled() is not self.gradients or is_wrapped(batch):
             return self._eager(bound, batch)
         shapes = batch_key(batch)
         step = self._find(shapes)
@@ -166,7 +166,7 @@ class StepCache:
     def _awaited(self, step: CompiledStep, bound: Traceable, batch: Batch) -> dict[str, Tensor]:
         """The terms of a batch whose compiled step is on its way, or there now."""
         try:
-            if not step.arrive(batch):
+            if not step.arrive():
                 return self._eager(bound, batch)
         except Exception as error:
             self._give_up(error)
@@ -222,6 +222,10 @@ class StepCache:
         """A compiled step, or one that is on its way or stands for eager runs."""
         without = [self, bound.compiled]
         try:
+            if not __debug__:
+                # of torch 2.13's, one aligns loops that are to be one: without it some weights
+                # were not updated
+                raise RuntimeError("torch's compiler relies on assertions, which python -O removes")
             traced, names = tried(bound, batch, others, without=without)
             step = CompiledStep(Guards(bound, traced, names, without), batch_key(batch), traced)
             step.compile(batch, self.backend, self.update, beside=beside)
@@ -243,8 +247,3 @@ class StepCache:
         elif not self._has_warned:
             warnings.warn(f"bound.compile(): {text}", stacklevel=users_level())
         self._has_warned = True
-
-
-def _is_wrapped(batch: Batch) -> bool:
-    """Whether Pyro's handlers are around, or autocast, in a graph also where that is disabled."""
-    return am_i_wrapped() or (bool(batch) and torch.is_autocast_enabled(batch[0].device.type))

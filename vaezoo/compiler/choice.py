@@ -89,8 +89,11 @@ def has_compiler() -> bool:
 
 
 def can_choose(model: nn.Module) -> bool:
-    """Whether a model is on a CPU, where it was measured what compiling saves."""
-    return all(p.device.type == "cpu" for p in model.parameters())
+    """Whether a model is on a CPU, where it was measured what compiling saves.
+
+    Under `python -O` nothing is compiled.
+    """
+    return __debug__ and all(p.device.type == "cpu" for p in model.parameters())
 
 
 def described(module: nn.Module, *more: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from vaezoo.compiler import kept
 from vaezoo.compiler.adam import AdamUpdate, Trained
 from vaezoo.compiler.beside import Beside
 from vaezoo.compiler.first_run import check_gradients, check_noise, check_terms, norm
+from vaezoo.compiler.first_update import fault_of_update
 from vaezoo.compiler.guards import Guards
 from vaezoo.compiler.orders import Order
 from vaezoo.compiler.replay import Replay, are_on_gpu
@@ -68,7 +68,10 @@ class CompiledStep:
             batch: an example.
             backend: which compiler.
             update: of the optimizer; None where the optimizer makes it.
-            beside: whether another process may compile it: then there is no `call` until `arrive`.
+            beside: whether another process compiles it: then there is no `call` until `arrive`.
+
+        Raises:
+            Exception: it cannot be compiled, or not beside.
         """
         assert self.traced is not None
         inputs, trained = self.traced.inputs(batch), None
@@ -80,27 +83,27 @@ class CompiledStep:
         order = Order(self.traced.graph, trained, backend)
         key = order.key(inputs)
         self.call = None if key is None else kept.load(key)
-        if self.call is None and beside and key is not None:
-            with contextlib.suppress(Exception):  # whatever cannot be handed over
-                self.awaited = Beside(order, inputs, key)
-        if self.call is None and self.awaited is None:
+        if self.call is None and beside and backend == "inductor":  # others take no time
+            self.awaited = Beside(order, inputs, key)
+        elif self.call is None:
             self.call = order.compile(inputs, key)
             if are_on_gpu(inputs):
                 self.call = Replay(self.call, moving)
 
-    def arrive(self, batch: Batch) -> bool:
-        """Whether it is compiled: if another process could not, it is done here.
+    def arrive(self) -> bool:
+        """Whether it is compiled.
 
-        Args:
-            batch: an example.
+        Raises:
+            RuntimeError: the process that was to compile it left none; to do that here would take
+                as long, without a step meanwhile.
         """
-        if self.awaited is None or not self.awaited.has_ended:
+        if self.awaited is None or (left := self.awaited.left) is None:
             return False
-        assert self.traced is not None
         awaited, self.awaited = self.awaited, None
         awaited.close()
-        inputs = [*self.traced.inputs(batch), *self.for_update()]
-        self.call = kept.load(awaited.key) or awaited.order.compile(inputs, awaited.key)
+        self.call = kept.load(awaited.key)
+        if self.call is None:
+            raise RuntimeError(f"the process that was to compile it left no graph (status {left})")
         return True
 
     def begin(self, batch: Batch) -> dict[str, Tensor]:
@@ -111,6 +114,7 @@ class CompiledStep:
         """
         assert self.traced is not None
         expected, drawn = self._by_graph(batch)
+        fault = self._fault_of_update(batch, expected)  # of gradients more is said below
         tensors = [t.detach() for t in (*self.traced.held, *self.for_update())]
         values, generators = [t.clone() for t in tensors], Generators()
         give_back()  # what came before it needed more memory
@@ -122,12 +126,36 @@ class CompiledStep:
                 known = [expected[i] for i in self._gradients] or expected[n:]
                 found, rounding = self._found(terms, values)
                 check_gradients(found, known, rounding)
+            if fault:
+                raise RuntimeError(f"a fault of torch's compiler: {fault}")
         except Exception:
             for t, value in zip(tensors, values, strict=True):
                 t.copy_(value)
             generators.restore()
             raise
         return terms
+
+    def _fault_of_update(self, batch: Batch, expected: list[Tensor]) -> str:
+        """What an update leaves out, found in a run of which nothing stays."""
+        assert self.traced is not None
+        if self.update is None or isinstance(self.call, Replay):  # which is to be recorded later
+            return ""
+        inputs, update = self.traced.inputs(batch), self.for_update()
+        weights = [p.detach() for p in self._leaves]
+        written = [*(inputs[i].detach() for i in self.traced.written), *weights, *update]
+        values, generators = [t.clone() for t in written], Generators()
+        known = [expected[i] for i in self._gradients]
+
+        def take() -> bool:
+            self.run(batch)
+            return self.finite
+
+        try:
+            return fault_of_update(take, update, weights, known)
+        finally:
+            for t, value in zip(written, values, strict=True):
+                t.copy_(value)
+            generators.restore()
 
     def _by_graph(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """What the graph says the next run has, and where it leaves the generator."""

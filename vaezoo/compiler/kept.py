@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from vaezoo.compiler import onednn
+from vaezoo.data.files import write_whole
 
 __all__ = ["is_noted", "keep", "key_of", "load", "note", "settings"]
 
@@ -76,9 +77,7 @@ def keep(key: str, program: str, kernels: dict[str, Any]) -> None:
     places = {n: (os.path.relpath(m.__file__, _folder()), m.__name__) for n, m in modules.items()}
     file = _file(key)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as written:
-        json.dump({"program": program, "kernels": places}, written)
-    os.replace(written.name, file)  # another process finds all of it or nothing
+    write_whole(file, [json.dumps({"program": program, "kernels": places}).encode()])
 
 
 def note(what: str) -> None:
@@ -94,7 +93,10 @@ def is_noted(what: str) -> bool:
     Args:
         what: its text.
     """
-    return _is_wanted() and _note(what).exists()
+    try:
+        return _is_wanted() and _note(what).exists()
+    except OSError:  # such as a folder that is another user's
+        return False
 
 
 def _note(what: str) -> Path:
