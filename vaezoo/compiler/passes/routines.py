@@ -71,7 +71,7 @@ def _close_up(graph: fx.Graph, node: fx.Node, x: Any, w: Any) -> None:
     if val.is_contiguous() or val.T.is_contiguous():
         return
     with graph.inserting_before(node):
-        rows = {"memory_format": torch.contiguous_format}
+        rows: dict[str, Any] = {"memory_format": torch.contiguous_format}
         copy = graph.call_function(aten.clone.default, (w,), rows)
     copy.meta["val"] = val.contiguous()
     node.args = x, copy
