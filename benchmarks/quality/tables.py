@@ -25,7 +25,7 @@ OTHERWISE = {
 SUMMARY = {
     "vae-cycle": "VAE",
     "gmvae-cycle": "GMVAE, k = 500",
-    "iwae-cycle": "IWAE, m = 10",
+    "iwae-muon": "IWAE, m = 10, by Muon",
     "flow-iaf": "VAE with flows as prior and posterior",
 }
 PARTS = {

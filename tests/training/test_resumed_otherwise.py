@@ -87,6 +87,34 @@ def test_groups_of_others_are_refused(tmp_path: Path) -> None:
         run(tmp_path, 8, model=other, optimizer=one_apart(other, names[1]))
 
 
+class WithMore(torch.optim.SGD):
+    """An optimizer whose state is of its own kind."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"more": 3}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        assert state_dict.pop("more") == 3
+        super().load_state_dict(state_dict)
+
+
+def test_a_state_of_ones_own_goes_on_in_its_order_alone(tmp_path: Path) -> None:
+    for steps in (4, 8):
+        vae = member("VAE")
+        run(tmp_path, steps, model=vae, optimizer=WithMore(vae.parameters(), lr=0.1, momentum=0.5))
+    other = member("VAE")
+    turned = WithMore([*other.parameters()][::-1], lr=0.1, momentum=0.5)
+    with pytest.raises(ResumeError, match="in another order .* and a state of its own kind"):
+        run(tmp_path, 12, model=other, optimizer=turned)
+
+
+def test_a_buffer_that_is_trained_has_a_name(tmp_path: Path) -> None:
+    for steps in (4, 8):
+        vae = member("VAE")
+        vae.register_buffer("extra", torch.zeros(2, requires_grad=True))
+        run(tmp_path, steps, model=vae, optimizer=torch.optim.Adam([*vae.parameters(), vae.extra]))
+
+
 def test_a_model_that_was_changed_on_the_way_is_refused(tmp_path: Path) -> None:
     vae = member("VAE")
     optimizer = torch.optim.SGD(vae.parameters(), lr=0.1)

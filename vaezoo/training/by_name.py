@@ -25,7 +25,8 @@ def names_of(optimizer: Optimizer, model: nn.Module) -> list[list[str]]:
     """
     groups: list[list[Tensor]] = [group["params"] for group in optimizer.param_groups]
     others = outside(model, (p for group in groups for p in group))
-    named = {id(p): name for name, p in (*model.named_parameters(), *others.items())}
+    own = *model.named_buffers(), *model.named_parameters()
+    named = {id(p): name for name, p in (*own, *others.items())}
     return [[named[id(p)] for p in group] for group in groups]
 
 
@@ -40,19 +41,26 @@ def reordered(
         now: those of the optimizer that is to have it.
 
     Raises:
-        ResumeError: a group has other parameters.
+        ResumeError: a group has other parameters, or the state is not as torch's optimizers have it.
 
     Example:
         >>> state = {"state": {0: "of a", 1: "of b"}, "param_groups": [{"params": [0, 1]}]}
         >>> reordered(state, [["a", "b"]], [["b", "a"]])["state"]
         {1: 'of a', 0: 'of b'}
     """
+    if before == now:
+        return state  # in whatever form an optimizer of one's own has it
     for i, (names, given) in enumerate(zip(before, now, strict=True)):
         if sorted(names) != sorted(given):
             raise ResumeError(
                 f"in this run group {i} of the optimizer trained {_except(names, given)}, got "
                 f"{_except(given, names)} in its place: give the optimizer the groups of its start"
             )
+    if state.keys() != {"state", "param_groups"}:
+        raise ResumeError(
+            "the optimizer has its parameters in another order than in this run, and a state of "
+            "its own kind: give it them in the order of its start"
+        )
     numbers = iter(range(sum(map(len, now))))
     places = {name: next(numbers) for names in now for name in names}
     every = [name for names in before for name in names]
