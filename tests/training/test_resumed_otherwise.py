@@ -104,7 +104,7 @@ def test_a_state_of_ones_own_goes_on_in_its_order_alone(tmp_path: Path) -> None:
         run(tmp_path, steps, model=vae, optimizer=WithMore(vae.parameters(), lr=0.1, momentum=0.5))
     other = member("VAE")
     turned = WithMore([*other.parameters()][::-1], lr=0.1, momentum=0.5)
-    with pytest.raises(ResumeError, match="in another order .* and a state of its own kind"):
+    with pytest.raises(ResumeError, match=r"in another order .* and a state of its own kind"):
         run(tmp_path, 12, model=other, optimizer=turned)
 
 

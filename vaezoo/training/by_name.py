@@ -41,7 +41,7 @@ def reordered(
         now: those of the optimizer that is to have it.
 
     Raises:
-        ResumeError: a group has other parameters, or the state is not as torch's optimizers have it.
+        ResumeError: a group has other parameters, or the state is not as torch's optimizers'.
 
     Example:
         >>> state = {"state": {0: "of a", 1: "of b"}, "param_groups": [{"params": [0, 1]}]}
