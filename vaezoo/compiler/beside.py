@@ -155,7 +155,10 @@ def main(file: str, parent: int) -> None:
     """
     folder = Path(file).parent
     threading.Thread(target=_end_with, args=(parent, folder), daemon=True).start()
-    code, n, trained, layouts, key, settings = torch.load(file, weights_only=False)
+    try:
+        code, n, trained, layouts, key, settings = torch.load(file, weights_only=False)
+    except FileNotFoundError:  # the folder is gone, with the training or by a cleaner
+        sys.exit(1)
     shutil.rmtree(folder, ignore_errors=True)
     _set(settings)
     inputs = [
