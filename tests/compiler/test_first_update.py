@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from own_pair import D, OwnPair, Z, trained
-from torch import Tensor
+from torch import Tensor, nn
 
 KINDS: dict[str, Callable[[Tensor], bool]] = {
     "a weight": lambda t: t.requires_grad,
@@ -61,7 +61,30 @@ class Still(OwnPair):
         return 0 * h
 
 
-@pytest.mark.parametrize("make", [Steep, Still])
+class Twice(OwnPair):
+    """Of which two parameters are one memory, and so updated twice; and one has no number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.Parameter(self.decoder.weight.data)
+        self.none = nn.Parameter(torch.zeros(0))
+
+    def scale(self, h: Tensor) -> Tensor:
+        return h + 0.1 * self.again.sum() + self.none.sum()
+
+
+class Unused(OwnPair):
+    """Of which a number that is not used is NaN."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor([0.0, torch.nan]))
+
+    def scale(self, h: Tensor) -> Tensor:
+        return h + self.shift[0]
+
+
+@pytest.mark.parametrize("make", [Steep, Still, Twice, Unused])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_right_updates_are_taken(make: Callable[[], OwnPair], dtype: torch.dtype) -> None:
     """Whatever the gradients are; what was tried leaves the steps as they would have been."""

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyro
 import pytest
 import torch
+from own_pair import OwnPair
 from several import in_processes
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
@@ -108,6 +110,109 @@ def test_a_state_of_ones_own_goes_on_in_its_order_alone(tmp_path: Path) -> None:
         run(tmp_path, 12, model=other, optimizer=turned)
 
 
+class WithAll(torch.optim.SGD):
+    """An optimizer that has a state of no parameter."""
+
+    def step(self, closure: Any = None) -> Any:
+        self.state["all"] = {"n": self.state.get("all", {"n": 0})["n"] + 1}
+        return super().step(closure)
+
+
+def test_a_state_of_no_parameter_goes_on_in_any_order(tmp_path: Path) -> None:
+    for steps, turn in ((4, 1), (8, -1)):
+        vae = member("VAE")
+        optimizer = WithAll([*vae.parameters()][::turn], lr=0.1, momentum=0.5)
+        run(tmp_path, steps, model=vae, optimizer=optimizer)
+    assert optimizer.state["all"] == {"n": 8}
+
+
+class WithOutside(OwnPair):
+    """A pair that has two numbers in Pyro's store, which differ in nothing but what they do."""
+
+    def scale(self, h: torch.Tensor) -> torch.Tensor:
+        one, other = (pyro.param(name, torch.zeros(1).to(h)) for name in ("one", "other"))
+        return h + one + 2 * other**2 + other
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_is_outside_a_model_goes_on_by_name(old: bool, turned: bool) -> None:
+    """A state that says no names, as older files do, is of the order that the optimizer has."""
+
+    def begun(turn: int) -> Any:
+        pyro.clear_param_store()
+        torch.manual_seed(1)
+        pair = WithOutside()
+        frozen = [pair.encoder.bias.requires_grad_(False), pair.decoder.bias.requires_grad_(False)]
+
+        def sgd(parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+            return torch.optim.SGD([*parameters, *frozen][::turn], lr=0.01, momentum=0.9)
+
+        options: dict[str, Any] = {"optimizer": sgd, "average": 0.5, "compile": False}
+        return training.steps(pair, [fixed(8)[:, 0, :2, :3].flatten(1)], steps=9, **options)
+
+    def ended(taking: Any) -> list[torch.Tensor]:
+        list(taking)
+        return [t.detach().clone() for t in (*taking.bound.model.parameters(), *stored())]
+
+    def stored() -> list[torch.Tensor]:
+        return [pyro.param("one"), pyro.param("other")]
+
+    first, second = -1, 1 if turned else -1
+    whole = ended(begun(first))
+    taking = begun(first)
+    state = next(copy.deepcopy(taking.state_dict()) for taken in taking if taken.step == 4)
+    if old and not turned:
+        del state["trained"], state["averaged"]
+        state["others"] = state["others"][::-1]
+    again = begun(second)
+    again.load_state_dict(state)
+    assert all(map(torch.equal, ended(again), whole))
+
+
+def test_a_model_that_grows_back_goes_on(tmp_path: Path) -> None:
+    """By a hook of its own that makes the buffer which a callback had made."""
+
+    class Growing(models.VAE):
+        def __init__(self) -> None:
+            super().__init__((1, 4, 4), 3, hidden=(4,))
+            self.register_load_state_dict_pre_hook(Growing.grow)
+
+        @staticmethod
+        def grow(self: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
+            if f"{prefix}seen" in state and not hasattr(self, "seen"):
+                self.register_buffer("seen", torch.zeros(2))
+
+    for steps in (4, 6):
+        torch.manual_seed(0)
+        vae = Growing()
+        seen = lambda record, vae=vae: vae.register_buffer("seen", torch.ones(2))  # noqa: E731
+        run(tmp_path, steps, model=vae, callback=seen if steps == 4 else None)
+    assert vae.seen.tolist() == [1, 1]
+
+
+class Curve:
+    """A callback with a state, and an attribute that is no rule."""
+
+    fits = 0
+
+    def __call__(self, record: dict[str, float]) -> None:
+        self.fits += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"fits": self.fits}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.fits = state["fits"]
+
+
+def test_a_callback_may_have_an_attribute_of_that_name(tmp_path: Path) -> None:
+    for steps in (4, 8):
+        curve = Curve()
+        run(tmp_path, steps, callback=curve)
+    assert curve.fits == 4
+
+
 def test_a_buffer_that_is_trained_has_a_name(tmp_path: Path) -> None:
     for steps in (4, 8):
         vae = member("VAE")
@@ -127,8 +232,15 @@ def test_a_model_that_was_changed_on_the_way_is_refused(tmp_path: Path) -> None:
     run(tmp_path, 6, model=vae, optimizer=optimizer, callback=swap)
     again = member("VAE")
     sgd = torch.optim.SGD(again.parameters(), lr=0.1)
-    with pytest.raises(ResumeError, match=r"changed on the way, by prior\.loc, "):
+    with pytest.raises(ResumeError, match=r"2 groups of parameters, got 1: without prior\.loc, "):
         run(tmp_path, 8, model=again, optimizer=sgd)
+    before = copy.deepcopy(again.state_dict())
+    given = lambda record: vae.register_buffer("seen", torch.ones(2))  # noqa: E731
+    vae = member("VAE")
+    run(tmp_path / "b", 4, model=vae, callback=given)
+    with pytest.raises(ResumeError, match="changed on the way, by seen: "):
+        run(tmp_path / "b", 8, model=again)
+    assert all(torch.equal(t, before[name]) for name, t in again.state_dict().items())
 
 
 def test_callbacks_of_a_class_know_their_states(tmp_path: Path) -> None:

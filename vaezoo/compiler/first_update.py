@@ -8,6 +8,7 @@ has happened that a compiler left the last numbers of a loop out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -42,10 +43,10 @@ def fault_of_update(
         'steps are not counted'
     """
     rates, steps, rows, *moments = update
-    size, span = (max(1.0, _largest(tensors)) for tensors in (gradients, weights))
+    size, span = (max(_largest(tensors), 1.0) for tensors in (gradients, weights))
     largest = torch.finfo(moments[0].dtype).max
-    if not (SQUARE * size**2 < largest / 2 and span < largest / 4):
-        return ""  # nothing would be finite
+    if not (SQUARE * size**2 < largest / 2 and span < largest / 4) or _share_memory(weights):
+        return ""  # nothing would be finite, or some are updated twice
     rates.copy_(torch.tensor([span, BETA, BETA, 0.0], dtype=rates.dtype, device="cpu"))
     _fill(moments, size)
     before, counts = [p.clone() for p in weights], steps[rows]
@@ -72,7 +73,14 @@ def _fill(moments: list[Tensor], size: float) -> None:
 
 
 def _largest(tensors: Iterable[Tensor]) -> float:
-    return max((t.abs().max().item() for t in tensors if t.numel()), default=0.0)
+    """The largest number; NaN where there is one."""
+    each = [t.abs().max().item() for t in tensors if t.numel()]
+    return math.nan if any(map(math.isnan, each)) else max(each, default=0.0)
+
+
+def _share_memory(weights: list[Tensor]) -> bool:
+    places = [p.untyped_storage().data_ptr() for p in weights if p.numel()]
+    return len(set(places)) < len(places)
 
 
 def _outside(values: Tensor, bounds: tuple[float, float]) -> Tensor:

@@ -45,8 +45,14 @@ class _Stderr:
             sys.stderr.write(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # or there is no such method
             sys.stderr.flush()
+
+    def __eq__(self, other: object) -> bool:
+        return other is sys.stderr or isinstance(other, _Stderr)  # tqdm asks which file it is
+
+    def __hash__(self) -> int:
+        return hash(_Stderr)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.stderr, name)

@@ -25,6 +25,9 @@ class Averages:
         weights: all that is trained, parameters of a program included.
         decay: above 0 and below 1; 0.999 averages over about a thousand steps.
 
+    Attributes:
+        weights: of which there are averages, in their order.
+
     Raises:
         ValueError: the decay is no such number.
 
@@ -46,27 +49,27 @@ class Averages:
         if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 < decay < 1:
             raise ValueError(f"average must be a decay above 0 and below 1, got {decay!r}")
         self.decay, self.steps = decay, 0
-        self._weights = list(weights)
-        self._averages = [p.detach().clone() for p in self._weights]
+        self.weights = list(weights)
+        self._averages = [p.detach().clone() for p in self.weights]
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the weights after a step."""
         self.steps += 1
         share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(self._averages, self._weights, share)
+        torch._foreach_lerp_(self._averages, self.weights, share)
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """Within it the model has the averages for its weights; what is written there is kept."""
-        weights = [p.detach().clone() for p in self._weights]
+        weights = [p.detach().clone() for p in self.weights]
         self.give()
         try:
             yield
         finally:
             with torch.no_grad():
                 for weight, before, average in zip(
-                    self._weights, weights, self._averages, strict=True
+                    self.weights, weights, self._averages, strict=True
                 ):
                     if torch.equal(weight, average):
                         weight.copy_(before)
@@ -85,7 +88,7 @@ class Averages:
     @torch.no_grad()
     def give(self) -> None:
         """Write the averages into the model, for good."""
-        torch._foreach_copy_(self._weights, self._averages)
+        torch._foreach_copy_(self.weights, self._averages)
 
     def state_dict(self) -> dict[str, Any]:
         """The averages, and the steps so far."""
@@ -95,6 +98,6 @@ class Averages:
         """Go on from there, with weights that are in place already."""
         self.steps, known = state["steps"], state["averages"]
         # older checkpoints have none of a program's parameters, which come last
-        values = [*known, *self._weights[len(known) :]]
+        values = [*known, *self.weights[len(known) :]]
         with torch.no_grad():
             torch._foreach_copy_(self._averages, values)

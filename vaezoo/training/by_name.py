@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.optim import Optimizer
 from vaezoo.training.errors import ResumeError
 from vaezoo.training.weights import outside
 
-__all__ = ["names_of", "reordered"]
+__all__ = ["names_of", "names_of_each", "reordered"]
 
 
 def names_of(optimizer: Optimizer, model: nn.Module) -> list[list[str]]:
@@ -23,11 +24,22 @@ def names_of(optimizer: Optimizer, model: nn.Module) -> list[list[str]]:
         >>> names_of(SGD([linear.bias, linear.weight]), linear)
         [['bias', 'weight']]
     """
-    groups: list[list[Tensor]] = [group["params"] for group in optimizer.param_groups]
-    others = outside(model, (p for group in groups for p in group))
+    sizes = [len(group["params"]) for group in optimizer.param_groups]
+    names = iter(names_of_each([p for g in optimizer.param_groups for p in g["params"]], model))
+    return [[next(names) for _ in range(n)] for n in sizes]
+
+
+def names_of_each(tensors: Sequence[Tensor], model: nn.Module) -> list[str]:
+    """The names of tensors: a model's parameters, buffers that are trained, and what is outside it.
+
+    Example:
+        >>> linear = nn.Linear(2, 1)
+        >>> names_of_each([linear.bias, linear.weight], linear)
+        ['bias', 'weight']
+    """
     own = *model.named_buffers(), *model.named_parameters()
-    named = {id(p): name for name, p in (*own, *others.items())}
-    return [[named[id(p)] for p in group] for group in groups]
+    named = {id(p): name for name, p in (*own, *outside(model, tensors).items())}
+    return [named[id(t)] for t in tensors]
 
 
 def reordered(
@@ -50,25 +62,41 @@ def reordered(
     """
     if before == now:
         return state  # in whatever form an optimizer of one's own has it
+    _check(before, now)
+    if state.keys() != {"state", "param_groups"}:
+        raise ResumeError(
+            "the optimizer has its parameters in another order than in this run, and a state of "
+            "its own kind: give it them in the order of its start"
+        )
+    groups, numbers = [], itertools.count()
+    for group, names in zip(state["param_groups"], now, strict=True):
+        groups.append(group | {"params": [next(numbers) for _ in names]})
+    return {"state": _in_places(state["state"], before, now), "param_groups": groups}
+
+
+def _check(before: Sequence[Sequence[str]], now: Sequence[Sequence[str]]) -> None:
+    """Refuse groups that do not have the same parameters."""
+    if len(before) != len(now):
+        came = _except([n for names in before for n in names], [n for names in now for n in names])
+        raise ResumeError(
+            f"the optimizer of this run had {len(before)} groups of parameters, got {len(now)}: "
+            f"without {came}; what comes to it on the way cannot go on from a checkpoint: make "
+            "such changes between two calls of fit, each with a folder of its own"
+        )
     for i, (names, given) in enumerate(zip(before, now, strict=True)):
         if sorted(names) != sorted(given):
             raise ResumeError(
                 f"in this run group {i} of the optimizer trained {_except(names, given)}, got "
                 f"{_except(given, names)} in its place: give the optimizer the groups of its start"
             )
-    if state.keys() != {"state", "param_groups"}:
-        raise ResumeError(
-            "the optimizer has its parameters in another order than in this run, and a state of "
-            "its own kind: give it them in the order of its start"
-        )
-    numbers = iter(range(sum(map(len, now))))
+
+
+def _in_places(state: dict[Any, Any], before: Sequence[Any], now: Sequence[Any]) -> dict[Any, Any]:
+    """States by the numbers of parameters, under those that they have now; others as they are."""
+    numbers = itertools.count()
     places = {name: next(numbers) for names in now for name in names}
     every = [name for names in before for name in names]
-    groups = zip(state["param_groups"], now, strict=True)
-    return {
-        "state": {places[every[i]]: value for i, value in state["state"].items()},
-        "param_groups": [g | {"params": [places[n] for n in names]} for g, names in groups],
-    }
+    return {places[every[i]] if isinstance(i, int) else i: v for i, v in state.items()}
 
 
 def _except(names: Sequence[str], others: Sequence[str]) -> str:

@@ -94,7 +94,8 @@ class Callbacks:
         with_state = [(i, c) for i, c in enumerate(self.each) if isinstance(c, WithState)]
         for answer in (True, None):  # what is somebody's for sure goes first
             for i, callback in with_state:
-                fits = getattr(callback, "fits", lambda own: None)
+                own_rule = getattr(callback, "fits", None)
+                fits = own_rule if callable(own_rule) else lambda own: None
                 of_kind = (p for p in parts if p[0] == type(callback).__name__)
                 part = next((p for p in of_kind if fits(p[1]) is answer), None)
                 if part is not None and i not in found:

@@ -138,7 +138,9 @@ class _Whole(nn.Module):
         # torch warns where it looks for parameters that are not used and finds none
         self.unused = nn.Parameter(torch.zeros(1, device=trained[0].device))
         # not by register_parameter, which refuses leaves that are no nn.Parameter
-        others = outside(bound.model, trained).values()
+        inside, known = ({id(p) for p in each} for each in (bound.parameters(), trained))
+        buffers = [b for b in bound.buffers() if id(b) in known - inside]  # that are trained
+        others = [*buffers, *outside(bound.model, trained).values()]
         self._parameters.update({str(i): p for i, p in enumerate(others)})  # type: ignore[misc]
 
     def forward(self, *batch: Tensor) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from vaezoo.bound import Bound
 from vaezoo.training.averaging import Averages
-from vaezoo.training.by_name import names_of, reordered
+from vaezoo.training.by_name import names_of, names_of_each, reordered
 from vaezoo.training.errors import ResumeError
 from vaezoo.training.flags import Modes, flags_of, restore_flags
 from vaezoo.training.rates import Rates
@@ -18,7 +17,7 @@ from vaezoo.training.recorder import Recorder
 from vaezoo.training.settings import differences, lasting, numbers_of, restore_numbers
 from vaezoo.training.step import Step
 from vaezoo.training.timed_step import TimedStep
-from vaezoo.training.weights import held, outside, put_back
+from vaezoo.training.weights import besides, copied, held, outside, put_back
 
 __all__ = ["joined", "load_state_of", "own_part", "state_of"]
 
@@ -45,13 +44,14 @@ def state_of(training: Running) -> dict[str, Any]:
         "settings": training.settings,
         "weights": held(training.bound.model),
         "flags": flags_of(training.bound.model, training.modes),
-        "others": [p.detach() for p in _others(training)],
+        "others": [p.detach() for p in _others(training, sort=True)],
         "optimizer": step.optimizer.state_dict(),
         "trained": _names(training),
         "scheduler": None if scheduler is None else scheduler.state_dict(),
         "objective": numbers_of(training.bound.objective),
         "records": training.recorder.state_dict(),
         "averages": None if training.averages is None else training.averages.state_dict(),
+        "averaged": _averaged(training),
         "compiled": None if step.cache is None else step.cache.state_dict(),
         "timed": step.state_dict() if isinstance(step, TimedStep) else None,
     }
@@ -80,13 +80,14 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
         ResumeError: it is of a training that was started with other arguments.
     """
     _check(state["settings"], training.settings)
-    _check_names(state["weights"]["state"], training.bound.model)
     step, scheduler, now = training.step, training.rates.scheduler, _names(training)
     optimizer = reordered(state["optimizer"], state.get("trained", now), now)
-    put_back(training.bound.model, state["weights"])
+    _put_back(training.bound.model, state["weights"])
     training.modes = restore_flags(training.bound.model, state.get("flags"))
     with torch.no_grad():
-        for p, value in zip(_others(training), state["others"], strict=True):
+        # older files have them in the optimizer's order
+        others = _others(training, sort="trained" in state)
+        for p, value in zip(others, state["others"], strict=True):
             p.copy_(value)
     step.optimizer.load_state_dict(optimizer)
     if scheduler is not None:
@@ -95,7 +96,7 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
     device = next((p.device for p in training.bound.parameters()), torch.device("cpu"))
     training.recorder.load_state_dict(state["records"], device)
     if training.averages is not None:
-        training.averages.load_state_dict(state["averages"])
+        training.averages.load_state_dict(_averages_of(state, _averaged(training)))
     if isinstance(step, TimedStep):
         step.load_state_dict(state.get("timed"))
     if step.cache is not None and state["compiled"] is not None:
@@ -103,14 +104,33 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
     training.recorder.history.compiled = step.ways
 
 
-def _check_names(before: Mapping[str, Any], now: nn.Module) -> None:
-    """Refuse weights that came, or went, on the way: nobody could make that model at the start."""
-    if strange := before.keys() ^ now.state_dict().keys():
+def _put_back(model: nn.Module, weights: dict[str, dict[str, Any]]) -> None:
+    """Put weights back; where they do not fit, because some came on the way, leave what is."""
+    before = copied(model)
+    try:
+        put_back(model, weights)
+    except (RuntimeError, KeyError) as error:
+        put_back(model, before)
+        strange = weights["state"].keys() ^ model.state_dict().keys()
+        by = f", by {', '.join(sorted(strange)[:5])}" if strange else f" ({error})"
         raise ResumeError(
-            f"the model of this run was changed on the way, by {', '.join(sorted(strange)[:5])}: "
-            "it cannot go on from a checkpoint; make such changes between two calls of fit, each "
-            "with a folder of its own"
-        )
+            f"the model of this run was changed on the way{by}: it cannot go on from a "
+            "checkpoint; make such changes between two calls of fit, each with a folder of its own"
+        ) from error
+
+
+def _averaged(training: Running) -> list[str]:
+    averages = training.averages
+    return [] if averages is None else names_of_each(averages.weights, training.bound.model)
+
+
+def _averages_of(state: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """The averages of a state in the order of these names; older ones have them in theirs."""
+    averages: dict[str, Any] = state["averages"]
+    if "averaged" not in state:
+        return averages
+    by_name = dict(zip(state["averaged"], averages["averages"], strict=True))
+    return averages | {"averages": [by_name[name] for name in names]}
 
 
 def _check(before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -129,8 +149,8 @@ def _names(training: Running) -> list[list[str]]:
     return names_of(training.step.optimizer, training.bound.model)
 
 
-def _others(training: Running) -> list[Tensor]:
-    """What the optimizer trains besides the model's own parameters."""
+def _others(training: Running, *, sort: bool) -> list[Tensor]:
+    """What the optimizer trains besides the model's own parameters, sorted as it was noted."""
     groups = training.step.optimizer.param_groups
     trained = (p for group in groups for p in group["params"])
-    return list(outside(training.bound.model, trained).values())
+    return list((outside if sort else besides)(training.bound.model, trained).values())

@@ -186,9 +186,7 @@ def begin(
     validate: Callable[[], dict[str, float]] | None = None
     if validation is not None:
         validate = Validation(bound, validation, batch_size, here)
-    averages = None
-    if average is not None:
-        averages = Averages(every_trained(model, weights, optimizer), average)
+    averages = None if average is None else Averages(every_trained(weights, optimizer), average)
     if averages is not None and validate is not None:
         validate = averages.seen_by(validate)
     recorder = Recorder(log_every=log_every, validate=validate, history=recorded)

@@ -57,22 +57,17 @@ def outside(model: nn.Module, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
     return besides(model, [*noted, *others.values()])
 
 
-def every_trained(
-    model: nn.Module, tensors: Mapping[str, Tensor], optimizer: Optimizer
-) -> list[Tensor]:
+def every_trained(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> list[Tensor]:
     """Those tensors, and what else an optimizer has, which may be frozen as yet.
 
     Example:
-        >>> linear = nn.Linear(1, 1)
-        >>> sgd = torch.optim.SGD([linear.bias, linear.weight], lr=0.1)
-        >>> len(every_trained(linear, {"bias": linear.bias}, sgd))
+        >>> one, other = torch.zeros(1, requires_grad=True), torch.zeros(2)
+        >>> len(every_trained({"one": one}, torch.optim.SGD([other, one], lr=0.1)))
         2
     """
     groups = [p for group in optimizer.param_groups for p in group["params"]]
-    numbers = {id(p): p for p in groups if p.is_floating_point() or p.is_complex()}
-    own = [p for p in model.parameters() if id(p) in numbers]
-    each = [*tensors.values(), *own, *outside(model, numbers.values()).values()]
-    return list({id(t): t for t in each}.values())
+    numbers = [p for p in groups if p.is_floating_point() or p.is_complex()]
+    return list({id(t): t for t in [*tensors.values(), *numbers]}.values())
 
 
 def copied(model: nn.Module) -> dict[str, dict[str, Any]]:
