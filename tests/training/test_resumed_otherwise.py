@@ -191,26 +191,38 @@ def test_a_model_that_grows_back_goes_on(tmp_path: Path) -> None:
     assert vae.seen.tolist() == [1, 1]
 
 
-class Curve:
-    """A callback with a state, and an attribute that is no rule."""
+class Counting:
+    """A callback of one's own, which may say whose state one is."""
 
-    fits = 0
+    def __init__(self, name: str) -> None:
+        self.name, self.seen = name, 0
 
     def __call__(self, record: dict[str, float]) -> None:
-        self.fits += 1
+        self.seen += 1
+
+    def fits(self) -> bool:
+        return self.seen > 3
 
     def state_dict(self) -> dict[str, Any]:
-        return {"fits": self.fits}
+        return {"name": self.name, "seen": self.seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.fits = state["fits"]
+        self.seen = state["seen"]
 
 
-def test_a_callback_may_have_an_attribute_of_that_name(tmp_path: Path) -> None:
-    for steps in (4, 8):
-        curve = Curve()
-        run(tmp_path, steps, callback=curve)
-    assert curve.fits == 4
+class Named(Counting):
+    def fits_state(self, state: dict[str, Any]) -> bool:
+        return bool(state["name"] == self.name)
+
+
+@pytest.mark.parametrize(("kind", "seen"), [(Counting, (4, 2)), (Named, (2, 4))])
+def test_states_of_ones_own_go_by_order_or_by_what_they_say(
+    kind: type[Counting], seen: tuple[int, int], tmp_path: Path
+) -> None:
+    run(tmp_path, 4, callback=kind("a"))
+    given = [kind("b"), kind("a")]
+    run(tmp_path, 8, callback=given)
+    assert (given[0].seen, given[1].seen) == seen
 
 
 def test_a_buffer_that_is_trained_has_a_name(tmp_path: Path) -> None:

@@ -103,7 +103,10 @@ class CompiledStep:
         awaited.close()
         self.call = kept.load(awaited.key)
         if self.call is None:
-            raise RuntimeError(f"the process that was to compile it left no graph (status {left})")
+            raise RuntimeError(
+                f"the process that was to compile it left no graph (status {left}); under "
+                "compile=True this one does, which knows operators of yours too"
+            )
         return True
 
     def begin(self, batch: Batch) -> dict[str, Tensor]:

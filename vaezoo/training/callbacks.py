@@ -29,7 +29,7 @@ class WithState(Protocol):
         """Go on from what `state_dict` has returned."""
 
     # one that may stand beside others of its class tells their states from its own by a method
-    # `fits(state: dict[str, Any]) -> bool | None`; where it is None, or there is none, by order
+    # `fits_state(state: dict[str, Any]) -> bool | None`; None, or no such method: by their order
 
 
 class Callbacks:
@@ -94,8 +94,7 @@ class Callbacks:
         with_state = [(i, c) for i, c in enumerate(self.each) if isinstance(c, WithState)]
         for answer in (True, None):  # what is somebody's for sure goes first
             for i, callback in with_state:
-                own_rule = getattr(callback, "fits", None)
-                fits = own_rule if callable(own_rule) else lambda own: None
+                fits = getattr(callback, "fits_state", lambda own: None)
                 of_kind = (p for p in parts if p[0] == type(callback).__name__)
                 part = next((p for p in of_kind if fits(p[1]) is answer), None)
                 if part is not None and i not in found:

@@ -89,7 +89,7 @@ class Log:
             self._columns = rows[0]
             self._write(rows)
 
-    def fits(self, state: dict[str, Any]) -> bool | None:
+    def fits_state(self, state: dict[str, Any]) -> bool | None:
         """True for a state of a file of this name; others it takes where they are nobody's."""
         return True if state.get("file") == self.path.name else None
 

@@ -56,7 +56,7 @@ class Best:
         """Go on from there."""
         self.value, self.step = state["value"], state["step"]
 
-    def fits(self, state: dict[str, Any]) -> bool | None:
+    def fits_state(self, state: dict[str, Any]) -> bool | None:
         """Whether a state is of the same term; None of older ones, which do not say that."""
         kind = self.term, self.higher
         return (state["term"], state["higher"]) == kind if "term" in state else None
@@ -131,9 +131,9 @@ class EarlyStopping:
         self.best.load_state_dict(state)
         self.since, self._last = state["since"], -math.inf
 
-    def fits(self, state: dict[str, Any]) -> bool | None:
+    def fits_state(self, state: dict[str, Any]) -> bool | None:
         """Whether a state is that of one which watches the same term."""
-        return self.best.fits(state)
+        return self.best.fits_state(state)
 
 
 class KeepBest:
@@ -210,6 +210,6 @@ class KeepBest:
         self.best.load_state_dict(state)
         self._weights = state["weights"]
 
-    def fits(self, state: dict[str, Any]) -> bool | None:
+    def fits_state(self, state: dict[str, Any]) -> bool | None:
         """Whether a state is that of one which watches the same term."""
-        return self.best.fits(state)
+        return self.best.fits_state(state)
