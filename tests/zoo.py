@@ -126,6 +126,19 @@ def member(name: str, **changes: Any) -> Any:
     return getattr(models, name)(**(MEMBERS[name] | changes))
 
 
+def swapping_at(step: int) -> tuple[Any, torch.optim.Optimizer, Callable[[dict[str, float]], None]]:
+    """A VAE, an optimizer of its parameters, and a callback that gives both another prior."""
+    vae = member("VAE")
+    optimizer = torch.optim.SGD(vae.parameters(), lr=0.1)
+
+    def swap(record: dict[str, float]) -> None:
+        if record["step"] == step:
+            vae.prior = priors.MixtureOfGaussians(3, k=2)
+            optimizer.add_param_group({"params": list(vae.prior.parameters())})
+
+    return vae, optimizer, swap
+
+
 def with_parts(name: str, prior: str, posterior: str, likelihood: str) -> LatentVariableModel:
     """A small member with these parts: p of its upper latent, q of every latent, and p(x|…)."""
     parts: dict[str, Any] = {}

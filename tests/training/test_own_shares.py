@@ -8,9 +8,9 @@ import pytest
 import torch
 from several import in_processes, one_draw
 from torch import Tensor
-from zoo import CLASSES, X_SHAPE, member, widen
+from zoo import CLASSES, X_SHAPE, member, swapping_at, widen
 
-from vaezoo import fit, objectives, priors
+from vaezoo import fit, objectives
 from vaezoo.training.processes import alone
 
 UNLABELLED, LABELLED = (slice(0, 5), slice(5, 7)), (slice(0, 1), slice(1, 4))
@@ -99,14 +99,7 @@ def test_terms_of_some_rows_are_means_over_those() -> None:
 
 
 def _with_another_prior(rank: int) -> str:
-    vae = member("VAE")
-    optimizer = torch.optim.SGD(vae.parameters(), lr=0.1)
-
-    def swap(record: dict[str, float]) -> None:
-        if record["step"] == 2:
-            vae.prior = priors.MixtureOfGaussians(3, k=2)
-            optimizer.add_param_group({"params": list(vae.prior.parameters())})
-
+    vae, optimizer, swap = swapping_at(2)
     data = [torch.ones(4, *X_SHAPE)]
     options: dict[str, Any] = {"steps": 6, "log_every": 2, "progress": False}
     with pytest.raises(ValueError, match=r"given prior\.loc, ") as refused:

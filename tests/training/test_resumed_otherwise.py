@@ -14,9 +14,9 @@ from own_pair import OwnPair
 from several import in_processes
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
-from zoo import fixed, member
+from zoo import fixed, member, swapping_at
 
-from vaezoo import Bound, Step, fit, models, priors, training
+from vaezoo import Bound, Step, fit, models, training
 from vaezoo.data.files import write_whole
 from vaezoo.training import Checkpoints, EarlyStopping, KeepBest, Log, ResumeError
 from vaezoo.training.loaders import LoaderShare
@@ -233,14 +233,7 @@ def test_a_buffer_that_is_trained_has_a_name(tmp_path: Path) -> None:
 
 
 def test_a_model_that_was_changed_on_the_way_is_refused(tmp_path: Path) -> None:
-    vae = member("VAE")
-    optimizer = torch.optim.SGD(vae.parameters(), lr=0.1)
-
-    def swap(record: dict[str, float]) -> None:
-        if record["step"] == 2:
-            vae.prior = priors.MixtureOfGaussians(3, k=2)
-            optimizer.add_param_group({"params": list(vae.prior.parameters())})
-
+    vae, optimizer, swap = swapping_at(2)
     run(tmp_path, 6, model=vae, optimizer=optimizer, callback=swap)
     again = member("VAE")
     sgd = torch.optim.SGD(again.parameters(), lr=0.1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vaezoo.training.errors import ResumeError
-from vaezoo.training.weights import outside
+from vaezoo.training.weights import outside, parameters_of
 
 __all__ = ["names_of", "names_of_each", "reordered"]
 
@@ -25,7 +25,7 @@ def names_of(optimizer: Optimizer, model: nn.Module) -> list[list[str]]:
         [['bias', 'weight']]
     """
     sizes = [len(group["params"]) for group in optimizer.param_groups]
-    names = iter(names_of_each([p for g in optimizer.param_groups for p in g["params"]], model))
+    names = iter(names_of_each(parameters_of(optimizer), model))
     return [[next(names) for _ in range(n)] for n in sizes]
 
 

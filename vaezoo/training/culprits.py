@@ -22,7 +22,7 @@ from vaezoo.programs.pair import Program
 from vaezoo.programs.sites import is_factor, log_prob
 from vaezoo.scopes import own_generator, unchecked
 from vaezoo.training.untrained import Untrained
-from vaezoo.training.weights import besides
+from vaezoo.training.weights import besides, parameters_of
 
 __all__ = ["broken_gradients", "broken_sites", "broken_tensors", "tensors_of"]
 
@@ -38,8 +38,7 @@ def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer | None = None)
     """
     named: dict[str, Any] = {f"parameter {name}": p for name, p in model.named_parameters()}
     named |= {f"buffer {name}": b for name, b in model.named_buffers()}
-    groups = [] if optimizer is None else optimizer.param_groups
-    return named | besides(model, (p for group in groups for p in group["params"]))
+    return named | besides(model, [] if optimizer is None else parameters_of(optimizer))
 
 
 @torch.no_grad()

@@ -31,6 +31,7 @@ from vaezoo.training.rising import Curve, curves, rises
 from vaezoo.training.step import Step
 from vaezoo.training.strangers import Strangers
 from vaezoo.training.symptoms import component_usage, information, scales_of, without_labels
+from vaezoo.training.weights import parameters_of
 
 __all__ = ["Guard"]
 
@@ -71,7 +72,7 @@ class Guard:
         self._schedules, self._strangers = self._scheduled(), Strangers(step.optimizer)
         self._missing = without_labels(step.bound, data)
         named = self._state()
-        trained = {id(p) for group in step.optimizer.param_groups for p in group["params"]}
+        trained = {id(p) for p in parameters_of(step.optimizer)}
         self._infinite = [n for n, t in named.items() if id(t) not in trained]
         history = History() if history is None else history
         self._last = int(history["step"][-1]) if history else 0

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vaezoo.training.rates import Rate, first_rate, type_name
+from vaezoo.training.weights import parameters_of
 
 __all__ = ["check_no_closure", "make_optimizer"]
 
@@ -88,7 +89,7 @@ bound(x)["loss"] and returns that
 
 
 def _check_all(made: Optimizer, parameters: Mapping[str, Tensor]) -> None:
-    known = {id(p) for group in made.param_groups for p in group["params"]}
+    known = {id(p) for p in parameters_of(made)}
     missing = [name for name, p in parameters.items() if id(p) not in known]
     if missing:
         outside = missing[0].endswith("of a program")

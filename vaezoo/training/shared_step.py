@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vaezoo.bound import Bound
 from vaezoo.objectives import SemiSupervised
 from vaezoo.training.step import Step
-from vaezoo.training.weights import outside
+from vaezoo.training.weights import outside, parameters_of
 
 if TYPE_CHECKING:
     from vaezoo.compiler.adam import AdamUpdate
@@ -54,7 +54,7 @@ class SharedStep(Step):
     ) -> None:
         super().__init__(bound, optimizer, max_grad_norm=max_grad_norm)
         self.together, self.group = together, together.group
-        self._trained = trained = self._of_optimizer()
+        self._trained = trained = parameters_of(optimizer)
         kept = bound.state_dict()
         self.buffers = [b for name, b in bound.named_buffers() if name in kept]
         self.group.use_for_gradients(trained[0].device)
@@ -89,13 +89,10 @@ class SharedStep(Step):
         found = enumerate(self.group.gather(names))
         return [f"{name} (on rank {rank})" for rank, each in found for name in each]
 
-    def _of_optimizer(self) -> list[Tensor]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
-
     def _check_trained(self) -> None:
         """Refuse parameters that came on the way, whose gradients nobody would average."""
         known = {id(p) for p in self._trained}
-        if all(id(p) in known for p in self._of_optimizer()):
+        if all(id(p) in known for p in parameters_of(self.optimizer)):
             return
         named = self.bound.model.named_parameters()
         names = [name for name, p in named if id(p) not in known] or ["a parameter"]

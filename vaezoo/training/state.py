@@ -17,7 +17,7 @@ from vaezoo.training.recorder import Recorder
 from vaezoo.training.settings import differences, lasting, numbers_of, restore_numbers
 from vaezoo.training.step import Step
 from vaezoo.training.timed_step import TimedStep
-from vaezoo.training.weights import besides, copied, held, outside, put_back
+from vaezoo.training.weights import besides, copied, held, outside, parameters_of, put_back
 
 __all__ = ["joined", "load_state_of", "own_part", "state_of"]
 
@@ -151,6 +151,5 @@ def _names(training: Running) -> list[list[str]]:
 
 def _others(training: Running, *, sort: bool) -> list[Tensor]:
     """What the optimizer trains besides the model's own parameters, sorted as it was noted."""
-    groups = training.step.optimizer.param_groups
-    trained = (p for group in groups for p in group["params"])
+    trained = parameters_of(training.step.optimizer)
     return list((outside if sort else besides)(training.bound.model, trained).values())

@@ -27,6 +27,7 @@ from vaezoo.scopes import one_thread
 from vaezoo.training.optimizers import check_no_closure
 from vaezoo.training.rates import type_name
 from vaezoo.training.untrained import Untrained
+from vaezoo.training.weights import parameters_of
 
 if TYPE_CHECKING:
     from vaezoo.compiler.adam import AdamUpdate
@@ -219,7 +220,7 @@ class Step:
         """Whether the gradients were finite, and so the step was taken."""
         self.optimizer.zero_grad()
         loss.backward()
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        parameters = parameters_of(self.optimizer)
         gradients = [p.grad for p in parameters if p.grad is not None]
         if not are_finite(gradients):
             return False

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from vaezoo.programs.pair import is_closed
+from vaezoo.training.weights import parameters_of
 
 __all__ = ["Strangers"]
 
@@ -34,7 +35,7 @@ class Strangers:
 
     def of(self, model: nn.Module) -> str:
         """What to say of them; nothing, where there are none."""
-        known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        known = {id(p) for p in parameters_of(self.optimizer)}
         stored = pyro.get_param_store().named_parameters()
         new = {n: p for n, p in stored if not (n in self._stored or is_closed(model))}
         named = {n: p for n, p in model.named_parameters() if p.requires_grad} | new

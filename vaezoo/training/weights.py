@@ -10,9 +10,29 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["besides", "copied", "every_trained", "held", "outside", "put_back", "trained"]
+__all__ = [
+    "besides",
+    "copied",
+    "every_trained",
+    "held",
+    "outside",
+    "parameters_of",
+    "put_back",
+    "trained",
+]
 
 _trained: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
+
+
+def parameters_of(optimizer: Optimizer) -> list[Tensor]:
+    """All that an optimizer has, group after group.
+
+    Example:
+        >>> one, other = torch.zeros(1), torch.zeros(2)
+        >>> [len(p) for p in parameters_of(torch.optim.SGD([other, one], lr=0.1))]
+        [2, 1]
+    """
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def besides(model: nn.Module, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
@@ -65,8 +85,7 @@ def every_trained(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> list[T
         >>> len(every_trained({"one": one}, torch.optim.SGD([other, one], lr=0.1)))
         2
     """
-    groups = [p for group in optimizer.param_groups for p in group["params"]]
-    numbers = [p for p in groups if p.is_floating_point() or p.is_complex()]
+    numbers = [p for p in parameters_of(optimizer) if p.is_floating_point() or p.is_complex()]
     return list({id(t): t for t in [*tensors.values(), *numbers]}.values())
 
 
