@@ -14,6 +14,7 @@ from torch import nn
 
 from benchmarks.quality.recipe import Recipe, mnist_train
 from benchmarks.quality.scenes import read_as_asked
+from benchmarks.quality.starts import from_m1
 from vaezoo import data, likelihoods, models, networks, objectives, plots, posteriors
 from vaezoo.data.downloads import data_root
 
@@ -152,6 +153,7 @@ RECIPES = {
     ),
     "spread-100": replace(MOVED, train=spread(100)),
     "m1m2-100": replace(CYCLE, member=models.M1M2),
+    "m1m2-stages-100": replace(CYCLE, member=models.M1M2, start=from_m1),
     "adgm-100": replace(CYCLE, member=models.ADGM),
     "fsvae": FSVAE,
     "svhn": Recipe(

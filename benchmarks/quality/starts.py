@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from benchmarks.quality.recipe import Member
-from vaezoo import priors
+from vaezoo import models, priors, training
 
-__all__ = ["from_images", "from_means"]
+__all__ = ["from_images", "from_m1", "from_means"]
+
+FIRST, PEAK = 20_000, 4e-3  # steps of M1
 
 
 def from_images(model: Member, images: Any) -> None:
@@ -25,3 +27,13 @@ def from_means(model: Member, images: Any) -> None:
     means = images.pixels.float().mean(0).flatten() / 255
     with torch.no_grad():
         last.bias.copy_(means.clamp(1e-3, 1 - 1e-3).logit())
+
+
+def from_m1(model: Member, batches: Any) -> None:
+    """Train M1, a VAE, on images without labels, and freeze it, as the paper does."""
+    assert isinstance(model, models.M1M2)
+    m1 = models.VAE(z_dim=50, posterior=model.posterior, likelihood=model.likelihood)
+    rate = training.one_cycle(PEAK, FIRST)
+    training.fit(m1, batches.unlabelled, steps=FIRST, lr=rate, compile=True)
+    for part in (model.posterior, model.likelihood):
+        part.requires_grad_(False)

@@ -72,6 +72,7 @@ LABELS = {
     "ssvae-100": ("100", "SSVAE"),
     **{f"ssvae-moved-{n}": (str(n), "SSVAE, labelled images moved") for n in COUNTS},
     "m1m2-100": ("100", "M1M2, one cycle"),
+    "m1m2-stages-100": ("100", "M1M2 in two stages, one cycle each"),
     "adgm-100": ("100", "ADGM, one cycle"),
     **{
         f"moved-{n}": (str(n), "SSVAE, convolutional classifier, labelled images moved")

@@ -11,7 +11,7 @@ from own_pair import OwnPair, trained
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from vaezoo.compiler import noise
+from vaezoo.compiler import inductor
 from vaezoo.compiler.first_run import check_noise
 from vaezoo.compiler.inductor import compile_graph
 from vaezoo.compiler.tracing import flat_graph
@@ -88,7 +88,7 @@ def test_no_decomposition_of_a_random_operator_is_new() -> None:
     with torch._inductor.config.patch(fallback_random=True):
         random = [
             str(operator)
-            for operator in noise.decompositions()
+            for operator in inductor.decompositions()
             if torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ())
         ]
     assert [name for name in random if not name.partition(".")[2].startswith(known)] == []

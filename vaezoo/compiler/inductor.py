@@ -24,10 +24,17 @@ from torch.utils._pytree import tree_leaves
 
 from vaezoo.compiler import onednn, passes
 from vaezoo.compiler.capture import Capture
-from vaezoo.compiler.noise import NoiseInOrder, coins_in_rows, decompositions
+from vaezoo.compiler.noise import COINS, NoiseInOrder, coins_in_rows
 from vaezoo.compiler.one_file import several_kernels_in_a_file
+from vaezoo.compiler.rows import SUMS
 
-__all__ = ["Rewrites", "compile_graph", "flags_are_known", "instructions_of_the_cpu"]
+__all__ = [
+    "Rewrites",
+    "compile_graph",
+    "decompositions",
+    "flags_are_known",
+    "instructions_of_the_cpu",
+]
 
 aten = torch.ops.aten
 
@@ -93,6 +100,13 @@ def compile_graph(
         compile_: Any = torch._dynamo.lookup_backend("inductor")
         call = compile_(graph, inputs, inner_compile=capture, **options)
     return (None if key is None else capture.keep(key)) or call
+
+
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """What Inductor makes of operators: as torch says, but for coins and sums of rows."""
+    from torch._inductor.decomposition import select_decomp_table
+
+    return {**select_decomp_table(), **COINS, **SUMS}
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from torch._inductor.dependencies import WeakDep
 from torch._inductor.virtualized import V
 from torch.fx import Graph
 
-__all__ = ["NoiseInOrder", "coins_in_rows", "decompositions"]
+__all__ = ["COINS", "NoiseInOrder", "coins_in_rows"]
 
 aten = torch.ops.aten
 
@@ -56,17 +56,6 @@ def _draws(node: Any) -> bool:
     return torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ())
 
 
-def decompositions() -> dict[Any, Callable[..., Any]]:
-    """Inductor's, with coins thrown as eagerly: in a tensor's own dtype, and order in memory."""
-    from torch._inductor.decomposition import select_decomp_table
-
-    ours: dict[Any, Callable[..., Any]] = {
-        aten.bernoulli.default: _thrown_into,
-        aten.bernoulli.p: _as_it_lies,
-    }
-    return {**select_decomp_table(), **ours}
-
-
 def _thrown_into(p: Tensor, **kwargs: Any) -> Any:
     """Coins of a chance each, row by row; torch's decomposition draws them in float32.
 
@@ -96,3 +85,10 @@ def _as_it_lies(t: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return NotImplemented
     thrown = aten.bernoulli.p(t.permute(order), *args, **kwargs)
     return thrown.permute([order.index(i) for i in range(t.dim())])
+
+
+# coins thrown as eagerly: in a tensor's own dtype, and order in memory
+COINS: dict[Any, Callable[..., Any]] = {
+    aten.bernoulli.default: _thrown_into,
+    aten.bernoulli.p: _as_it_lies,
+}

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vaezoo import arguments
 from vaezoo.components import check_size
@@ -86,7 +87,8 @@ class Network(nn.Module):
         if checks_data() and ((y < 0) | (y >= self.classes)).any():
             low, high = int(y.min()), int(y.max())
             raise ValueError(f"labels must lie in 0..{self.classes - 1}, got {low}..{high}")
-        return self.label[y]
+        # the gradient of self.label[y] would be added up in another order in each run
+        return functional.embedding(y, self.label)
 
 
 def _on_rows(module: nn.Module, x: Tensor, events: int) -> Tensor:
