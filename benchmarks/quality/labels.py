@@ -86,6 +86,11 @@ def reader(network: nn.Module) -> models.SSVAE:
     )
 
 
+def in_stages() -> models.M1M2:
+    """M1+M2 whose M1 is frozen, also where a run goes on that has trained it."""
+    return models.M1M2.from_m1(models.VAE(z_dim=50, hidden=(600, 600)))
+
+
 def scenes_train(seed: int) -> data.Images:
     """Scenes of the 10,000 built-in digits."""
     return data.colour_digits("train", n=60_000)
@@ -153,7 +158,7 @@ RECIPES = {
     ),
     "spread-100": replace(MOVED, train=spread(100)),
     "m1m2-100": replace(CYCLE, member=models.M1M2),
-    "m1m2-stages-100": replace(CYCLE, member=models.M1M2, start=from_m1),
+    "m1m2-stages-100": replace(CYCLE, member=in_stages, start=from_m1),
     "adgm-100": replace(CYCLE, member=models.ADGM),
     "fsvae": FSVAE,
     "svhn": Recipe(

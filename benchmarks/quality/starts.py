@@ -30,10 +30,10 @@ def from_means(model: Member, images: Any) -> None:
 
 
 def from_m1(model: Member, batches: Any) -> None:
-    """Train M1, a VAE, on images without labels, and freeze it, as the paper does."""
+    """Train M1, a VAE, on images without labels, and freeze it again, as the paper does."""
     assert isinstance(model, models.M1M2)
     m1 = models.VAE(z_dim=50, posterior=model.posterior, likelihood=model.likelihood)
+    m1.requires_grad_(True)
     rate = training.one_cycle(PEAK, FIRST)
     training.fit(m1, batches.unlabelled, steps=FIRST, lr=rate, compile=True)
-    for part in (model.posterior, model.likelihood):
-        part.requires_grad_(False)
+    m1.requires_grad_(False)
