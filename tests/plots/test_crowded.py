@@ -139,3 +139,29 @@ def test_what_is_not_shown_is_refused() -> None:
         plots.interpolations(member("VAE"), x, x[:8])
     with pytest.raises(ValueError, match="step must be at least 0, got -1"):
         plots.LatentFilm(member("VAE"), x, step=-1)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        *(lambda n=n: plots.kl_per_unit([1e3] * n) for n in (1, 2, 6)),
+        *(lambda n=n: plots.rate_distortion(many(n, (20.0, 70.0))) for n in (1, 12, 40)),
+        *(lambda n=n: plots.bound_against_k(many(n, {1: 97.0, 10: 96.0})) for n in (9, 40)),
+    ],
+)
+def test_titles_and_keys_are_within_the_figure(draw: Callable[[], Any]) -> None:
+    """Of few units, whose axes are narrow, and of many names, beside axes of a good size."""
+    figure = draw()
+    renderer = drawn(figure)
+    axes = figure.axes[0]
+    legend = axes.get_legend()
+    for part in filter(None, (axes.title if axes.get_title() else None, legend)):
+        box = part.get_window_extent(renderer)
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+    inside = axes.get_window_extent(renderer)
+    assert min(inside.width, inside.height) / figure.dpi > 2
+
+
+def many(n: int, points: Any) -> dict[str, Any]:
+    return {f"a model of {i} layers": points for i in range(n)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -63,6 +64,13 @@ def curves() -> Figure:
     return plots.training_curves({"step": [1, 2, 3], "bound": [-9.0, -8.0, -7.0]})
 
 
+OTHERS: list[dict[str, Any]] = [
+    {"image.origin": "lower", "image.aspect": "auto", "lines.linestyle": "none"},
+    {"legend.labelcolor": "white", "xtick.labelbottom": False, "xtick.minor.visible": True},
+    {"axes.grid": False, "axes.titley": 0.5, "figure.autolayout": True, "lines.marker": "o"},
+]
+
+
 @pytest.mark.parametrize(
     "draw", [curves, lambda: plots.image_grid(torch.zeros(4, 1, 8, 8), title="four")]
 )
@@ -71,9 +79,7 @@ def test_a_style_of_the_users_changes_nothing(draw) -> None:
     from matplotlib import style
 
     before = picture(draw())
-    with style.context(
-        ["dark_background", {"font.size": 25, "axes.grid": False, "savefig.dpi": 30}]
-    ):
+    with style.context(["dark_background", {"font.size": 25, "savefig.dpi": 30}, *OTHERS]):
         assert np.array_equal(picture(draw()), before)
         figure = draw()
         png = figure._repr_png_()
@@ -99,10 +105,25 @@ def test_axes_of_ones_own_keep_their_style() -> None:
     assert to_rgb(plots.kl_per_unit([1.0]).axes[0].get_facecolor()) == (1, 1, 1)
 
 
+def test_pictures_stand_upright_on_axes_of_ones_own() -> None:
+    with matplotlib.rc_context({"image.origin": "lower"}):
+        axes = Figure().subplots(1, 2)
+        plots.image_grid(torch.zeros(4, 1, 8, 8), ax=axes[0])
+        plots.confusion([0, 1], [0, 1], ax=axes[1])
+    assert [each.images[0].origin for each in axes] == ["upper", "upper"]
+
+
+def test_files_and_windows_are_the_users() -> None:
+    """Looks are ours; how many dots a file has, and what is in it, is not."""
+    assert {"savefig.dpi", "savefig.directory", "backend", "svg.fonttype"}.isdisjoint(STYLE)
+    assert {"axes.titley", "image.origin", "savefig.facecolor", "figure.figsize"} <= {*STYLE}
+
+
 def test_the_style_is_in_the_wheel() -> None:
     """As a file beside the package's own; matplotlib reads every line of it."""
     folder = Path(vaezoo.__file__).parent
     assert STYLE["axes.titlesize"] == 12
     assert "vaezoo.mplstyle" in (folder.parent / "setup.cfg").read_text()
     lines = (folder / "plots/vaezoo.mplstyle").read_text().splitlines()
-    assert len(STYLE) == sum(":" in line and not line.startswith("#") for line in lines)
+    names = [line.partition(":")[0] for line in lines if ":" in line and line[0] != "#"]
+    assert {*names} <= {*STYLE}

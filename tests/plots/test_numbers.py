@@ -247,7 +247,7 @@ DRAWN: dict[str, tuple[Any, Callable[..., Figure]]] = {
     "manifold": (None, lambda **o: plots.manifold(member("VAE"), dims=(0, 1), n=3, **o)),
     "components": (None, lambda **o: plots.components(member("GMVAE"), **o)),
     "latent_scatter": ((6.2, 5), lambda **o: plots.latent_scatter(torch_vae(), images(), labels(), **o)),
-    "kl_per_unit": ((3.5, 3.4), lambda **o: plots.kl_per_unit([0.5, 1.0, 0.0], **o)),
+    "kl_per_unit": ((4.6, 3.4), lambda **o: plots.kl_per_unit([0.5, 1.0, 0.0], **o)),
     "bound_against_k": ((5, 3.6), lambda **o: plots.bound_against_k({1: 9.0, 5: 8.5}, **o)),
     "rate_distortion": ((5, 4), lambda **o: plots.rate_distortion({"a": (1, 2), "b": (2, 1)}, **o)),
     "confusion": ((3.9, 3.4), lambda **o: plots.confusion(labels(), labels().flip(0), **o)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ Points = Mapping[Any, Any]
 
 LETTER = 0.085  # inches, of a tick's name
 LINES_AT_MOST = 9  # of equal ELBO
+INSIDE = 8  # names of curves that find room among them
+BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
 
 
 def bound_against_k(
@@ -44,20 +46,28 @@ def bound_against_k(
         ([1.0, 10.0], [97.1, 95.8])
     """
     curves = _curves(bounds)
-    with axes_or_new(ax, (5, 3.6)) as axes:
+    beside = len(curves) > INSIDE
+    with axes_or_new(ax, _with_key((5, 3.6), curves) if beside else (5, 3.6)) as axes:
         for i, (name, points) in enumerate(curves.items()):
             look: dict[str, Any] = {"color": LINES[i % len(LINES)], "marker": MARKERS[i % 10]}
             ks = np.array(sorted(points))
             means, errors = np.array([points[k] for k in ks.tolist()]).T
             # or the bars of two curves would hide one another; no curve is 10 % from its k
-            beside = ks * 1.025 ** (i * min(1, 4 / len(curves)))
-            axes.errorbar(beside, means, errors, capsize=3, label=name, **look)
+            apart = ks * 1.025 ** (i * min(1, 4 / len(curves)))
+            axes.errorbar(apart, means, errors, capsize=3, label=name, **look)
         axes.set_xscale("log")
         _name_ks(axes, sorted({k for points in curves.values() for k in points}))
         axes.set(xlabel="k, draws per image", ylabel="bound on -log p(x), nats per image")
         if len(curves) > 1 or "" not in curves:
-            axes.legend()
+            axes.legend(**BESIDE if beside else {})
     return figure_of(axes)
+
+
+def _with_key(size: tuple[float, float], names: Iterable[str]) -> tuple[float, float]:
+    """A figure's size, with room for a key beside the axes, a line a name."""
+    lines = [str(name) for name in names]
+    beside = round(LETTER * max(map(len, lines)), 1)
+    return size[0] + max(beside, 0.6), max(size[1], 0.6 + 0.24 * len(lines))
 
 
 def _name_ks(axes: Axes, every: list[int]) -> None:
@@ -95,7 +105,7 @@ def rate_distortion(points: Mapping[str, Any], *, ax: Axes | None = None) -> fig
     if not isinstance(points, Mapping) or not points:
         raise TypeError(f"points must be {{name: (rate, distortion)}}, got {points!r}")
     pairs = {name: _pair(name, pair) for name, pair in points.items()}
-    with axes_or_new(ax, (5, 4)) as axes:
+    with axes_or_new(ax, _with_key((4.4, 4), pairs)) as axes:
         for i, (name, ((rate, rate_error), (distortion, error))) in enumerate(pairs.items()):
             look: dict[str, Any] = {"color": LINES[i % len(LINES)], "marker": MARKERS[i % 10]}
             look |= {"ls": "", "ms": 9, "capsize": 3, "label": name}
@@ -103,7 +113,7 @@ def rate_distortion(points: Mapping[str, Any], *, ax: Axes | None = None) -> fig
         axes.margins(0.25)
         _equal_elbos(axes, [r[0] + d[0] for r, d in pairs.values()])
         axes.set(xlabel="rate KL(q ‖ p), nats", ylabel="distortion -E[log p(x|z)], nats")
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        axes.legend(**BESIDE)
     return figure_of(axes)
 
 

@@ -72,7 +72,7 @@ def confusion(
 def _cells(axes: Axes, counts: Tensor) -> None:
     """Draw a square of counts, coloured by their shares of their rows."""
     shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
-    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares.numpy(), origin="upper", cmap="Blues", vmin=0, vmax=1)
     axes.tick_params(length=0)
     axes.grid(visible=False)
     for i, j in counts.nonzero().tolist() if len(counts) <= MANY else []:

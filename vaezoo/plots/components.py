@@ -55,7 +55,9 @@ def responsibilities(
     width = min(max(4, 0.3 * len(order) + 1.8), 12)
     height = min(max(2.4, 0.3 * len(shown) + 1.2), 10 if names else 5)
     with axes_or_new(ax, (width, height)) as axes:
-        picture = axes.imshow(shown[:, order].numpy(), cmap="Blues", vmin=0, aspect="auto")
+        picture = axes.imshow(
+            shown[:, order].numpy(), origin="upper", cmap="Blues", vmin=0, aspect="auto"
+        )
         figure_of(axes).colorbar(picture, ax=axes, label="responsibility", pad=0.02)
         axes.set_xticks(range(len(order)), [str(k) for k in order.tolist()])
         rows = range(0, len(names), 1 + len(names) // NAMED)

@@ -18,14 +18,22 @@ from vaezoo.scopes import one_thread
 __all__ = ["DPI", "Figure", "axes_or_new", "figure_of", "panels_or_new", "styled"]
 
 DPI = 100  # dots per inch, at which an image pixel is a whole number of dots
-STYLE = matplotlib.rc_params_from_file(
+# what is no look: of files, windows and keys, and so yours
+_YOURS = (
+    *("agg.", "animation.", "backend", "date.epoch", "docstring.", "figure.hooks"),
+    *("figure.max_open_warning", "figure.raise_window", "interactive", "keymap.", "macosx."),
+    *("pdf.", "pgf.", "ps.", "savefig.directory", "savefig.dpi", "savefig.format", "svg."),
+    *("timezone", "tk.", "toolbar", "webagg."),
+)
+STYLE = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith(_YOURS)}
+STYLE |= matplotlib.rc_params_from_file(
     Path(__file__).with_name("vaezoo.mplstyle"), use_default_template=False
 )
 
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """Within it matplotlib's settings are those of `vaezoo.mplstyle`; yours come back."""
+    """Within it looks are matplotlib's defaults and `vaezoo.mplstyle`; your settings come back."""
     with one_thread(), matplotlib.rc_context(STYLE):
         yield
 

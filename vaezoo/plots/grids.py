@@ -88,7 +88,7 @@ def _whole(dots: int, mosaic: Tensor, ticks: tuple[Ticks, Ticks], texts: dict[st
 
 
 def _draw(axes: Axes, mosaic: Tensor, ticks: tuple[Ticks, Ticks], texts: dict[str, str]) -> None:
-    axes.imshow(mosaic.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
+    axes.imshow(mosaic.squeeze(-1).numpy(), origin="upper", cmap="gray", vmin=0, vmax=1)
     axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     axes.set_xticks(*ticks[0])
     axes.set_yticks(*ticks[1])

@@ -35,7 +35,7 @@ def kl_per_unit(kl: Any, *, ax: Axes | None = None) -> figure.Figure:
     row = _row(kl)
     order = row.argsort(descending=True, stable=True).tolist()
     active = row >= ACTIVE
-    width = min(max(3.5, 0.34 * len(row) + 1.2), 12)
+    width = min(max(4.6, 0.34 * len(row) + 1.2), 12)
     with axes_or_new(ax, (width, 3.4)) as axes:
         colours = [BLUE if active[k] else GREY for k in order]
         axes.bar(range(len(row)), row[order].tolist(), color=colours, width=0.75)
