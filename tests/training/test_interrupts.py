@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -68,13 +69,13 @@ def test_the_bar_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert "stopped: bound=" in capsys.readouterr().err
 
 
+def twice() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_pressed_twice_it_interrupts_at_once() -> None:
     """The second press raises, with the history of the steps before."""
-
-    def twice() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-
     with pytest.raises(KeyboardInterrupt) as caught:
         fit(
             *(member("VAE"), [images()], Pressing(3, press=twice)),
@@ -285,3 +286,38 @@ def test_a_button_without_a_handler() -> None:
     thread.start()
     thread.join()
     assert found == [signal.default_int_handler]
+
+
+def test_within_an_event_loop() -> None:
+    """asyncio's handler would wait for the coroutine to end; it is there again afterwards."""
+
+    async def trained(*steps: int, press: Callable[[], None] | None = None) -> Any:
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            return fit(
+                member("VAE"), [images()], Pressing(*steps, press=press), steps=100, progress=False
+            )
+        finally:
+            assert signal.getsignal(signal.SIGINT) is before is not signal.default_int_handler
+
+    history = asyncio.run(trained(23))
+    assert (history["step"][-1], history.stopped) == (23, True)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(trained(23, press=twice))
+
+
+def test_a_loops_own_callback_comes_after(tmp_path: Path) -> None:
+    """Of a service that ends itself at a SIGTERM."""
+
+    async def served(folder: Path) -> list[object]:
+        called: list[object] = []
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, called.append, "ended")
+        pressing = Pressing(23, press=lambda: os.kill(os.getpid(), signal.SIGTERM))
+        options: dict[str, Any] = {"steps": 100, "progress": False, "checkpoint": folder}
+        history = fit(member("VAE"), [images()], pressing, **options)
+        await asyncio.sleep(0.1)
+        loop.remove_signal_handler(signal.SIGTERM)
+        return [history["step"][-1], history.stopped, *called]
+
+    assert asyncio.run(served(tmp_path)) == [23, True, "ended"]

@@ -66,7 +66,8 @@ def stop_button(*signals: signal.Signals) -> Iterator[StopButton]:
     """Within it a first SIGINT presses the button; a second one interrupts as it would without.
 
     This holds in the main thread, which is the one that signals reach, and in place of the usual
-    handlers: a handler of yours is left alone.
+    handlers, and those of event loops, in which nothing runs meanwhile: a handler of yours is left
+    alone.
 
     Args:
         signals: others that press it too, such as SIGTERM.
@@ -78,21 +79,21 @@ def stop_button(*signals: signal.Signals) -> Iterator[StopButton]:
         True
     """
     button = StopButton()
-
     last = -math.inf
 
     def press(number: int, frame: FrameType | None) -> None:
         nonlocal last
         before, last = last, time.monotonic()
         if button.pressed and last - before >= button.patience:
-            signal.signal(number, usual[number])
+            interrupts = signal.default_int_handler if number == signal.SIGINT else usual[number]
+            signal.signal(number, interrupts)
             signal.raise_signal(number)
         button.pressed = True
 
     usual: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        usual = {signal.SIGINT: signal.default_int_handler} | dict.fromkeys(signals, signal.SIG_DFL)
-        usual = {number: h for number, h in usual.items() if signal.getsignal(number) is h}
+        found = {number: signal.getsignal(number) for number in (signal.SIGINT, *signals)}
+        usual = {number: handler for number, handler in found.items() if _is_usual(handler)}
     for number in usual:
         signal.signal(number, press)
     try:
@@ -100,3 +101,11 @@ def stop_button(*signals: signal.Signals) -> Iterator[StopButton]:
     finally:
         for number, handler in usual.items():
             signal.signal(number, handler)
+
+
+def _is_usual(handler: Any) -> bool:
+    """Whether a handler is Python's, or that of a loop: of asyncio, or of a notebook's cell."""
+    if handler in (signal.default_int_handler, signal.SIG_DFL):
+        return True
+    module = getattr(getattr(handler, "func", handler), "__module__", None) or ""
+    return module.partition(".")[0] in ("asyncio", "ipykernel", "uvloop")
