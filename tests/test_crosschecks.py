@@ -33,6 +33,7 @@ from zoo import (
     widen,
 )
 
+import vaezoo
 from vaezoo import __main__ as command
 from vaezoo import (
     closed_form,
@@ -111,13 +112,31 @@ def test_the_command_prints_all_of_them(
         return Crosscheck([Row("given" if y is not None else "not given", off, 0.0, off, None)])
 
     monkeypatch.setattr(command, "crosscheck", check)
-    assert command.main() == len(wrong)
+    assert command.main([]) == len(wrong)
     printed = capsys.readouterr().out
     tables = re.findall(r"^(\w+)(, labels given)?: .*\n.*\n(not )?given ", printed, re.MULTILINE)
     assert [(name, bool(labelled), not other) for name, labelled, other in tables] == [
         (name, labelled, labelled) for name, labelled in CASES
     ]
     assert ("every row agrees" in printed) == (not wrong)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--help"], 0, "usage: python -m vaezoo"),
+        (["--version"], 0, f"vaezoo {vaezoo.__version__}"),
+        (["Explore"], 2, "invalid choice: 'Explore'"),
+        (["--fast"], 2, "unrecognized arguments: --fast"),
+    ],
+)
+def test_other_words_check_nothing(
+    words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(words)
+    assert ended.value.code == code
+    assert said in "".join(capsys.readouterr())
 
 
 def test_closed_form_of_two_layers_is_the_evidence_under_exact_posteriors() -> None:

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import torch
 
+import vaezoo
 from vaezoo import crosscheck, data
 from vaezoo.models import ADGM, FSVAE, GMVAE, IWAE, M1M2, SSVAE, VAE, HierarchicalVAE
 from vaezoo.panel.app import main as explore
 
+ABOUT = "Print every member's Pyro estimates beside the closed forms, on real digits in float64."
 # each member, without labels and with them where it is given them
 MEMBERS = {
     VAE: (False,),
@@ -26,7 +29,21 @@ MEMBERS = {
 }
 
 
-def main() -> int:
+def main(words: list[str]) -> int:
+    """What is asked for on the command line."""
+    if words[:1] == ["explore"]:
+        return explore(words[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m vaezoo", description=str(__doc__).split("\n")[0]
+    )
+    parser.add_argument("--version", action="version", version=f"vaezoo {vaezoo.__version__}")
+    behind = parser.add_subparsers(metavar="explore")
+    behind.add_parser("explore", help="open a panel in the browser; `explore --help` says more")
+    parser.parse_args(words)
+    return check_all()
+
+
+def check_all() -> int:
     """Print a table for each untrained member, with labels and without; 1 if any row disagrees."""
     torch.manual_seed(0)
     agree = True
@@ -43,4 +60,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(explore(sys.argv[2:]) if sys.argv[1:2] == ["explore"] else main())
+    sys.exit(main(sys.argv[1:]))

@@ -119,13 +119,10 @@ def test_what_goes_wrong_is_said_and_nothing_is_lost() -> None:
         it.swap("prior", "MixtureOfGaussians", "k 5")
     with pytest.raises(TypeError, match="unexpected keyword argument 'kk'"):
         it.swap("prior", "MixtureOfGaussians", "kk=5")
+    with pytest.raises(ValueError, match="VAE has no labels, and the batch holds some"):
+        it.swap("objective", "SemiSupervised")
     assert not it.swaps
-    it.swap("objective", "SemiSupervised")
-    train(it, 5)
-    assert it.message == "ValueError: VAE has no labels, and the batch holds some"
-    assert not it.running
     assert same(weights(it.model), before)
-    it.undo()
     train(it, 5)
     assert it.stepper.step >= 10
 

@@ -137,7 +137,36 @@ def test_parts_of_one_class_are_all_offered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("FSVAE", "VAE"), ("FSVAE", "SSVAE"), ("VAE", "FSVAE"), ("SSVAE", "VAE")]
+    ("old", "place", "name", "said"),
+    [
+        ("VAE", "member", "SSVAE", "SemiSupervised needs batches"),
+        ("VAE", "member", "M1M2", "SemiSupervised needs batches"),
+        ("VAE", "objective", "SemiSupervised", "VAE has no labels, and the batch holds some"),
+        ("M1M2", "objective", "IWELBO", "importance weights sum a label out only where"),
+        ("ADGM", "objective", "Renyi", "importance weights sum a label out only where"),
+        ("SSVAE", "member", "FSVAE", "-1 is no class"),
+    ],
+)
+def test_what_the_data_cannot_train_is_refused(old: str, place: str, name: str, said: str) -> None:
+    it = session(old)
+    before = weights(it.model)
+    with pytest.raises(ValueError, match=said):
+        it.swap(place, name)
+    assert (it.swaps, type(it.model).__name__) == ([], old)
+    assert same(weights(it.model), before)
+    train(it, 2)
+    assert it.message == ""
+
+
+def test_what_is_only_looked_at_is_swapped_all_the_same() -> None:
+    """Where the data could not train it before either."""
+    it = Session(member("SSVAE"), [(images(40), labels(40))])
+    it.swap("prior", "MixtureOfGaussians", "k=4")
+    assert len(it.swaps) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("FSVAE", "VAE"), ("SSVAE", "FSVAE"), ("VAE", "FSVAE"), ("SSVAE", "VAE")]
 )
 def test_members_with_and_without_labels_are_compared(old: str, new: str) -> None:
     it = Session(member(old), [(images(40), labels(40))])
