@@ -17,6 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 from zoo import fixed, member, swapping_at
 
 from vaezoo import Bound, Step, fit, models, training
+from vaezoo.data.batches import columns_of
 from vaezoo.data.files import write_whole
 from vaezoo.training import Checkpoints, EarlyStopping, KeepBest, Log, ResumeError
 from vaezoo.training.loaders import LoaderShare
@@ -384,7 +385,7 @@ def test_a_sampler_behind_one_of_batches_is_told_the_pass() -> None:
     rows = DistributedSampler(range(12), num_replicas=2, rank=0)
     data = [torch.full((1,), float(i)) for i in range(12)]
     loader = DataLoader(data, batch_sampler=BatchSampler(rows, 3, drop_last=False))
-    share = LoaderShare(loader, World(0, 2), 0, None, lambda key: False)
+    share = LoaderShare(loader, World(0, 2), 0, columns_of, lambda key: False)
     passes = [torch.cat([x for (x,) in share]).flatten().tolist() for _ in range(3)]
     assert len({tuple(order) for order in passes}) == 3
     for epoch, order in enumerate(passes):

@@ -18,6 +18,7 @@ References:
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from vaezoo.compiler.beside import ended
 from vaezoo.cpu import tuned
 from vaezoo.data import Images, Stream
 from vaezoo.data.bars import bar
+from vaezoo.data.batches import columns_of
 from vaezoo.data.counts import as_count
 from vaezoo.data.labels import Agreement, as_labels
 from vaezoo.data.passes import Data, length_of, one_pass
@@ -96,11 +98,11 @@ def evaluate(
         seed, ks, decodes = _seed(seed), _particles(particles), as_count("max_decodes", max_decodes)
         batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
         length, values, guesses = length_of(data, batch_size), Values(), _Guesses(data)
-        noise, like = OwnGenerator(here.seed(seed)), next(model.parameters(), None)
+        noise, take = OwnGenerator(here.seed(seed)), functools.partial(_taken, model)
         # a bar that is given the iterable would begin to iterate over it once more
         with bar(length, "batch", shown=progress and here.world.rank == 0) as shown:
             draws = Draws(model, shown, compile=here.compiles(compile), left=length)
-            for batch in in_turn(here.parts(batches, like, seed, values), of_loaders(seed)):
+            for batch in in_turn(here.parts(batches, take, seed, values), of_loaders(seed)):
                 with evaluating(model, noise), draws.on_a_batch():
                     _add(values, guesses, draws, batch, ks, decodes)
                 shown.update()
@@ -127,6 +129,12 @@ class _Guesses:
             x, y = x[known], y[known]
         as_labels(y, len(x), getattr(model, "classes", 0) or 2**62)
         return [x, y] if len(x) else []
+
+
+def _taken(model: Any, batch: Any) -> list[Tensor]:
+    """The tensors that the programs take, and the labels that a classifier is held against."""
+    held_against = hasattr(model, "classify") and len(columns_of(batch)) == 2
+    return arguments(model, batch, None if held_against else required_arguments(model.model))
 
 
 def _add(
@@ -169,8 +177,8 @@ def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1
         if isinstance(data, Images) and data.labels is None:
             raise ValueError(f"accuracy needs labelled images, got {data}")
         noise, values, agreement = OwnGenerator(here.seed(seed)), Values(), Agreement()
-        like = next(model.parameters(), None)
-        for batch in in_turn(here.parts(batches, like, seed, values), of_loaders(seed)):
+        take = functools.partial(labelled, model)
+        for batch in in_turn(here.parts(batches, take, seed, values), of_loaders(seed)):
             with evaluating(model, noise):
                 x, y = labelled(model, batch)
                 values.see(x)

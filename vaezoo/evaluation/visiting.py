@@ -54,9 +54,8 @@ def visit(
         batches = batches_of(model, data, seed=seed, batch_size=batch_size, labels=labels)
         noise, values = OwnGenerator(here.seed(seed)), Values()
         total, shown = length_of(data, batch_size), progress and here.world.rank == 0
-        like = next(model.parameters(), None)
         with bar(total, "batch", shown=shown) as counted:
-            for batch in here.parts(batches, like, seed, values):
+            for batch in here.parts(batches, list, seed, values):
                 with evaluating(model, noise):
                     values.see(batch[0])
                     for name, each in look(batch):

@@ -49,7 +49,7 @@ class Alone:
         """Within it the process draws numbers of its own."""
         return contextlib.nullcontext()
 
-    def share(self, data: Data, like: Tensor | None) -> Data:
+    def share(self, data: Data, bound: Bound) -> Data:
         """The process's share of data to train on."""
         return data
 
@@ -73,7 +73,13 @@ class Alone:
         return stop.until(batches)
 
     def parts(
-        self, batches: Iterable[Any], like: Tensor | None, seed: int, values: Values | None = None
+        self,
+        batches: Iterable[Any],
+        take: Callable[[Any], list[Tensor]],
+        seed: int,
+        values: Values | None = None,
+        *,
+        apart: bool = False,
     ) -> Iterable[Any]:
         """The process's share of the batches of an evaluation, whose values are to be joined."""
         return batches

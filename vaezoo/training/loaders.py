@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vaezoo.data import Images
-from vaezoo.data.batches import as_tensors
+from vaezoo.data.batches import columns_of
 from vaezoo.data.positions import located
 from vaezoo.data.shares import Rows
 from vaezoo.scopes import OwnGenerator
@@ -29,8 +29,13 @@ class LoaderShare:
         data: the batches, to iterate over as often as you like.
         world: this process's place.
         seed: of what the loader draws, the same in all processes.
-        like: a parameter of the model.
+        take: the first tensors of a batch, those that the model takes; the others are left alone.
         are_same: whether all processes call it with the same value.
+        dtype: of the pixels of a stream.
+        apart: whether tensors behind the first are of other images, those with labels.
+
+    Raises:
+        ValueError: while iterating: a tensor has no row for each image.
 
     Attributes:
         rows: of the columns of the last batch; none where the data are shares already.
@@ -38,9 +43,9 @@ class LoaderShare:
         passes: how many are over.
 
     Example:
-        >>> share = LoaderShare([torch.arange(5)], World(1, 2), 0, None, lambda key: True)
-        >>> list(share)
-        [(tensor([2, 3, 4]),)]
+        >>> batches = [(torch.arange(5), "five numbers")]
+        >>> list(LoaderShare(batches, World(1, 2), 0, lambda batch: [batch[0]], lambda key: True))
+        [(tensor([2, 3, 4]), 'five numbers')]
     """
 
     def __init__(
@@ -48,10 +53,14 @@ class LoaderShare:
         data: Iterable[Any],
         world: World,
         seed: int,
-        like: Tensor | None,
+        take: Callable[[Any], list[Tensor]],
         are_same: Callable[[Any], bool],
+        *,
+        dtype: torch.dtype | None = None,
+        apart: bool = False,
     ) -> None:
-        self.data, self.world, self.like = data, world, like
+        self.data, self.world, self.take = data, world, take
+        self.dtype, self.apart = dtype, apart
         self.noise, self.rows, self.passes = OwnGenerator(seed), list[Rows](), 0
         self.orders: list[torch.Generator] = []
         self._are_same: Callable[[Any], bool] = are_same
@@ -62,30 +71,39 @@ class LoaderShare:
     def __len__(self) -> int:
         return len(self.data)  # type: ignore[arg-type]
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
         for sampler in _samplers(self.data):
             sampler.set_epoch(self.passes)
         (self._taken, at), self._next = self._next, (0, None)
         with self.noise.drawn():
-            dtype = None if self.like is None else self.like.dtype
-            left, self._place, between = located(self.data, 1, at, dtype=dtype)
+            left, self._place, between = located(self.data, 1, at, dtype=self.dtype)
         while True:
             with self.noise.drawn():
                 batch = next(left, None)
-            columns = [] if batch is None else as_tensors(batch, self.like)
+            columns = [] if batch is None else self.take(batch)
             if self._shared_out is None:
                 self._shared_out = self._are_same([key_of(t) for t in columns])
             if batch is None:
                 break
             self._taken += 1
-            yield self._own(columns)
+            yield *self._own(columns), *columns_of(batch)[len(columns) :]
         self._taken, self._place, self.passes = 0, lambda taken: between(), self.passes + 1
 
-    def _own(self, columns: list[Tensor]) -> tuple[Tensor, ...]:
+    def _own(self, columns: list[Tensor]) -> list[Tensor]:
         if not self._shared_out:
-            return tuple(columns)
+            return columns
+        self._check_rows(columns)
         self.rows[:] = [Rows(*self.world) for _ in columns]
-        return tuple(t[r.of(len(t))] for t, r in zip(columns, self.rows, strict=True))
+        return [t[r.of(len(t))] for t, r in zip(columns, self.rows, strict=True)]
+
+    def _check_rows(self, columns: list[Tensor]) -> None:
+        lengths = {tuple(t.shape[:1]) for t in columns[self.apart :]}
+        if len(lengths) > 1 or () in lengths:
+            shapes = ", ".join(str(tuple(t.shape)) for t in columns)
+            raise ValueError(
+                f"{self.world.size} processes share a batch out row by row, so that what the model "
+                f"takes of it must have a row for each image, got {shapes}: repeat what is for all"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Where a pass is.

@@ -74,7 +74,8 @@ class SharedStep(Step):
         if self._weight is not None:
             self._weight.fill_(self.together.weight_of_unlabelled(batch))
         here = self.averaged(*batch)
-        terms, weight = self.together.average(here, len(batch[-1]))
+        column = 0 if self._weight is None else -1  # labelled images, the last, may be other ones
+        terms, weight = self.together.average(here, len(batch[column]), column)
         finite = math.isfinite(terms["loss"].item())
         loss = here["loss"] if weight == 1 else here["loss"] * weight
         updated = finite and self._update(loss)

@@ -168,7 +168,7 @@ def begin(
     check_trainable(model)
     bound = Bound(model, objective or default_objective(model, data), precision=precision)
     recorded, log_every = History.continuing(history), as_count("log_every", log_every)
-    data = here.share(data, next(model.parameters(), None))
+    data = here.share(data, bound)
     batches, total = passes(
         data, batch_size, steps, epochs, drop_last=drop_last, dtype=dtype_of(model)
     )

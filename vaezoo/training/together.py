@@ -1,7 +1,7 @@
 """Several processes that train or evaluate together.
 
 with together() as here, here.noise():
-    data = here.share(data, like)                this process's rows of every batch
+    data = here.share(data, bound)               this process's rows of every batch
     step = here.step(bound, optimizer, …)        one gradient, that of the whole batch
     for batch in here.until(batches, stop):      all stop after the same step
         ...
@@ -19,19 +19,18 @@ import torch
 from torch import Tensor
 
 from vaezoo.bound import Bound
-from vaezoo.data import Images
-from vaezoo.data.passes import Data, check_data
-from vaezoo.data.semi_supervised import SemiSupervisedBatches
-from vaezoo.data.shares import ImagesShare, Rows, SemiSupervisedShare
+from vaezoo.data.passes import Data
+from vaezoo.data.shares import Rows
 from vaezoo.estimates import Values
 from vaezoo.scopes import own_generator
 from vaezoo.training.alone import Alone, T
 from vaezoo.training.exchange import Exchange
 from vaezoo.training.interrupts import StopButton
-from vaezoo.training.loaders import LoaderShare, key_of_images, of_loaders
+from vaezoo.training.loaders import LoaderShare, of_loaders
 from vaezoo.training.means import Mean, joined
 from vaezoo.training.processes import Group, forgotten, is_alone
 from vaezoo.training.shared_step import SharedStep
+from vaezoo.training.sharing import share_of
 from vaezoo.training.step import Step
 
 __all__ = ["Together", "together"]
@@ -112,24 +111,12 @@ class Together(Alone):
         with own_generator(self.start + 1 + self.world.rank):
             yield
 
-    def share(self, data: Data, like: Tensor | None) -> Data:
+    def share(self, data: Data, bound: Bound) -> Data:
         """The process's share of data to train on."""
-        check_data(data)
-        share: ImagesShare | SemiSupervisedShare | LoaderShare
-        if isinstance(data, SemiSupervisedBatches):
-            if not self._are_same([key_of_images(data.unlabelled), key_of_images(data.labelled)]):
-                raise ValueError(
-                    "fit shares semi-supervised batches out among the processes, so that the "
-                    "labelled fraction stays what it is: give all of them the same images, got "
-                    "others on another rank"
-                )
-            share = SemiSupervisedShare(data, *self.world, self.start)
-        elif not isinstance(data, Images):
-            share = self.loader = LoaderShare(data, self.world, self.start, like, self._are_same)
-        elif self._are_same(key_of_images(data)):
-            share = ImagesShare(data, *self.world, self.start)
-        else:
+        share = share_of(data, bound, self.world, self.start, self._are_same)
+        if share is None:
             return data
+        self.loader = share if isinstance(share, LoaderShare) else None
         self.rows, self.orders = share.rows, share.orders
         return share
 
@@ -167,21 +154,24 @@ class Together(Alone):
         if not self.exchange.over:
             self.exchange.sums(ended=True)
 
-    def average(self, terms: dict[str, Tensor], n: int) -> tuple[dict[str, Tensor], float]:
+    def average(
+        self, terms: dict[str, Tensor], rows: int, column: int
+    ) -> tuple[dict[str, Tensor], float]:
         """The terms on the whole batch, and the weight of the process's loss in a mean of losses.
 
         Args:
             terms: on the process's rows.
-            n: how many rows, of data that are shares already.
+            rows: how many these are, of data that are shares already.
+            column: the one whose rows count.
 
         Raises:
             EndOfShares: another process has no more batches.
         """
-        n = self.rows[-1].own if self.rows else n
+        n = self.rows[column].own if self.rows else rows
         values = torch.stack([t.detach().double() for t in terms.values()]).tolist()
-        means, rows = self.exchange.means(dict(zip(terms, values, strict=True)), n)
+        means, every = self.exchange.means(dict(zip(terms, values, strict=True)), n)
         tensors = torch.tensor([*means.values()], dtype=torch.float64, device="cpu")
-        return dict(zip(means, tensors, strict=True)), n * self.world.size / rows
+        return dict(zip(means, tensors, strict=True)), n * self.world.size / every
 
     def weight_of_unlabelled(self, batch: tuple[Tensor, ...]) -> float:
         """That of the unlabelled rows of a batch, relative to the weight of the labelled ones.
@@ -207,10 +197,17 @@ class Together(Alone):
         return all(other == first for other in others)
 
     def parts(
-        self, batches: Iterable[Any], like: Tensor | None, seed: int, values: Values | None = None
+        self,
+        batches: Iterable[Any],
+        take: Callable[[Any], list[Tensor]],
+        seed: int,
+        values: Values | None = None,
+        *,
+        apart: bool = False,
     ) -> Iterator[Any]:
         """The process's rows of the batches of an evaluation; a batch of few may have none."""
-        share = LoaderShare(batches, self.world, of_loaders(seed), like, self._are_same)
+        given = batches, self.world, of_loaders(seed), take, self._are_same
+        share = LoaderShare(*given, apart=apart)
         self.of_part = share.rows
         for batch in share:
             own = [rows.own for rows in share.rows]

@@ -63,8 +63,8 @@ class Validation:
         bounds = self._bounds()
         means, of_labelled = {column: Mean() for column in bounds}, Mean()
         with self._apart():
-            like = next(self.bound.model.parameters(), None)
-            for batch in self.here.parts(self._pass(), like, SEED):
+            apart = isinstance(self.bound.objective, SemiSupervised)
+            for batch in self.here.parts(self._pass(), self.bound.arguments, SEED, apart=apart):
                 arguments = self.bound.arguments(batch)
                 for column, bound in bounds.items():
                     terms = bound(*arguments)
