@@ -12,6 +12,7 @@ from zoo import fixed, labels
 
 from vaezoo import data
 from vaezoo.data.passes import passes
+from vaezoo.data.positions import cast, located
 
 PIXELS = (255 * fixed(11)).byte()
 IMAGES = data.Images(PIXELS, labels(11), binarisation="dynamic")
@@ -113,3 +114,36 @@ def test_an_iterator_that_begins_anew_gives_every_batch() -> None:
 
     batches, _ = passes(Reader(), 1, None, 2)
     assert [next(batches, None) for _ in range(7)] == [1, 2, 3, 1, 2, 3, None]
+
+
+class Drawing:
+    """Batches of which a pass draws as it begins, and so does each of them."""
+
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        torch.rand(1)
+        return ([torch.rand(2)] for _ in range(3))
+
+
+def test_a_pass_begins_when_it_is_asked_for() -> None:
+    """Then the state of generators can be set behind it: one draw, and none of the first batch."""
+    torch.manual_seed(0)
+    batches = cast(Drawing(), torch.float64)
+    begun = torch.get_rng_state()
+    torch.manual_seed(0)
+    torch.rand(1)
+    assert torch.equal(begun, torch.get_rng_state())
+    assert len(list(batches)) == 3
+
+
+def test_a_list_that_draws_is_skipped_at_once() -> None:
+    class Drawn(list[int]):
+        def __iter__(self) -> Iterator[float]:
+            return (i + torch.rand(1).item() for i in super().__iter__())
+
+    torch.manual_seed(0)
+    left = located(Drawn(range(4)), 100, 3).batches
+    at = torch.get_rng_state()
+    torch.manual_seed(0)
+    torch.rand(1), torch.rand(1), torch.rand(1)
+    assert torch.equal(at, torch.get_rng_state())
+    assert len(list(left)) == 1

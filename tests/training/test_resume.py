@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Subset, TensorDataset
 from zoo import fixed, labels, member
 
 from vaezoo import ELBO, IWELBO, SemiSupervised, data, fit, models, objectives, posteriors
@@ -88,6 +89,38 @@ class OfNumPy:
         self.i = state["i"]
 
 
+class OfLoader:
+    """Batches of torch's loader, which draws a seed when a pass begins, also in the middle."""
+
+    def __init__(self, **options: Any) -> None:
+        self.i, self.options = 0, options
+
+    def __iter__(self) -> Any:
+        left = Subset(TensorDataset(X), range(8 * self.i, 31))
+        self.left = iter(DataLoader(left, 8, **self.options))
+        return self
+
+    def __next__(self) -> Any:
+        batch = next(self.left, None)
+        self.i = 0 if batch is None else self.i + 1
+        if batch is None:
+            raise StopIteration
+        return batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"i": self.i}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.i = state["i"]
+
+
+class Rolled(list[torch.Tensor]):
+    """Batches that are drawn as they are asked for."""
+
+    def __iter__(self) -> Any:
+        return (batch.roll(int(torch.randint(4, ())), -1) for batch in super().__iter__())
+
+
 RUNS: dict[str, Callable[[], dict[str, Any]]] = {
     "vae": vae,
     "warm-up": lambda: vae(objective=ELBO(objectives.WarmUp(15)), lr=lambda step: 1e-3 * 0.9**step),
@@ -109,6 +142,8 @@ RUNS: dict[str, Callable[[], dict[str, Any]]] = {
         scheduler=lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.01, total_steps=99)
     ),
     "numpy": lambda: vae(data=OfNumPy()),
+    "a loader": lambda: vae(data=OfLoader()),
+    "a list that draws": lambda: vae(data=Rolled(X.split(8))),
     "one shape": lambda: {"model": member("VAE"), "data": [X[:8], X[8:16]]},
 }
 
@@ -532,14 +567,14 @@ def test_places_whose_names_read_alike(tmp_path: Path) -> None:
         assert read(tmp_path / "state") == state
 
 
-@pytest.mark.parametrize("kind", ["a stream", "numpy"])
+@pytest.mark.parametrize("kind", ["a stream", "numpy", "a loader"])
 def test_more_passes_are_those_that_would_have_come(kind: str, tmp_path: Path) -> None:
     """Two passes, and a third by another call, over data that say where they are themselves."""
     data.write_shards(tmp_path / "shards", [PIXELS.pixels.numpy()], shard_size=8)
 
     def left(folder: Path | None, epochs: int) -> Any:
         stream = data.Stream(tmp_path / "shards", binarisation="dynamic", batch_size=8)
-        run = begin("numpy") | ({"data": stream} if kind == "a stream" else {})
+        run = begin("numpy") | {"data": stream} if kind == "a stream" else begin(kind)
         return outcome(run, folder, steps=None, epochs=epochs)  # type: ignore[arg-type]
 
     left(tmp_path / "run", 2)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from several import in_processes
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from zoo import fixed, labels, member
 
 from vaezoo import ELBO, Step, data, fit, objectives, posteriors
@@ -69,6 +70,33 @@ def _semi() -> Any:
     return data.semi_supervised(PIXELS, PIXELS[:9], batch_size=8, labelled_batch_size=4)
 
 
+class Loader(DataLoader[Any]):
+    """Torch's, which draws a seed when a pass begins, also where one goes on in the middle."""
+
+    def __init__(self, rows: list[Tensor]) -> None:
+        super().__init__(rows, 8)  # type: ignore[arg-type]
+        self.i, self.place = 0, 0
+
+    def __iter__(self) -> Any:
+        left = super().__iter__()
+        for _ in range(self.place):
+            next(left)
+        self.i, self.place = self.place, 0
+        return self._counted(left)
+
+    def _counted(self, left: Iterator[Any]) -> Iterator[Any]:
+        for batch in left:
+            self.i += 1
+            drawn = int(torch.randint(4, ()))
+            yield batch.roll(drawn, -1)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"i": self.i}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.place = state["i"]
+
+
 # by name, what makes model, data and objective; what is counted in; and where runs stop and end
 RUNS: dict[str, tuple[Callable[[int, Path], tuple[Any, ...]], str, tuple[int, int, int]]] = {
     "pixels": (lambda rank, _: (_normed(), PIXELS), "steps", (7, 12, 18)),
@@ -88,6 +116,7 @@ RUNS: dict[str, tuple[Callable[[int, Path], tuple[Any, ...]], str, tuple[int, in
         *("epochs", (1, 2, 3)),
     ),
     "drawn": (lambda rank, _: (member("VAE"), Drawn()), "epochs", (1, 2, 4)),
+    "a loader": (lambda rank, _: (member("VAE"), Loader(list(X))), "steps", (3, 6, 11)),
     "a stream": (
         lambda rank, folder: (
             member("VAE"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -66,7 +65,10 @@ def located(
         least = data.batch_size if drop_last else 1
         return _pixels(iter(data), at, dtype, lambda batch: data.size_of(batch) >= least)
     if isinstance(data, list | tuple):
-        return Located(itertools.islice(data, at or 0, None), lambda n: n)
+        batches = iter(data)
+        for _ in range(at or 0):  # at once: one that makes its batches may draw random numbers
+            next(batches, None)
+        return Located(batches, lambda n: n)
     knows = hasattr(data, "state_dict") and hasattr(data, "load_state_dict")
     if knows and at is not None:
         data.load_state_dict(at)
@@ -93,9 +95,12 @@ def makes_pixels(data: Any) -> bool:
 
 
 def cast(batches: Iterable[Any], dtype: torch.dtype | None) -> Iterator[Any]:
-    """The batches of tensors, their floats in a dtype."""
-    for batch in batches:
-        yield tuple(t.to(dtype or t.dtype) if t.is_floating_point() else t for t in batch)
+    """The batches of tensors, their floats in a dtype; it begins the pass over them at once."""
+    left = iter(batches)
+    return (
+        tuple(t.to(dtype or t.dtype) if t.is_floating_point() else t for t in batch)
+        for batch in left
+    )
 
 
 def _refuse(data: Any) -> None:
@@ -130,12 +135,13 @@ class Passes(Iterator[Any]):
         self._begin, self._steps, self._epochs = begin, steps, epochs
         self._taken = self._epoch = self._in_pass = 0
         self._current: Located | None = None
+        self._at: Any = None  # where the next pass begins
         self._between: Callable[[], Any] = lambda: None
 
     def __next__(self) -> Any:
         while not self._over():
             if self._current is None:
-                self._current = self._begin(None)
+                self._current, self._at = self._begin(self._at), None
             # not by `for`, which begins an iterator anew that is its own iterable
             if (batch := next(self._current.batches, _END)) is not _END:
                 self._taken, self._in_pass = self._taken + 1, self._in_pass + 1
@@ -185,4 +191,6 @@ class Passes(Iterator[Any]):
         """Go on from there."""
         self._taken, self._epoch = state["taken"], state["epoch"]
         self._in_pass, at = state["in_pass"], state["at"]
-        self._current = None if at is None else self._begin(at)
+        self._current, self._at, self._between = None, at, lambda: at
+        if self._in_pass and at is not None:  # one that has not begun draws when its turn comes
+            self._current, self._at = self._begin(at), None

@@ -13,7 +13,7 @@ from vaezoo.data import Images
 from vaezoo.data.batches import columns_of
 from vaezoo.data.positions import located
 from vaezoo.data.shares import Rows
-from vaezoo.scopes import OwnGenerator
+from vaezoo.scopes import Generators, OwnGenerator
 from vaezoo.training.processes import World
 from vaezoo.training.randomness import random_state, restore_random_state
 
@@ -76,7 +76,10 @@ class LoaderShare:
             sampler.set_epoch(self.passes)
         (self._taken, at), self._next = self._next, (0, None)
         with self.noise.drawn():
+            now = Generators()
             left, self._place, between = located(self.data, 1, at, dtype=self.dtype)
+            if self._taken:  # in the middle of a pass, which drew when it began
+                now.restore()
         while True:
             with self.noise.drawn():
                 batch = next(left, None)

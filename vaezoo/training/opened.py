@@ -68,4 +68,6 @@ class Opened(Iterator[Any]):
         restore_random_state(state["random"])
         self._here.load_state_dict(state.get("share", {}))
         self._passes.load_state_dict(state["place"])
+        # once more: a loader whose pass is begun again draws what it drew when the pass began
+        restore_random_state(state["random"])
         self._batches = in_turn(self._passes)
