@@ -13,7 +13,7 @@ try:
 except ImportError:  # not on this system: then each process writes by itself
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["CAN_LOCK", "lock", "one_process"]
+__all__ = ["CAN_LOCK", "lock", "one_process", "unlock"]
 
 CAN_LOCK = fcntl is not None
 
@@ -22,9 +22,9 @@ _PAUSE = 0.05
 
 
 def lock(number: int) -> bool | None:
-    """Lock what is open under this number until it is closed, on a system that can (`CAN_LOCK`).
+    """Lock what is open under this number until `unlock`, on a system that can (`CAN_LOCK`).
 
-    The lock goes with the process, however that ends.
+    The lock goes with the process, however that ends, and with those that were forked meanwhile.
 
     Returns:
         Whether it was free; None where there are no locks in this folder.
@@ -42,6 +42,28 @@ def lock(number: int) -> bool | None:
     except OSError:  # a file system without locks
         return None
     return True
+
+
+def unlock(number: int) -> None:
+    """Unlock what is open under this number, and close it.
+
+    Closed alone, it would stay locked while a process lives that was forked meanwhile, such as a
+    worker of a loader: what it inherited is the same open file.
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp()
+        >>> first, second = (os.open(path, os.O_RDONLY) for _ in range(2))
+        >>> lock(first), lock(second) in (False, None)
+        (True, True)
+        >>> unlock(first)
+        >>> lock(second)
+        True
+        >>> unlock(second)
+    """
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(number, fcntl.LOCK_UN)
+    os.close(number)
 
 
 @contextlib.contextmanager
@@ -79,7 +101,7 @@ def one_process(file: Path) -> Iterator[None]:
         if held is not None and held >= 0:
             with contextlib.suppress(PermissionError):  # it may be another user's, left behind
                 beside.unlink(missing_ok=True)  # while it is held: those who wait take a new one
-            os.close(held)
+            unlock(held)
 
 
 def _taken(beside: Path) -> int | None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from vaezoo.data.locks import CAN_LOCK, lock
+from vaezoo.data.locks import CAN_LOCK, lock, unlock
 from vaezoo.training.errors import ResumeError
 
 __all__ = ["locked"]
@@ -31,7 +31,7 @@ def locked(folder: Path) -> Iterator[None]:
         _lock(number, folder)
         yield
     finally:
-        os.close(number)
+        unlock(number)
 
 
 def _lock(number: int, folder: Path) -> None:
