@@ -102,7 +102,7 @@ def disentanglement(
     Raises:
         TypeError: the model has no `encode`, or factors are no mapping.
         ValueError: a factor is not of as many values as there are images, has but one, or is not
-            of finite numbers.
+            of finite numbers; the data are shares of several processes.
 
     Example:
         >>> from vaezoo import data, models
@@ -120,7 +120,8 @@ def disentanglement(
         for j, unit in enumerate(pair.encode(*batch).unbind(-1)):
             yield str(j), unit
 
-    found = visit(model, data, look, seed=seed, batch_size=batch_size, progress=progress)
+    options: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "progress": progress}
+    found = visit(model, data, look, in_order=True, **options)
     codes = torch.stack([e.values for e in found.values() if e.values is not None], 1)
     return _of(codes, _columns(factors, len(codes)), found["0"])
 

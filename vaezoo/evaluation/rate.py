@@ -25,6 +25,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -34,6 +35,7 @@ from torch import Tensor, nn
 
 from vaezoo.cpu import tuned
 from vaezoo.data.bars import bar
+from vaezoo.data.batches import as_tensor
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate, Values
@@ -42,6 +44,9 @@ from vaezoo.evaluation.visiting import batches_of, evaluating
 from vaezoo.programs.densities import check_drawn, draw, log_given, log_prior
 from vaezoo.programs.run import run
 from vaezoo.scopes import OwnGenerator
+from vaezoo.training.alone import Alone
+from vaezoo.training.loaders import key_of
+from vaezoo.training.together import together
 
 __all__ = ["rate"]
 
@@ -86,17 +91,18 @@ def rate(
         (True, 50)
     """
     images, noise = as_count("images", images), OwnGenerator(seed)
-    data_of = batches_of(model, data, seed=seed, batch_size=batch_size)
-    batches, drawn = [], defaultdict[str, list[Tensor]](list)
-    with tuned(), bar(images, "image", shown=progress) as shown:
-        for batch in _first(data_of, images):
-            with evaluating(model, noise):
-                for name, each in _looked_at(model, batch):
-                    drawn[name].append(each)
-            batches.append(batch)
-            shown.update(len(batch[0]))
+    drawn = defaultdict[str, list[Tensor]](list)
+    with together() as here, tuned():
+        own = _first(batches_of(model, data, seed=seed, batch_size=batch_size), images)
+        batches = [*_first(_of_all(here, model, [*own]), images)]
         if (n := sum(len(batch[0]) for batch in batches)) < 2:
             raise ValueError(f"the aggregated posterior needs at least 2 images, got {n}")
+        with bar(n, "image", shown=progress and here.world.rank == 0) as shown:
+            for batch in batches:
+                with evaluating(model, noise):
+                    for name, each in _looked_at(model, batch):
+                        drawn[name].append(each)
+                shown.update(len(batch[0]))
         with evaluating(model, noise):
             return _parts(model, batches, {name: torch.cat(v) for name, v in drawn.items()})
 
@@ -107,6 +113,22 @@ def _first(batches: Iterable[list[Tensor]], images: int) -> Iterator[list[Tensor
         images -= len(batch[0])
         if images <= 0:
             return
+
+
+def _of_all(here: Alone, model: nn.Module, batches: list[list[Tensor]]) -> list[list[Tensor]]:
+    """The batches of all processes, in turn, where each has a share of the images; its own if not.
+
+    The aggregated posterior is that of all images, and every process asks it for all of them.
+    """
+    if here.world.size == 1:
+        return batches
+    first, *others = here.gather([[key_of(t) for t in batch] for batch in batches])
+    if all(other == first for other in others):
+        return batches
+    like = next(model.parameters(), None)
+    in_turn = itertools.zip_longest(*here.gather([[t.cpu() for t in b] for b in batches]))
+    each = itertools.chain.from_iterable(in_turn)
+    return [[as_tensor(t, like) for t in batch] for batch in each if batch is not None]
 
 
 def _looked_at(model: Any, batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -28,6 +28,7 @@ from vaezoo.evaluation.units import Units, units
 from vaezoo.programs.refusing import check_pair
 from vaezoo.scopes import in_mode, own_generator
 from vaezoo.tables import table
+from vaezoo.training.together import together
 
 __all__ = ["Report", "report"]
 
@@ -230,9 +231,10 @@ def _questions(
 def _has_labels(data: Any) -> bool:
     if isinstance(data, Images):
         return data.labels is not None
-    with own_generator(), _begun(data) as batches:
-        batch = next(batches, None)
-    return isinstance(batch, tuple | list) and len(batch) == 2
+    with together() as here:  # a process whose share is empty asks what the others do
+        with own_generator(), _begun(data) as batches:
+            batch = next(batches, None)
+        return here.any(isinstance(batch, tuple | list) and len(batch) == 2)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from vaezoo.bound import arguments, dtype_of
 from vaezoo.components import outside_param_store
 from vaezoo.cpu import tuned
 from vaezoo.data.bars import bar
-from vaezoo.data.batches import columns_of
+from vaezoo.data.batches import check_dense, columns_of
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
@@ -24,6 +24,11 @@ from vaezoo.training.loaders import of_loaders
 from vaezoo.training.together import together
 
 __all__ = ["batches_of", "evaluating", "labelled", "outside_inference", "visit"]
+
+_SHARES = (
+    "each process has images of its own, whose order is not that of the values that they are held "
+    "against: give all processes the whole data, or call it in one, with processes.alone()"
+)
 
 Found = Iterable[tuple[str, Tensor]]
 
@@ -37,6 +42,7 @@ def visit(
     batch_size: int,
     progress: bool,
     labels: bool = False,
+    in_order: bool = False,
 ) -> dict[str, Estimate]:
     """What `look` finds of each image of a data set, as means with standard errors.
 
@@ -49,6 +55,11 @@ def visit(
         batch_size: images at a time, where data are `Images`.
         progress: show a progress bar.
         labels: give `look` images and labels, rather than what the programs take.
+        in_order: values are to be held against others, in the order of the data, which shares of
+            several processes are not in: they come rank by rank for each batch.
+
+    Raises:
+        ValueError: they are such shares.
     """
     with outside_inference(), together() as here, tuned():
         batches = batches_of(model, data, seed=seed, batch_size=batch_size, labels=labels)
@@ -56,6 +67,8 @@ def visit(
         total, shown = length_of(data, batch_size), progress and here.world.rank == 0
         with bar(total, "batch", shown=shown) as counted:
             for batch in here.parts(batches, list, seed, values):
+                if in_order and here.has_share:
+                    raise ValueError(_SHARES)
                 with evaluating(model, noise):
                     values.see(batch[0])
                     for name, each in look(batch):
@@ -77,7 +90,13 @@ def batches_of(
     seed = as_count("seed", seed, least=-(2**63))
     batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
     in_order = in_turn(batches, of_loaders(seed))
-    return (labelled(model, b) if labels else arguments(model, b, takes) for b in in_order)
+    given = (labelled(model, b) if labels else arguments(model, b, takes) for b in in_order)
+    return map(_dense, given)
+
+
+def _dense(batch: list[Tensor]) -> list[Tensor]:
+    check_dense(batch[0])
+    return batch
 
 
 def labelled(model: Any, batch: Any) -> list[Tensor]:

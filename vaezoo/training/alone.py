@@ -32,6 +32,7 @@ class Alone:
     """One process: everything is as it is given."""
 
     world = World()
+    has_share = False  # whether the data of an evaluation are shares, after the first batch
 
     def any(self, here: bool) -> bool:
         """Whether it is so in any process."""

@@ -210,6 +210,7 @@ class Together(Alone):
         share = LoaderShare(*given, apart=apart)
         self.of_part = share.rows
         for batch in share:
+            self.has_share = not share.rows
             own = [rows.own for rows in share.rows]
             if values is not None:
                 values.cut()
