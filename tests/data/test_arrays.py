@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
 from zoo import X_SHAPE, images, member, refused
 
-from vaezoo import Bound, Step, data, evaluate, fit
+from vaezoo import Bound, Step, accuracy, data, evaluate, evaluation, fit
 from vaezoo.data.batches import from_array
 
 X = np.arange(24.0).reshape(2, 3, 4) / 7
@@ -67,6 +68,34 @@ test_no_dense_tensor = refused(
 def step() -> Step:
     bound = Bound(member("VAE"))
     return Step(bound, torch.optim.Adam(bound.parameters()))
+
+
+def nested() -> torch.Tensor:
+    with warnings.catch_warnings():  # torch says that they may change
+        warnings.simplefilter("ignore")
+        return torch.nested.nested_tensor(list(images(4)))
+
+
+ASKED: dict[str, Callable[[Any], Any]] = {
+    "fit": lambda x: fit(member("VAE"), [x], progress=False),
+    "validation": lambda x: fit(member("VAE"), [images(4)], validation=[x], progress=False),
+    "evaluate": lambda x: evaluate(member("VAE"), [x], progress=False),
+    "a classifier": lambda x: evaluate(member("SSVAE"), [(x, [0] * 4)], progress=False),
+    "rate": lambda x: evaluation.rate(member("VAE"), [x], progress=False),
+    "units": lambda x: evaluation.units(member("VAE"), [x], progress=False),
+    "accuracy": lambda x: accuracy(member("SSVAE"), [(x, [0] * 4)]),
+    "score": lambda x: member("VAE").score(x),
+    "Bound": lambda x: Bound(member("VAE")).check([x]),
+}
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+def test_images_are_dense(ask: Callable[[Any], Any]) -> None:
+    """Nested and sparse ones are refused before torch says that it cannot do something with them."""
+    with pytest.raises(ValueError, match=r"dense, got a nested tensor: torch\.stack\(x\.unbind"):
+        ask(nested())
+    with pytest.raises(ValueError, match=r"dense, got a sparse tensor: x\.to_dense\(\)"):
+        ask(images(4).to_sparse())
 
 
 def half_labelled(n: int = 40) -> data.Images:

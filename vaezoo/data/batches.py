@@ -25,7 +25,7 @@ def as_tensors(batch: Any, like: Tensor | None, wanted: int | None = None) -> li
         like: a parameter of the model; None moves and casts nothing.
 
     Raises:
-        ValueError: the batch is something else, such as a dict.
+        ValueError: the batch is something else, such as a dict, or a nested tensor.
 
     Example:
         >>> [t.tolist() for t in as_tensors(([[0.5]], [3]), torch.zeros(1))]
@@ -36,7 +36,10 @@ def as_tensors(batch: Any, like: Tensor | None, wanted: int | None = None) -> li
         ValueError: a batch is a tensor or array x, or a tuple such as (x, y), got a dict with \
 keys image, label: make tuples of it, [(b["image"], b["label"]) for b in …]
     """
-    return [as_tensor(column, like) for column in columns_of(batch)[:wanted]]
+    tensors = [as_tensor(column, like) for column in columns_of(batch)[:wanted]]
+    if tensors and tensors[0].is_nested:
+        check_dense(tensors[0])
+    return tensors
 
 
 def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
@@ -81,7 +84,7 @@ def from_array(value: Any) -> Tensor:
 
 
 def check_dense(x: Tensor) -> None:
-    """Raise ValueError for a sparse tensor.
+    """Raise ValueError for a sparse or a nested tensor.
 
     Example:
         >>> check_dense(torch.eye(2).to_sparse())
@@ -89,6 +92,8 @@ def check_dense(x: Tensor) -> None:
         ...
         ValueError: images must be dense, got a sparse tensor: x.to_dense()
     """
+    if x.is_nested:
+        raise ValueError("images must be dense, got a nested tensor: torch.stack(x.unbind())")
     if x.layout is not torch.strided:
         raise ValueError("images must be dense, got a sparse tensor: x.to_dense()")
 

@@ -25,7 +25,6 @@ def check_batch(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None
             raise ValueError(
                 f"programs take tensors, got a {type(value).__name__}: torch.as_tensor(…)"
             )
-    check_dense(x)
     _check_shape(model, x)
     _check_numbers(model, x)
     model.likelihood.check(x)
@@ -56,6 +55,7 @@ def as_images(model: LatentVariableModel, x: Any) -> Tensor:
 
 
 def _check_shape(model: LatentVariableModel, x: Tensor) -> None:
+    check_dense(x)
     if x.dim() != len(model.x_shape) + 1 or x.shape[1:] != model.x_shape or len(x) == 0:
         sizes = ", ".join(map(str, model.x_shape))
         one = ": one image is x[None]" if x.shape == model.x_shape else ""

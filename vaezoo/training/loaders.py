@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vaezoo.data import Images
-from vaezoo.data.batches import columns_of
+from vaezoo.data.batches import check_dense, columns_of
 from vaezoo.data.positions import located
 from vaezoo.data.shares import Rows
 from vaezoo.scopes import Generators, OwnGenerator
@@ -84,6 +84,8 @@ class LoaderShare:
             with self.noise.drawn():
                 batch = next(left, None)
             columns = [] if batch is None else self.take(batch)
+            for t in columns:
+                check_dense(t)
             if self._shared_out is None:
                 self._shared_out = self._are_same([key_of(t) for t in columns])
             if batch is None:
