@@ -55,15 +55,19 @@ class SharedStep(Step):
         super().__init__(bound, optimizer, max_grad_norm=max_grad_norm)
         self.together, self.group = together, together.group
         self._trained = trained = parameters_of(optimizer)
-        kept = bound.state_dict()
-        self.buffers = [b for name, b in bound.named_buffers() if name in kept]
+        kept, buffers = bound.state_dict(), dict(bound.named_buffers())
+        self.buffers = [_memory_of(name, b) for name, b in buffers.items() if name in kept]
         self.group.use_for_gradients(trained[0].device)
         self.group.sum()  # all have come as far as this
         options: dict[str, Any] = {"find_unused_parameters": True, _SYNC_BUFFERS: False}
         whole, group = _Whole(bound, trained), self.group.gradients
+        # it sends them dtype by dtype, of which gloo knows a few
+        ignored = [f"bound.{name}" for name in buffers]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(whole, ignored)
         with self.group.exchanging(), _thawed(trained):
             self.averaged: Any = DistributedDataParallel(whole, process_group=group, **options)
-        self._share_buffers()
+        once = [b for name, b in buffers.items() if name not in kept and _is_dense(b)]
+        self._share([*self.buffers, *(_memory_of("", b) for b in once)])
         self._weight = _weight_of_unlabelled(bound, trained[0])
 
     def __call__(self, *batch: Tensor) -> dict[str, Tensor]:
@@ -81,7 +85,7 @@ class SharedStep(Step):
         updated = finite and self._update(loss)
         if not updated:
             self._untrained.put_back()
-        self._share_buffers()
+        self._share(self.buffers)
         self.broken = "" if updated else "gradient" if finite else "loss"
         return terms
 
@@ -110,15 +114,17 @@ class SharedStep(Step):
             return super()._update(loss)
 
     @torch.no_grad()
-    def _share_buffers(self) -> None:
-        """Take those of rank 0, one message for each dtype."""
-        for dtype in dict.fromkeys(b.dtype for b in self.buffers):
-            own = [b for b in self.buffers if b.dtype == dtype]
-            message = torch.cat([b.flatten() for b in own])
-            with self.group.exchanging():
-                dist.broadcast(message, 0, group=self.group.gradients)
-            for b, values in zip(own, message.split([b.numel() for b in own]), strict=True):
-                b.copy_(values.view_as(b))
+    def _share(self, buffers: list[Tensor]) -> None:
+        """Take those of rank 0, in one message, of bytes."""
+        if not buffers:
+            return
+        dense = torch.contiguous_format  # of one number, too, of which flatten keeps the stride
+        each = [b.flatten().clone(memory_format=dense).view(torch.uint8) for b in buffers]
+        message = torch.cat(each)
+        with self.group.exchanging():
+            dist.broadcast(message, 0, group=self.group.gradients)
+        for b, values in zip(buffers, message.split([len(e) for e in each]), strict=True):
+            b.copy_(values.clone().view(b.dtype).view_as(b))
 
     def close(self) -> None:
         """Leave the bound as it was found."""
@@ -144,6 +150,26 @@ class _Whole(nn.Module):
     def forward(self, *batch: Tensor) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = self.bound(*batch)
         return terms
+
+
+def _is_dense(buffer: Tensor) -> bool:
+    return buffer.layout is torch.strided and not (buffer.is_nested or buffer.is_quantized)
+
+
+def _memory_of(name: str, buffer: Tensor) -> Tensor:
+    """A view of a buffer that has each number in memory once: an expanded one has some often.
+
+    Raises:
+        ValueError: it is sparse, or of another layout whose bytes cannot be sent.
+    """
+    if not _is_dense(buffer):
+        raise ValueError(
+            f"several processes take the buffers of rank 0, which must be dense, got {name} of "
+            f"{buffer.layout}: register it with persistent=False, alike in all processes"
+        )
+    for dim, stride in enumerate(buffer.stride()):
+        buffer = buffer.narrow(dim, 0, 1) if stride == 0 and buffer.numel() else buffer
+    return buffer
 
 
 @contextlib.contextmanager
