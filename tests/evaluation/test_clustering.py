@@ -121,6 +121,7 @@ BAD_CALLS: list[BadCall] = [
     (lambda: clusters(member("VAE"), [(images(), labels())], **QUIET), TypeError, "expected a mixture prior"),
     (lambda: clusters(member("GMVAE"), [images()], **QUIET), ValueError, "let the loader yield labels too"),
     (lambda: clusters(member("GMVAE"), [(images(), -labels())], **QUIET), ValueError, "labels must lie in"),
+    (lambda: clusters(member("GMVAE"), [(images(), 2**40 + labels())], **QUIET), ValueError, r"numbered from 0 to 99999 at most, got label 109951162\d+: number those .* y\.unique\("),
     (lambda: clusters(nn.Linear(2, 2), [images()], **QUIET), TypeError, "a member with a mixture prior, got a Linear"),
 ]  # fmt: skip
 

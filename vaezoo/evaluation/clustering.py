@@ -37,6 +37,9 @@ from vaezoo.tables import table
 __all__ = ["Clusters", "clusters", "has_prior"]
 
 
+MOST = 100_000  # classes: a table of each component and class is made
+
+
 @dataclasses.dataclass(frozen=True)
 class Clusters:
     """Components of a mixture prior held against labels.
@@ -92,7 +95,7 @@ def clusters(
 
     Raises:
         TypeError: the prior is no mixture.
-        ValueError: there are no labels.
+        ValueError: there are no labels, or they are no classes that are numbered from 0.
         ImportError: SciPy, which finds the assignment, is not installed.
 
     Example:
@@ -106,7 +109,7 @@ def clusters(
     options: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "progress": progress}
     found = visit(model, data, lambda batch: _components(model, *batch), labels=True, **options)
     component, label = (_whole(found[name]) for name in ("component", "label"))
-    k, classes = int(found["components"].mean), int(label.max()) + 1
+    k, classes = int(found["components"].mean), _classes(label)
     counts = torch.bincount(component * classes + label, minlength=k * classes)
     counts = counts.reshape(k, classes)
     values = {
@@ -130,7 +133,17 @@ def _components(model: Any, x: Tensor, y: Tensor) -> Iterator[tuple[str, Tensor]
     each = responsibilities(model.prior(), codes)
     yield "component", each.argmax(-1)
     yield "components", torch.full((len(x),), each.shape[-1], device=each.device)
-    yield "label", as_labels(y, len(x), 2**31)
+    yield "label", as_labels(y, len(x), 2**53)  # which float64 holds, as values are kept
+
+
+def _classes(label: Tensor) -> int:
+    """How many classes there are, with those below the largest that no image has."""
+    if (classes := int(label.max()) + 1) > MOST:
+        raise ValueError(
+            f"images are counted for each class, numbered from 0 to {MOST - 1} at most, got label "
+            f"{classes - 1}: number those that there are, y.unique(return_inverse=True)[1]"
+        )
+    return classes
 
 
 def _whole(estimate: Estimate) -> Tensor:
