@@ -73,13 +73,13 @@ def _labelwise(terms: Any) -> Any:
 
 
 def test_as_pyro_sums_it() -> None:
-    """The mean of 4,000 draws of either; z below 5 (two-sided failure rate 6e-7), seeded."""
+    """Means of 100 batches of 40 draws, and of 10 of theirs; z below 5 (failure rate 3e-6), seeded."""
     model, x = ruled_out(), images(4).double()
     torch.manual_seed(2)
     theirs = infer.TraceEnum_ELBO(max_plate_nesting=1)
     with torch.no_grad():
-        a = torch.stack([Bound(model, ELBO())(x)["loss"] for _ in range(4000)])
-        b = torch.stack([Bound(model, theirs)(x)["loss"] for _ in range(400)])
+        a = torch.stack([Bound(model, ELBO())(x.repeat(40, 1, 1, 1))["loss"] for _ in range(100)])
+        b = torch.stack([Bound(model, theirs)(x.repeat(10, 1, 1, 1))["loss"] for _ in range(100)])
     error = (a.var() / len(a) + b.var() / len(b)).sqrt()
     assert ((a.mean() - b.mean()) / error).abs() < 5
 
