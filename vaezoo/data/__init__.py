@@ -30,6 +30,7 @@ The other files:
     columns                             numbers, many of them in a file
     shares                              each process's rows of a batch
     factored                            images that know what they were made from
+    full_precision                      their making, the same inside an autocast
     batches, labels, pixels             what people hand over, made tensors or refused
     counts, indices                     the same for whole numbers and for indices
     files                               files that are whole or not there

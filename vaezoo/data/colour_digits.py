@@ -25,6 +25,7 @@ from torch.nn import functional
 from vaezoo.data.counts import as_count
 from vaezoo.data.digits import digits
 from vaezoo.data.factored import Factored
+from vaezoo.data.full_precision import full_precision
 from vaezoo.data.images import Images
 
 __all__ = ["ColourDigits", "colour_digits"]
@@ -87,7 +88,7 @@ def colour_digits(split: str = "train", *, n: int | None = None, seed: int = 0) 
     sources = digits(split, binarisation="none")
     n = len(sources) if n is None else as_count("n", n)
     generator = Generator().manual_seed(2 * operator.index(seed) + (split == "test"))
-    with torch.device("cpu"):
+    with torch.device("cpu"), full_precision(torch.device("cpu")):
         blocks = [_scenes(sources, start, generator) for start in range(0, n, BLOCK)]
     pixels = torch.cat([scenes for scenes, _ in blocks])[:n]
     factors = {name: torch.cat([block[name] for _, block in blocks])[:n] for name in blocks[0][1]}

@@ -9,6 +9,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from vaezoo.data.full_precision import full_precision
+
 __all__ = ["Moves", "wide_dtype"]
 
 
@@ -75,9 +77,9 @@ class Moves:
             raise ValueError(
                 f"expected floating images (n, C, H, W), got {tuple(x.shape)} {x.dtype}"
             )
-        # places in half precision would be off by pixels, and may be in an autocast
+        # places in half precision would be off by pixels
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             matrices = self._matrices(x, generator).to(wide.dtype)
             grid = functional.affine_grid(matrices, list(x.shape), align_corners=False)
             if self.elastic:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vaezoo.data.bars import bar
+from vaezoo.data.full_precision import full_precision
 
 __all__ = ["nearest", "similarities", "spread"]
 
@@ -59,7 +60,7 @@ def _nearest(x: Tensor, rows: Tensor, k: int, *, progress: bool) -> tuple[Tensor
     parts = rows.split(max(1, min(ENTRIES // len(x), ENTRIES // (2 * k * max(1, x.shape[1])))))
     shown = bar(len(rows), "row", shown=progress, name="neighbours")
     for part in parts:
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             squared = torch.addmm(lengths, centred[part], centred.T, alpha=-2)
         squared[torch.arange(len(part), device=x.device), part] = torch.inf
         near = squared.topk(min(2 * k, len(x) - 1), largest=False).indices

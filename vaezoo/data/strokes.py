@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vaezoo.data.full_precision import full_precision
+
 __all__ = ["strokes", "upright"]
 
 DIRECTIONS, POOL, STRIDE = 12, 5, 3  # bins of the full turn; pixels
@@ -44,11 +46,16 @@ def strokes(x: Tensor) -> Tensor:
             f"strokes are of floating grey images (n, 1, H, W), got {tuple(x.shape)} {x.dtype}: "
             "make one channel of several, x.mean(1, keepdim=True)"
         )
-    digits = upright(x)
+    with full_precision(x.device):
+        return _histograms(upright(x))
+
+
+def _histograms(digits: Tensor) -> Tensor:
+    """Those of upright digits."""
     across = digits.new_tensor([-1.0, 0.0, 1.0])
     dx = functional.conv2d(digits, across.view(1, 1, 1, 3), padding=(0, 1))
     dy = functional.conv2d(digits, across.view(1, 1, 3, 1), padding=(1, 0))
-    bins = torch.arange(DIRECTIONS, device=x.device).view(1, -1, 1, 1)
+    bins = torch.arange(DIRECTIONS, device=digits.device, dtype=digits.dtype).view(1, -1, 1, 1)
     places = torch.atan2(dy, dx) * DIRECTIONS / (2 * math.pi)
     # each direction counts for the two bins beside it
     apart = ((places - bins + DIRECTIONS / 2) % DIRECTIONS - DIRECTIONS / 2).abs()
@@ -63,8 +70,10 @@ def upright(x: Tensor) -> Tensor:
     A row is moved by the slope of the mass's column upon its row.
     """
     height, width = x.shape[2:]
-    rows = torch.arange(height, device=x.device).view(1, 1, -1, 1) - (height - 1) / 2
-    columns = torch.arange(width, device=x.device).view(1, 1, 1, -1) - (width - 1) / 2
+    rows, columns = (
+        torch.arange(n, device=x.device, dtype=x.dtype) - (n - 1) / 2 for n in (height, width)
+    )
+    rows, columns = rows.view(1, 1, -1, 1), columns.view(1, 1, 1, -1)
     mass = x / x.sum((2, 3), keepdim=True).clamp_min(1e-6)
 
     def mean(of: Tensor) -> Tensor:
@@ -77,5 +86,6 @@ def upright(x: Tensor) -> Tensor:
     theta[:, 0, 1] = slope.flatten() * (height - 1) / (width - 1)
     theta[:, 0, 2] = 2 * column.flatten() / (width - 1)
     theta[:, 1, 2] = 2 * row.flatten() / (height - 1)
-    grid = functional.affine_grid(theta, list(x.shape), align_corners=True)
-    return functional.grid_sample(x, grid, align_corners=True)
+    with full_precision(x.device):
+        grid = functional.affine_grid(theta, list(x.shape), align_corners=True)
+        return functional.grid_sample(x, grid, align_corners=True)
