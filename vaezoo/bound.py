@@ -140,10 +140,10 @@ class Bound(nn.Module):
 
         What the programs' own code names is watched, and makes a new graph when it is changed
         from outside: attributes, globals, closures, lists and dictionaries of up to 1,000
-        elements, arrays of up to 64 MiB. What another library or an extension keeps is not seen,
-        nor the place of an iterator. A compiled program no longer prints or writes files, nor does
-        it read values at some later step because of what is not seen. Use an `objectives.Schedule`
-        for a number that changes at each step.
+        elements, arrays of up to 64 MiB; so is that code, which a reload renews. What another
+        library or an extension keeps is not seen, nor the place of an iterator. A compiled program
+        no longer prints or writes files, nor does it read values at some later step because of
+        what is not seen. Use an `objectives.Schedule` for a number that changes at each step.
 
         Args:
             backend: any that `torch.compile` takes.

@@ -6,8 +6,9 @@
     state.restore()
 
 It is looked for from the roots on: in attributes of objects, elements of containers, closures and
-defaults of functions, attributes of user classes, and the globals that user functions name. What
-libraries keep for themselves is left out. Not seen are the places of iterators and generators,
+defaults of functions, attributes of user classes, and the globals that user functions name; and so
+is the code of these functions, which a reload renews in place. What libraries keep for themselves
+is left out. Not seen are the places of iterators and generators,
 what extensions keep, and writes into tensors (see `writes`).
 """
 
@@ -37,6 +38,9 @@ __all__ = ["State"]
 T = TypeVar("T")
 MOST = 20_000  # places, lest it walk through all that a process holds
 LONG = 1_000  # elements of a container that are looked into
+# what may be set anew on a function, by a reload above all
+_RENEWED = "__code__", "__defaults__", "__kwdefaults__"
+_CODE = operator.attrgetter(*_RENEWED)
 
 # standard modules whose objects hold what others put in
 _NAMESPACES = {"argparse", "types", "_thread"}
@@ -50,6 +54,7 @@ _WRAPPERS: dict[type, Callable[[Any], Iterable[Any]]] = {
     classmethod: lambda f: (f.__func__,),
     property: lambda p: (p.fget,),
     functools.cached_property: lambda p: (p.func,),
+    type(functools.cache(len)): lambda f: (f.__wrapped__,),
     np.random.Generator: lambda g: (g.bit_generator,),
     SynchronizedBase: lambda shared: (shared.get_obj(),),
     tuple: lambda t: t,
@@ -90,6 +95,7 @@ class State:
         self._seen = {id(o) for o in self._known}
         self._places: list[tuple[Place, dict[Any, Any]]] = []
         self._objects = list[Any]()  # whose class may be set to another
+        self._functions = list[types.FunctionType]()
         self._labels = list[str]()
         waiting = deque(roots.items())
         while waiting and len(self._places) < MOST:
@@ -98,28 +104,33 @@ class State:
                 self._seen.add(id(value))
                 self._known.append(value)
                 waiting.extend(self._look(name, value))
-        self._classes = self._now()
+        self._classes, self._code = self._kinds(), [*self._codes()]
         if only is None:
             self._places += ((place, place.read()) for place in generators())
 
     def changes(self) -> list[str]:
         """The names of what differs from when the state was taken."""
         changed = (differing(before, place.read()) for place, before in self._places)
-        other = map(operator.is_not, self._now(), self._classes)
-        classes = (f"the class of {name}" for name in itertools.compress(self._labels, other))
-        return sorted({*itertools.chain(*changed, classes)})
+        labels = [f"the class of {name}" for name in self._labels]
+        labels += [f"{name} of {f.__qualname__}" for f in self._functions for name in _RENEWED]
+        now, before = [*self._kinds(), *self._codes()], [*self._classes, *self._code]
+        other = map(operator.is_not, now, before)
+        return sorted({*itertools.chain(*changed, itertools.compress(labels, other))})
 
     def is_current(self) -> bool:
         """Whether nothing differs."""
-        return self._now() == self._classes and not any(
-            differing(before, place.read()) for place, before in self._places
-        )
+        same = self._kinds() == self._classes and all(map(operator.is_, self._codes(), self._code))
+        return same and not any(differing(before, place.read()) for place, before in self._places)
 
     def restore(self) -> None:
         """Put back what differs from when the state was taken."""
         for o, cls in zip(self._objects, self._classes, strict=True):
             if type(o) is not cls:
                 o.__class__ = cls
+        renewed = itertools.product(self._functions, _RENEWED)
+        for (function, name), before in zip(renewed, self._code, strict=True):
+            if getattr(function, name) is not before:
+                setattr(function, name, before)
         for place, before in self._places:
             if differing(before, place.read()):
                 place.write(before)
@@ -132,8 +143,12 @@ class State:
         """The objects of a class that the roots lead to."""
         return [o for o in self._known if isinstance(o, kind)]
 
-    def _now(self) -> list[type]:
+    def _kinds(self) -> list[type]:
         return [*map(type, self._objects)]
+
+    def _codes(self) -> Iterator[Any]:
+        """What functions are made of, one after the other."""
+        return itertools.chain.from_iterable(map(_CODE, self._functions))
 
     def _hold(self, place: Place) -> dict[Any, Any]:
         before = place.read()
@@ -199,6 +214,7 @@ class State:
         yield from ((value.__name__, d) for d in (value.__defaults__, value.__kwdefaults__))
         yield from self._hold(Entries(vars(value))).items()
         if not is_in_a_library(value):
+            self._functions.append(value)
             names = names_in(value.__code__)
             named = self._hold(Entries(value.__globals__, names))
             yield from named.items()
