@@ -192,9 +192,10 @@ class State:
             if isinstance(value, kind):
                 yield from self._hold(Entries(vars(value), frozenset({inside}))).items()
         cls = type(value)
-        if cls.__module__.partition(".")[0] in sys.stdlib_module_names - _NAMESPACES:
-            return
         own = not is_in_a_library(cls)
+        standard = cls.__module__.partition(".")[0] in sys.stdlib_module_names - _NAMESPACES
+        if standard and not own:
+            return
         only = None if self._whole and (own or cls.__module__ in _NAMESPACES) else self._only
         if own or isinstance(value, nn.Module):
             self._objects.append(value)
