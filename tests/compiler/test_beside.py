@@ -26,6 +26,8 @@ from vaezoo import ELBO, Bound, Step, evaluate, fit
 from vaezoo.compiler import beside, choice, kept
 from vaezoo.compiler.cache import StepCache
 from vaezoo.compiler.orders import Order
+from vaezoo.training import steps
+from vaezoo.training.training import Training
 
 X = fixed(9)
 SECONDS = 240  # on a machine that is busy with other things
@@ -197,13 +199,31 @@ def test_the_process_ends_with_the_training(
         assert not is_running(process)
 
 
+def closed(vae: Any, batches: list[Any]) -> Training:
+    """On the way, as a panel does it, while another process is at work."""
+    training = steps(vae, batches * 99)
+    for _ in training:
+        cache = training.step.cache
+        if cache is not None and any(step.awaited for step in cache.steps):
+            break
+    training.close()
+    return training
+
+
+def to_the_end(vae: Any, batches: list[Any]) -> list[Any]:
+    """A training that ends itself."""
+    return list(steps(vae, batches))
+
+
 @pytest.mark.parametrize(
     "call",
     [
         lambda vae, batches: fit(vae, batches, steps=9, progress=False),
         lambda vae, batches: evaluate(vae, batches, particles=2, progress=False),
+        closed,
+        to_the_end,
     ],
-    ids=["fit", "evaluate"],
+    ids=["fit", "evaluate", "steps that are closed", "steps to the end"],
 )
 def test_none_is_left_behind_a_call(
     call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
@@ -214,5 +234,6 @@ def test_none_is_left_behind_a_call(
     monkeypatch.setattr(choice, "OPERATIONS", (0, 0))
     monkeypatch.setattr(choice, "STEPS", 3)
     vae = member("VAE").float()
-    assert call(vae, [X] * 9)
+    kept_alive = call(vae, [X] * 9)
+    assert kept_alive
     assert [process.returncode for process in begun] == [-signal.SIGKILL]

@@ -85,6 +85,15 @@ class TimedStep(Step):
         self.choices = None
         return super().compile(backend, announce=announce)
 
+    def close(self) -> None:
+        """End the processes that compile for it; what they were to leave would begin anew."""
+        if self.cache is None:
+            return
+        for step in self.cache.steps:
+            if step.awaited is not None:
+                step.awaited.close()
+        self.cache.steps = [step for step in self.cache.steps if step.awaited is None]
+
     @property
     def ways(self) -> str:
         """How steps of the most frequent kind run: "eager", or "from step 40"."""

@@ -46,10 +46,6 @@ class Taken(NamedTuple):
     record: dict[str, float] | None
 
 
-def _nothing() -> None:
-    pass
-
-
 class Training:
     """Training that waits for you to ask for the next step: what `steps` returns.
 
@@ -90,7 +86,7 @@ class Training:
     ) -> None:
         self.step, self.rates, self.recorder = step, rates, recorder
         self.button, self.ended, self._stopping = StopButton(), False, False
-        self.settings, self.before_end, self.here = settings, _nothing, here
+        self.settings, self.before_end, self.here = settings, lambda: None, here
         self.averages: Averages | None = None
         self.modes: Modes = {}
         self.observed = Observed([])
@@ -115,8 +111,10 @@ class Training:
         self._stopping = True
 
     def close(self) -> None:
-        """Let go of the data, whose loader may have processes of its own: no step follows."""
+        """Let go of the data, and of all processes, a loader's or a compiler's: no step follows."""
         self.ended = True
+        if isinstance(self.step, TimedStep):
+            self.step.close()
         self._batches.close()
 
     def compile(self) -> None:
