@@ -48,7 +48,8 @@ def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
 
     In training, what is frozen stays in evaluation mode: a submodule whose parameters all have
     `requires_grad=False`, and, where the module was in training mode before, a submodule that was
-    put in evaluation mode by hand.
+    put in evaluation mode by hand. What an outer autocast keeps of weights is forgotten before and
+    behind it: they may have been written into since, or be later.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
@@ -62,6 +63,7 @@ def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
         False
     """
     modes = [(m, m.training) for m in module.modules()]
+    torch.clear_autocast_cache()
     try:
         if not training:
             module.eval()
@@ -73,6 +75,7 @@ def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for m, mode in modes:
             m.training = mode
+        torch.clear_autocast_cache()
 
 
 def _freeze(module: nn.Module) -> None:
@@ -209,10 +212,6 @@ def one_thread() -> contextlib.AbstractContextManager[object]:
     """Within it no other thread is in such a block; this one may enter another inside.
 
     Everything of vaezoo's that runs a program does so within one, so that threads take turns.
-
-    Example:
-        >>> with one_thread(), one_thread():
-        ...     pass
     """
     return _lock
 

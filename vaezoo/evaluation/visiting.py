@@ -120,7 +120,6 @@ def labelled(model: Any, batch: Any) -> list[Tensor]:
 @contextlib.contextmanager
 def evaluating(model: nn.Module, noise: OwnGenerator) -> Iterator[None]:
     """No gradients, evaluation mode, a generator of our own, no other thread."""
-    torch.clear_autocast_cache()  # an outer autocast keeps weights, which may have changed since
     with one_thread(), torch.no_grad(), in_mode(model, False), outside_param_store(), noise.drawn():
         yield
 

@@ -91,6 +91,7 @@ def put_back(swap: Swap) -> None:
         else:
             tensor.data = then.detach().clone()
         tensor.requires_grad_(then.requires_grad)
+    torch.clear_autocast_cache()  # which has weights from before, inside an outer autocast
     for schedule, taken in swap.taken:
         schedule.taken = taken
 

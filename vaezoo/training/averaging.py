@@ -75,6 +75,7 @@ class Averages:
                         weight.copy_(before)
                     else:
                         average.copy_(weight)
+            torch.clear_autocast_cache()  # which has weights from before, inside an outer autocast
 
     def seen_by(self, function: Callable[[], T]) -> Callable[[], T]:
         """The same function, called while the model has the averages for its weights."""
@@ -89,6 +90,7 @@ class Averages:
     def give(self) -> None:
         """Write the averages into the model, for good."""
         torch._foreach_copy_(self.weights, self._averages)
+        torch.clear_autocast_cache()  # which has weights from before, inside an outer autocast
 
     def state_dict(self) -> dict[str, Any]:
         """The averages, and the steps so far."""

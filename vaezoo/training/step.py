@@ -227,6 +227,7 @@ class Step:
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         self.optimizer.step()
+        torch.clear_autocast_cache()  # which has weights from before, inside an outer autocast
         return True
 
 

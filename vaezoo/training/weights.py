@@ -124,6 +124,7 @@ def put_back(model: nn.Module, copies: dict[str, dict[str, Any]]) -> None:
     with torch.no_grad():
         for t, value in pairs:
             t.copy_(value)
+    torch.clear_autocast_cache()  # which has weights from before, inside an outer autocast
 
 
 def _copies(values: dict[str, Any]) -> dict[str, Any]:

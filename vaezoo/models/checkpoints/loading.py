@@ -203,3 +203,4 @@ def _all_or_none(model: nn.Module) -> Iterator[None]:
             for name, t in own.items():
                 t.copy_(before[name])
         raise
+    torch.clear_autocast_cache()  # which has weights from before, inside an outer autocast
