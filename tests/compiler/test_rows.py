@@ -94,6 +94,14 @@ def test_it_is_index_put(seed: int) -> None:
     assert where.allclose(expected, rtol=0.0, atol=1e-12)
 
 
+@pytest.mark.parametrize("wrong", [(0, 5), (-3, 0), (2, 0), (0, -6)])
+def test_nothing_is_added_out_of_range(wrong: tuple[int, int]) -> None:
+    """Nor in the row of another index, where two of them become one."""
+    put, at = SUMS[aten.index_put.default], [torch.tensor([0, i]) for i in wrong]
+    with pytest.raises(RuntimeError, match="index -1 is out of bounds"):
+        put(torch.zeros(2, 5), at, torch.ones(2), True)
+
+
 def test_other_puts_are_left_to_inductor() -> None:
     table, i, mask = torch.zeros(3, 4, 5), torch.tensor([0, 1]), torch.ones(3, dtype=torch.bool)
     put = SUMS[aten.index_put.default]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from sessions import same, session, train, weights
-from torch import nn
+from torch import Tensor, nn
 from zoo import X_SHAPE, images, labels, member
 
 import vaezoo
@@ -156,6 +156,32 @@ def test_what_the_data_cannot_train_is_refused(old: str, place: str, name: str, 
     assert same(weights(it.model), before)
     train(it, 2)
     assert it.message == ""
+
+
+class Once:
+    """A stream that is its own iterator."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def __iter__(self) -> Once:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        self.taken += 1
+        return images(), labels()
+
+
+def test_data_that_can_be_had_once_are_left_for_training() -> None:
+    it = Session(member("VAE"), Once(), validation=[images(9)])
+    it.swap("objective", "SemiSupervised")
+    assert (it.data.taken, len(it.swaps)) == (0, 1)  # type: ignore[attr-defined]
+
+
+def test_a_model_is_looked_at_without_data_to_train_on() -> None:
+    it = Session(member("VAE"), [], validation=[images(9)])
+    it.swap("prior", "MixtureOfGaussians", "k=4")
+    assert len(it.swaps) == 1
 
 
 def test_what_is_only_looked_at_is_swapped_all_the_same() -> None:

@@ -163,5 +163,13 @@ def test_titles_and_keys_are_within_the_figure(draw: Callable[[], Any]) -> None:
     assert min(inside.width, inside.height) / figure.dpi > 2
 
 
+def test_a_key_on_axes_of_ones_own_is_within_them() -> None:
+    axes = Figure((10, 4), layout="constrained").subplots(1, 2)
+    plots.bound_against_k(many(12, {1: 97.0, 10: 96.0}), ax=axes[0])
+    renderer = drawn(axes[0].figure)
+    key, inside = axes[0].get_legend().get_window_extent(renderer), axes[0].get_window_extent()
+    assert inside.x0 <= key.x0 < key.x1 <= inside.x1
+
+
 def many(n: int, points: Any) -> dict[str, Any]:
     return {f"a model of {i} layers": points for i in range(n)}

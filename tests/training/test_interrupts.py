@@ -321,3 +321,19 @@ def test_a_loops_own_callback_comes_after(tmp_path: Path) -> None:
         return [history["step"][-1], history.stopped, *called]
 
     assert asyncio.run(served(tmp_path)) == [23, True, "ended"]
+
+
+@pytest.mark.parametrize(
+    ("number", "handler"),
+    [(signal.SIGINT, signal.SIG_DFL), (signal.SIGTERM, signal.default_int_handler)],
+)
+def test_a_handler_that_is_pythons_for_another_signal_is_the_users(
+    number: signal.Signals, handler: Any
+) -> None:
+    """So that Ctrl-C kills at once, or a SIGTERM raises KeyboardInterrupt."""
+    before = signal.signal(number, handler)
+    try:
+        with stop_button(signal.SIGTERM):
+            assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)

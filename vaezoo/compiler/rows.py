@@ -52,11 +52,12 @@ def _put(to: Tensor, indices: Indices, values: Tensor, accumulate: bool = False)
 
 
 def _as_one(indices: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
-    """The place of each entry in dimensions that have become one."""
+    """The place of each entry in dimensions that have become one; none, if it is in none."""
     at = torch.zeros_like(indices[0], dtype=torch.long)
     for index, size in zip(indices, sizes, strict=True):
         at = at * size + torch.where(index < 0, index + size, index)
-    return at
+    within = [(-size <= i) & (i < size) for i, size in zip(indices, sizes, strict=True)]
+    return torch.where(torch.stack(within).all(0), at, -1)
 
 
 def _put_where(to: Tensor, mask: Tensor, indices: Indices, values: Tensor) -> Any:

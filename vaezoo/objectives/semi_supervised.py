@@ -192,8 +192,9 @@ def _combined(objective: Any) -> Objective:
 
 def _three(batch: tuple[Any, ...]) -> tuple[Tensor, Tensor, Tensor]:
     if len(batch) != 3:
+        got = "1 tensor" if len(batch) == 1 else f"{len(batch)} tensors"
         raise ValueError(
-            f"SemiSupervised needs batches (x, x_labelled, y_labelled), got {len(batch)} tensors: "
+            f"SemiSupervised needs batches (x, x_labelled, y_labelled), got {got}: "
             "make them with data.semi_supervised(unlabelled, labelled)"
         )
     return batch

@@ -20,7 +20,7 @@ from vaezoo.panel.source import source_of
 from vaezoo.panel.standing import members_own, renewed
 from vaezoo.panel.stepper import Stepper
 from vaezoo.panel.swaps import Swap, as_before, placed, put_back, remember
-from vaezoo.panel.trial import fault_of, first_batch
+from vaezoo.panel.trial import Trial
 from vaezoo.panel.turns import Turns
 from vaezoo.panel.viewer import Viewer
 from vaezoo.programs.refusing import check_member
@@ -83,7 +83,7 @@ class Session:
         held_out, n = data if validation is None else validation, as_count("images", images)
         self._turns.alone()
         self.viewer = Viewer(model, *some_images(held_out, n, tensor_like(model)))
-        self._batch = first_batch(data, tensor_like(model))
+        self._trial = Trial(data)
         # what is in no menu is to be able to come back
         nameless = [place for place, (_, name, _) in self.menus().items() if not name]
         self.own += [inside(self.model, self.objective, place) for place in nameless]
@@ -121,13 +121,13 @@ class Session:
         what = f"{place}: {name}({options or ''})" if options != "" else f"{place}: {name}"
         self.stepper.rest()
         before, looked = remember(what, self.model, self.objective), dict(vars(self.viewer))
-        trained = fault_of(self.model, self.objective, self._batch) is None
+        trained = self._trial.fault(self.model, self.objective) is None
         try:
             self.model, self.objective = placed(before, place, new, self.data, made=made)
             self.viewer.model = self.model
             self.viewer.look()
             self.viewer.decoded()
-            if trained and (fault := fault_of(self.model, self.objective, self._batch)):
+            if trained and (fault := self._trial.fault(self.model, self.objective)):
                 raise fault
         except BaseException:
             put_back(before)

@@ -10,54 +10,76 @@ import torch
 from torch import Tensor
 
 from vaezoo.bound import Bound
+from vaezoo.data.batches import columns_of
 from vaezoo.data.passes import Data, one_pass
 from vaezoo.models import LatentVariableModel
+from vaezoo.models.batches import tensor_like
 from vaezoo.scopes import in_mode, in_turn, own_generator
 from vaezoo.training.untrained import Untrained
 
-__all__ = ["fault_of", "first_batch"]
+__all__ = ["Trial"]
 
-FEW = 2  # images, where the data are whatever makes batches of any size
+FEW = 2  # images
+UNKNOWN = object()
 
 
-def first_batch(data: Data, like: Tensor) -> Any:
-    """The first batch of data, as they give it.
+class Trial:
+    """The first images of data, taken when they are asked for, on which a step is tried.
+
+    Data that would not be the same afterwards are left alone, and nothing is a fault there: an
+    iterator, and a loader that keeps its place or its workers.
 
     Args:
         data: what is trained on, as in `fit`.
-        like: a parameter of the model, whose dtype images take.
-
-    Example:
-        >>> first_batch([torch.zeros(5, 3), torch.ones(5, 3)], torch.zeros(1)).sum().item()
-        0.0
-    """
-    for batch in in_turn(one_pass(data, FEW, dtype=like.dtype, seed=0), seed=0):
-        return batch
-    raise ValueError("the data hold no batch")
-
-
-@torch.no_grad()
-def fault_of(model: LatentVariableModel, objective: Any, batch: Any) -> Exception | None:
-    """What the first step would raise, if anything; it is not taken.
-
-    Args:
-        model, objective: what would be trained.
-        batch: of the data.
 
     Example:
         >>> from vaezoo import models, objectives
-        >>> fault_of(models.VAE(), objectives.ELBO(), torch.zeros(2, 1, 28, 28)) is None
-        True
+        >>> trial = Trial([torch.zeros(5, 1, 28, 28)])
+        >>> trial.fault(models.VAE(), objectives.ELBO())
+        >>> trial.fault(models.VAE(), objectives.SemiSupervised())
+        ValueError('SemiSupervised needs batches (x, x_labelled, y_labelled), got 1 tensor: make \
+them with data.semi_supervised(unlabelled, labelled)')
     """
-    try:
-        bound = Bound(model, objective)
-        tensors = bound.arguments(batch)
-        bound.check(tensors)
-        with in_mode(model, False), own_generator(), _left_alone(bound):
-            bound.eager(*tensors)
-    except Exception as fault:
-        return fault
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self._batch: Any = UNKNOWN
+
+    @torch.no_grad()
+    def fault(self, model: LatentVariableModel, objective: Any) -> Exception | None:
+        """What the first step would raise, if anything; it is not taken.
+
+        Args:
+            model, objective: what would be trained.
+        """
+        if self._batch is UNKNOWN:
+            self._batch = _first(self.data, tensor_like(model))
+        if self._batch is None:
+            return None
+        try:
+            bound = Bound(model, objective)
+            tensors = bound.arguments(self._batch)
+            bound.check(tensors)
+            with in_mode(model, False), own_generator(), _left_alone(bound):
+                bound.eager(*tensors)
+        except Exception as fault:
+            return fault
+        return None
+
+
+def _first(data: Data, like: Tensor) -> tuple[Any, ...] | None:
+    """The first rows of the first batch; None where that cannot be had without a trace."""
+    keeps_place = hasattr(data, "__next__") or hasattr(data, "state_dict")
+    if keeps_place or getattr(data, "persistent_workers", False):
+        return None
+    with contextlib.suppress(Exception):  # training says it
+        for batch in in_turn(one_pass(data, FEW, dtype=like.dtype, seed=0), seed=0):
+            return tuple(_some(column) for column in columns_of(batch))
     return None
+
+
+def _some(column: Any) -> Any:
+    return column[:FEW] if getattr(column, "ndim", 0) else column
 
 
 @contextlib.contextmanager

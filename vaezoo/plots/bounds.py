@@ -46,7 +46,7 @@ def bound_against_k(
         ([1.0, 10.0], [97.1, 95.8])
     """
     curves = _curves(bounds)
-    beside = len(curves) > INSIDE
+    beside = ax is None and len(curves) > INSIDE  # axes of a figure of yours have no more room
     with axes_or_new(ax, _with_key((5, 3.6), curves) if beside else (5, 3.6)) as axes:
         for i, (name, points) in enumerate(curves.items()):
             look: dict[str, Any] = {"color": LINES[i % len(LINES)], "marker": MARKERS[i % 10]}

@@ -93,7 +93,7 @@ def stop_button(*signals: signal.Signals) -> Iterator[StopButton]:
     usual: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         found = {number: signal.getsignal(number) for number in (signal.SIGINT, *signals)}
-        usual = {number: handler for number, handler in found.items() if _is_usual(handler)}
+        usual = {number: handler for number, handler in found.items() if _is_usual(number, handler)}
     for number in usual:
         signal.signal(number, press)
     try:
@@ -103,9 +103,9 @@ def stop_button(*signals: signal.Signals) -> Iterator[StopButton]:
             signal.signal(number, handler)
 
 
-def _is_usual(handler: Any) -> bool:
-    """Whether a handler is Python's, or that of a loop: of asyncio, or of a notebook's cell."""
-    if handler in (signal.default_int_handler, signal.SIG_DFL):
+def _is_usual(number: int, handler: Any) -> bool:
+    """Whether a signal has Python's handler, or a loop's: of asyncio, or of a notebook's cell."""
+    if handler is (signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL):
         return True
     module = getattr(getattr(handler, "func", handler), "__module__", None) or ""
     return module.partition(".")[0] in ("asyncio", "ipykernel", "uvloop")
