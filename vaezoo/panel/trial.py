@@ -73,9 +73,14 @@ def _first(data: Data, like: Tensor) -> tuple[Any, ...] | None:
     if keeps_place or getattr(data, "persistent_workers", False):
         return None
     with contextlib.suppress(Exception):  # training says it
-        for batch in in_turn(one_pass(data, FEW, dtype=like.dtype, seed=0), seed=0):
+        batches = data[:1] if isinstance(data, list | tuple) else _pass(data, like)
+        for batch in batches:
             return tuple(_some(column) for column in columns_of(batch))
     return None
+
+
+def _pass(data: Data, like: Tensor) -> Iterator[Any]:
+    return in_turn(one_pass(data, FEW, dtype=like.dtype, seed=0), seed=0)
 
 
 def _some(column: Any) -> Any:
