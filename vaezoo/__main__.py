@@ -33,9 +33,7 @@ def main(words: list[str]) -> int:
     """What is asked for on the command line."""
     if words[:1] == ["explore"]:
         return explore(words[1:])
-    parser = argparse.ArgumentParser(
-        prog="python -m vaezoo", description=str(__doc__).split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m vaezoo", description=ABOUT)
     parser.add_argument("--version", action="version", version=f"vaezoo {vaezoo.__version__}")
     behind = parser.add_subparsers(metavar="explore")
     behind.add_parser("explore", help="open a panel in the browser; `explore --help` says more")
