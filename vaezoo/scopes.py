@@ -6,7 +6,7 @@
     unchecked, checks_data         programs and data without checks
     one_thread, in_turn            one thread at a time
 
-Threads take turns because Pyro's handlers and its switches belong to the whole process.
+All that runs a program is in `one_thread`: Pyro's handlers and switches are the whole process's.
 """
 
 from __future__ import annotations
@@ -48,8 +48,7 @@ def in_mode(module: nn.Module, training: bool) -> Iterator[None]:
 
     In training, what is frozen stays in evaluation mode: a submodule whose parameters all have
     `requires_grad=False`, and, where the module was in training mode before, a submodule that was
-    put in evaluation mode by hand. What an outer autocast keeps of weights is forgotten before and
-    behind it: they may have been written into since, or be later.
+    put in evaluation mode by hand. Before and behind it an outer autocast forgets old weights.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
@@ -211,7 +210,9 @@ def unchecked() -> Iterator[None]:
 def one_thread() -> contextlib.AbstractContextManager[object]:
     """Within it no other thread is in such a block; this one may enter another inside.
 
-    Everything of vaezoo's that runs a program does so within one, so that threads take turns.
+    Example:
+        >>> with one_thread(), one_thread():
+        ...     pass
     """
     return _lock
 
