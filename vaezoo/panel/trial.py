@@ -60,7 +60,7 @@ them with data.semi_supervised(unlabelled, labelled)')
             bound = Bound(model, objective)
             tensors = bound.arguments(self._batch)
             bound.check(tensors)
-            with in_mode(model, False), own_generator(), _left_alone(bound):
+            with in_mode(model, False), own_generator(), Untrained(bound).kept():
                 bound.eager(*tensors)
         except Exception as fault:
             return fault
@@ -85,13 +85,3 @@ def _pass(data: Data, like: Tensor) -> Iterator[Any]:
 
 def _some(column: Any) -> Any:
     return column[:FEW] if getattr(column, "ndim", 0) else column
-
-
-@contextlib.contextmanager
-def _left_alone(bound: Bound) -> Iterator[None]:
-    untrained = Untrained(bound)
-    untrained.keep()
-    try:
-        yield
-    finally:
-        untrained.put_back()

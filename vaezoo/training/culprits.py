@@ -157,12 +157,9 @@ def broken_gradients(
     left = {n: t.grad for n, t in named.items() if t.grad is not None}
     if broken := broken_tensors(left):
         return broken
-    untrained = Untrained(bound)
-    with own_generator(), unchecked(), contextlib.suppress(Exception):
-        untrained.keep()
+    with Untrained(bound).kept(), own_generator(), unchecked(), contextlib.suppress(Exception):
         loss = bound.eager(*batch)["loss"]
         gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         pairs: Iterator[tuple[str, Any]] = zip(named, gradients, strict=True)
         broken = broken_tensors({n: g for n, g in pairs if g is not None})
-    untrained.put_back()
     return broken

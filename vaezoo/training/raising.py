@@ -52,10 +52,8 @@ def check_last_batch(
     if not reached or not any(isinstance(m, _BatchNorm) for m in bound.modules()):
         return
     (batch,) = one_pass(data[:1], 1, dtype=dtype_of(bound.model), seed=0)
-    one, untrained = bound.arguments(batch), Untrained(bound)
-    untrained.keep()
-    with _naming_one(one), contextlib.ExitStack() as stack:
-        stack.callback(untrained.put_back)
+    one = bound.arguments(batch)
+    with _naming_one(one), Untrained(bound).kept(), contextlib.ExitStack() as stack:
         for block in (one_thread(), torch.enable_grad(), own_generator(), unchecked()):
             stack.enter_context(block)
         stack.enter_context(in_mode(bound.model, True))

@@ -235,13 +235,9 @@ class Training:
 
     def _look_through(self, arguments: list[Tensor]) -> None:
         """Run the programs with Pyro's checks, which say what is wrong with a batch."""
-        untrained, model = Untrained(self.bound), self.bound.model
-        untrained.keep()
-        try:
-            with torch.no_grad(), in_mode(model, False), own_generator():
-                self.bound.eager(*arguments)
-        finally:
-            untrained.put_back()
+        bound = self.bound
+        with Untrained(bound).kept(), torch.no_grad(), in_mode(bound.model, False), own_generator():
+            bound.eager(*arguments)
 
     def _record(self, record: dict[str, float] | None) -> dict[str, float] | None:
         self.rates.record(record)

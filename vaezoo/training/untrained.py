@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import operator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +36,15 @@ class Untrained:
         self._places = _Places(module)
         self._copies: dict[Tensor, tuple[Tensor, int]] = {}
         self._held: list[tuple[dict[str, Tensor | None], dict[str, Tensor | None]]] = []
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep them, and put them back behind it, whatever happens within."""
+        self.keep()
+        try:
+            yield
+        finally:
+            self.put_back()
 
     def keep(self) -> None:
         """Copy them, except large ones that were not written into since they were last copied."""
