@@ -72,6 +72,7 @@ PAPER = Recipe(
     start=from_means,
     particles=(1, 50, 500, 5000),
 )
+DREG = {k: IWELBO(k, estimator="dreg") for k in (5, 50)}
 TWO_LAYERS = {"member": models.HierarchicalVAE}
 FIXED = Recipe(
     lambda: models.VAE(z_dim=40),
@@ -84,9 +85,10 @@ FIXED = Recipe(
 RECIPES = {
     "paper-vae-1": paper(1),
     **{f"paper-iwae-{k}": paper(k, objective=IWELBO(k)) for k in (5, 50)},
-    **{f"paper-dreg-{k}": paper(k, objective=IWELBO(k, estimator="dreg")) for k in (5, 50)},
+    **{f"paper-dreg-{k}": paper(k, objective=DREG[k]) for k in (5, 50)},
     "paper2-vae-1": paper(1, **TWO_LAYERS),
     **{f"paper2-iwae-{k}": paper(k, objective=IWELBO(k), **TWO_LAYERS) for k in (5, 50)},
+    **{f"paper2-dreg-{k}": paper(k, objective=DREG[k], **TWO_LAYERS) for k in (5, 50)},
     "fixed-normal": FIXED,
     "fixed-vamp": replace(
         *(FIXED,),

@@ -60,7 +60,9 @@ PAPER = {  # measured beside published: arXiv:1509.00519, table 1
     "paper-dreg-50": ("IWAE, k = 50, DReG", "-"),
     "paper2-vae-1": ("two layers, VAE, k = 1", "85.33"),
     "paper2-iwae-5": ("two layers, IWAE, k = 5", "83.89"),
+    "paper2-dreg-5": ("two layers, IWAE, k = 5, DReG", "-"),
     "paper2-iwae-50": ("two layers, IWAE, k = 50", "82.90"),
+    "paper2-dreg-50": ("two layers, IWAE, k = 50, DReG", "-"),
 }
 FIXED = {
     "fixed-normal": "N(0, I)",
