@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.command import without_arguments
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/demo.json"
 COMMAND = ("examples/ssvae_mnist.py", "--data", "digits", "--steps", "7500")
@@ -41,6 +43,7 @@ def once(seed: int) -> dict[str, Any]:
 
 def main() -> None:
     """All seeds, one after the other."""
+    without_arguments(__doc__)
     each = [once(seed) for seed in SEEDS]
     values = torch.tensor([found["accuracy"] for found in each], dtype=torch.float64)
     record = {

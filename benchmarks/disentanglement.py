@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.command import without_arguments
 from benchmarks.markdown import table as markdown
 from vaezoo import data, evaluation, fit, models, objectives
 from vaezoo.data.factored import Factored
@@ -80,6 +81,7 @@ def _cell(values: list[float]) -> str:
 
 def main() -> None:
     """Train, measure, write JSON and print the table."""
+    without_arguments(__doc__)
     rows: list[dict[str, Any]] = []
     for name in MEMBERS:
         train, test = (images(name, split) for split in ("train", "test"))

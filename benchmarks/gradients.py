@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from benchmarks import markdown
+from benchmarks.command import without_arguments
 from vaezoo import likelihoods, models
 from vaezoo.components import outside_param_store
 from vaezoo.objectives import IWELBO
@@ -53,6 +54,7 @@ class Linear(Posterior):
 
 def main() -> None:
     """Measure, and write JSON, table and figure."""
+    without_arguments(__doc__)
     torch.manual_seed(0)
     likelihood = likelihoods.Normal(SIZE, (SIZE,), network=nn.Identity(), variance=1.0)
     vae = models.VAE((SIZE,), SIZE, likelihood=likelihood, posterior=Linear()).double()

@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 import torch
 
+from benchmarks.command import without_arguments
 from benchmarks.markdown import table as markdown
 
 RESULTS = Path(__file__).parent / "results"
@@ -151,6 +152,7 @@ def table(record: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write what was measured."""
+    without_arguments(__doc__)
     from playwright.sync_api import sync_playwright
 
     from tests.browser.conftest import chromium_in

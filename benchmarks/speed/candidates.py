@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks import markdown
+from benchmarks.command import without_arguments
 from benchmarks.speed import machine
 from benchmarks.speed.targets import ratio
 
@@ -35,6 +36,7 @@ linear = torch.ops.mkldnn._linear_pointwise.default
 
 def main() -> None:
     """Measure all of them, and write JSON and table."""
+    without_arguments(__doc__)
     torch.manual_seed(0)
     x = torch.bernoulli(torch.full((BATCH, PIXELS), 0.13))
     with torch.no_grad():

@@ -8,10 +8,10 @@ alone), and vaezoo, "eager" or "compiled" or as it chooses "by default".
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import itertools
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,10 @@ COMPILE = {"eager": False, "compiled": True, "by default": None}
 
 def main() -> None:
     """Do what the argument says and print what was found."""
-    asked = json.loads(sys.argv[1])
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("asked", type=json.loads, help="what to measure, as JSON")
+    asked = parser.parse_args().asked
     torch.set_num_threads(asked["threads"])
     asked.setdefault("started", time.time())
     torch.manual_seed(asked.get("seed", 0))
