@@ -29,12 +29,13 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 __all__ = ["Component", "announce", "check_size", "outside_param_store", "parameter_name"]
 
-# arguments by which weights are made; a file says them, and is loaded into a part made anew
+# arguments by which weights and layers are made: set later they would change nothing but the file,
+# which is loaded into a part made anew
 SIZES = frozenset(
     {
         *("z_dim", "x_shape", "in_shape", "out_shape", "v_dim", "hidden", "classes", "levels"),
         *("k", "learn_weights", "layers", "flow_hidden", "context", "rank"),
-        *("scale", "learn_variance"),
+        *("scale", "learn_variance", "activation", "label_scale"),
     }
 )
 

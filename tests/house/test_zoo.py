@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 import pytest
 import zoo
@@ -12,6 +14,7 @@ from torch import nn
 from vaezoo import likelihoods, models, networks, posteriors, priors
 
 ABSTRACT = {"LatentVariableModel", "Prior", "Posterior", "Likelihood"}
+ACTING = {"beta", "particles", "log1p", "unit"}
 MADE = {
     priors: [make(zoo.X_SHAPE, 2, 0) for make in zoo.PRIORS.values()],
     posteriors: [make(zoo.X_SHAPE, 2, 0) for make in zoo.POSTERIORS.values()]
@@ -27,7 +30,40 @@ MADE = {
 def test_everything_public_is_in_the_zoo(home: ModuleType, made: Iterable[nn.Module]) -> None:
     public = {getattr(home, name) for name in home.__all__}
     kinds = {k for k in public if isinstance(k, type) and issubclass(k, nn.Module)}
-    assert {type(m).__name__ for m in made} == {k.__name__ for k in kinds} - ABSTRACT
+    named = {k.__name__ for k in kinds} - ABSTRACT
+    assert {type(m).__name__ for m in made} == named, "a new part needs a line in tests/zoo.py"
+
+
+@pytest.mark.parametrize("made", MADE.values(), ids=[h.__name__ for h in MADE])
+def test_what_layers_are_made_by_stays(made: Iterable[Any]) -> None:
+    """An argument that is set afterwards acts from then on, or is refused."""
+    taken = {name for part in made for name in inspect.signature(type(part)).parameters}
+    taken = {name for name in taken for part in made if is_taken(part, name)}
+    assert taken <= ACTING, "what layers are made by goes into SIZES of vaezoo/components.py"
+
+
+def is_taken(part: nn.Module, name: str) -> bool:
+    """Whether a part lets an argument of its own become another."""
+    value = vars(part).get(name)
+    if (another := changed(value)) is None:
+        return False
+    try:
+        setattr(part, name, another)
+    except ValueError:
+        return False
+    setattr(part, name, value)
+    return True
+
+
+def changed(value: Any) -> Any:
+    """Another value of its kind; None of parts and of what is no argument."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, type):
+        return nn.Tanh
+    if isinstance(value, tuple):
+        return (*value, 1)
+    return value + 1 if isinstance(value, int | float) else None
 
 
 def test_members_are_told_apart() -> None:

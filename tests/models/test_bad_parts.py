@@ -53,6 +53,7 @@ CALLS: list[BadCall] = [
     (lambda: setattr(member("GMVAE").prior, "k", 9), ValueError, r"k is 5 for the weights that this MixtureOfGaussians has: .*k=9\)"),
     (lambda: setattr(likelihoods.DiscretizedLogistic(3, X_SHAPE), "scale", "pixel"), ValueError, "scale is shared for the weights"),
     (lambda: setattr(member("VAE").posterior.network, "hidden", (9,)), ValueError, r"hidden is \(8, 6\) for the weights that this MLP has"),
+    (lambda: setattr(member("VAE").posterior.network, "activation", nn.Tanh), ValueError, r"activation is .*ELU.* for the weights that this MLP has"),
     (lambda: Bound(member("VAE"), "elbo"), TypeError, "or a pyro.infer ELBO, got a str"),
 ]  # fmt: skip
 
