@@ -17,6 +17,7 @@ from vaezoo.models.decoding import prior_moments
 from vaezoo.models.drawing import prior_codes
 from vaezoo.models.parts import has_lone_prior, lone_prior
 from vaezoo.panel.latents import DRAWS, codes_of
+from vaezoo.panel.menus import choices
 from vaezoo.plots.densities import prior_density
 from vaezoo.scopes import own_generator
 
@@ -113,6 +114,25 @@ def test_it_is_drawn() -> None:
     assert torch.equal(codes_of(model, x, y).prior, drawn(DRAWS))
     images_of_codes = codes_of(of(Inferring), images(9), None)
     assert images_of_codes.prior.shape == (DRAWS, 2)
+
+
+def test_the_panel_offers_what_takes_a_label() -> None:
+    assert list(choices(of(CVAE), "prior", own=[OfClass])) == ["OfClass (yours)"]
+    assert "Flow" in choices(of(CVAE), "posterior")
+    assert "Flow" in choices(models.FSVAE(X_SHAPE, 2, classes=CLASSES), "prior")
+
+
+FITS_NOT = (
+    r"does not fit CVAE\(.*: expected a forward\(self, y\) for p\(z\|y\), got forward\(self\)"
+)
+NOR_HERE = r"expected a forward\(self\) for p\(z\), got forward\(self, y\)"
+test_a_prior_takes_what_it_depends_on = refused(
+    [
+        (lambda: setattr(of(CVAE), "prior", priors.Flow(2)), ValueError, FITS_NOT),
+        (lambda: CVAE(X_SHAPE, 2, classes=CLASSES, hidden=(4,)), ValueError, FITS_NOT),
+        (lambda: models.VAE(X_SHAPE, 2, prior=OfClass()), ValueError, NOR_HERE),
+    ]
+)
 
 
 ALONE = r"expected a prior that depends on nothing, got the p\(z\|y\) of a CVAE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,7 @@ from vaezoo.posteriors import Classifier, Posterior
 if TYPE_CHECKING:
     from vaezoo.models.base import LatentVariableModel
 
-__all__ = ["Given", "Part", "flat", "has_lone_prior", "lone_prior"]
+__all__ = ["Given", "Part", "flat", "has_lone_prior", "lone_prior", "takes"]
 
 Given = str | tuple[str, ...]
 
@@ -54,6 +55,24 @@ def flat(given: tuple[Given, ...]) -> Iterator[str]:
     """The variables one by one, those of a pair too."""
     for variable in given:
         yield from (variable,) if isinstance(variable, str) else variable
+
+
+def takes(part: Any, given: tuple[Given, ...]) -> bool:
+    """Whether a part, or a class of them, is to be called with as many values.
+
+    Example:
+        >>> from vaezoo.priors import StandardNormal
+        >>> takes(StandardNormal, ()), takes(StandardNormal(10), ("y",))
+        (True, False)
+    """
+    values = (part, *given) if isinstance(part, type) else given
+    try:
+        inspect.signature(part.forward).bind(*values)
+    except TypeError:
+        return False
+    except ValueError:  # of what is not written in Python: it is known when it is called
+        return True
+    return True
 
 
 def has_lone_prior(model: LatentVariableModel) -> bool:

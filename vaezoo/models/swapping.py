@@ -8,6 +8,7 @@ serves one member.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import weakref
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from vaezoo.components import Component
 from vaezoo.models.naming import name_of, remedy
-from vaezoo.models.parts import flat
+from vaezoo.models.parts import flat, takes
 from vaezoo.models.trials import leads, made_up, moved, without_marks
 from vaezoo.posteriors import Posterior
 from vaezoo.priors import Prior
@@ -145,6 +146,7 @@ def _probe(model: LatentVariableModel, role: str, part: Component, like: Tensor)
     """Run a part on made-up values, and compare what it returns with what the rest needs."""
     slot = model.parts[role]
     given = slot.conditions(labels=model.classes > 0)
+    _check_arguments(model, role, part)
     for leading in leads(model, given):
         with _refusing(model, role, part), without_marks(part):
             distribution = part(*(made_up(model, v, leading, like) for v in given))
@@ -161,6 +163,20 @@ def _probe(model: LatentVariableModel, role: str, part: Component, like: Tensor)
         raise ValueError(
             f"a posterior must be reparametrised (has_rsample), and {type(distribution).__name__} "
             "is not: a mixture can be a prior; as a posterior use DiagonalNormal"
+        )
+
+
+def _check_arguments(model: LatentVariableModel, role: str, part: Component) -> None:
+    """Raise ValueError unless a part's forward takes what its place depends on."""
+    labels = model.classes > 0
+    given = model.parts[role].conditions(labels=labels)
+    if not takes(part, given):
+        law = model.parts[role].left_side(labels=labels)
+        needed = ", ".join(["self", *("_".join(flat((v,))) for v in given)])
+        own = ", ".join(["self", *inspect.signature(part.forward).parameters])
+        raise ValueError(
+            f"{role} {part!r} does not fit {_sizes(model)}: expected a forward({needed}) for "
+            f"{law}, got forward({own})"
         )
 
 

@@ -17,6 +17,7 @@ from vaezoo import likelihoods, models, objectives, posteriors, priors
 from vaezoo.components import Component
 from vaezoo.likelihoods import Likelihood
 from vaezoo.models import LatentVariableModel
+from vaezoo.models.parts import takes
 from vaezoo.objectives import Objective
 from vaezoo.panel.places import OFFERED, is_of, known, places, usual
 from vaezoo.panel.source import argument_of
@@ -96,7 +97,10 @@ def choices(
         MixtureOfGaussians(10, k=3)
     """
     kind = is_of(model, place)
-    menu = {t.__name__: _choice(model, place, t, data) for t in offered(kind)}
+    slot = model.parts.get(place)
+    given = slot.conditions(labels=model.classes > 0) if slot else ()
+    fitting = [t for t in offered(kind) if slot is None or takes(t, given)]
+    menu = {t.__name__: _choice(model, place, t, data) for t in fitting}
     for thing in own:
         if isinstance(thing, kind) or (isinstance(thing, type) and issubclass(thing, kind)):
             menu[name_in_menu(thing, menu)] = _choice(model, place, thing, data)
