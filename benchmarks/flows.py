@@ -57,12 +57,12 @@ class Pyros(nn.Module):
 
 
 def flows() -> dict[str, nn.Module]:
-    """Modules that return the distribution when they are called, by library."""
+    """Modules that return the distribution when they are called, by library that is there."""
+    modules = {OURS: priors.Flow(SIZE, layers=LAYERS, hidden=HIDDEN), "Pyro": Pyros()}
     if importlib.util.find_spec("zuko") is None:
-        raise SystemExit("zuko is missing, and the table has a column for it: pip install zuko")
+        return modules
     import zuko
 
-    modules = {OURS: priors.Flow(SIZE, layers=LAYERS, hidden=HIDDEN), "Pyro": Pyros()}
     shape: dict[str, Any] = {"transforms": LAYERS, "hidden_features": HIDDEN}
     return {**modules, "zuko": zuko.flows.MAF(SIZE, **shape, activation=nn.ELU)}
 
@@ -70,6 +70,8 @@ def flows() -> dict[str, nn.Module]:
 def main() -> None:
     """Measure, and write JSON and table."""
     without_arguments(__doc__)
+    if importlib.util.find_spec("zuko") is None:
+        raise SystemExit("zuko is missing, and the table has a column for it: pip install zuko")
     torch.set_num_threads(1)
     torch.manual_seed(0)
     random.seed(0)
