@@ -12,9 +12,9 @@
    `kept` on disk; if not, `orders` makes one graph of both, `whole_step`, and has it compiled,
    here or `beside` in another process.
 6. `inductor` rewrites the graph by `passes`, whose products may be `onednn`'s, and compiles it,
-   draws kept in order by `noise`; `capture` keeps what came of it, made `portable`. The
-   `first_update` is held against Adam's, and the `first_run` against the graph; on a GPU later ones
-   `replay` what was recorded of one.
+   draws kept in order by `noise` and sums of rows by `rows`; `capture` keeps what came of it, made
+   `portable`. The `first_update` is held against Adam's, and the `first_run` against the graph; on
+   a GPU later ones `replay` what was recorded of one.
 7. `choice` says whether all this pays, of which training and evaluation ask it.
 
 What fails on the way is a warning with its `reasons`, and the bound runs eagerly. Who imports whom:
@@ -24,6 +24,6 @@ What fails on the way is a warning with its `reasons`, and the bound runs eagerl
     trials, state → places, names → libraries;  state → containers
     adam, whole_step, beside → tracing
     compiled_step → first_update, first_run, replay;  cache → wrappers
-    orders → kept, inductor (late: slow to import) → noise, one_file, passes → onednn
+    orders → kept, inductor (late: slow to import) → noise, rows, one_file, passes → onednn
     inductor → capture → kept, portable
 """

@@ -23,7 +23,9 @@ The other files:
 
     binarising                          how bytes become x in [0, 1]
     passes, positions, image_pass       as many passes over data as training takes, and where it is
+    single_passes, sources              one pass over data of any kind, and what a loader reads
     shards, blocks, windows, writing    files of images, their order, what of them is in memory
+    places                              where a stream is, in numbers
     maps                                arrays that are mapped from files
     semi_streamed                       labelled images beside such files
     neighbours                          nearest rows, and what spreads among them
@@ -34,6 +36,7 @@ The other files:
     batches, labels, pixels             what people hand over, made tensors or refused
     counts, indices                     the same for whole numbers and for indices
     files                               files that are whole or not there
+    bars                                progress bars
     downloads, patience, _torchvision   official files, fetched once
     locks                               one process at a time
     idx, mat                            the formats of MNIST's and of SVHN's files

@@ -12,9 +12,17 @@
     sample_quality  sample_quality: whether pictures look like data, and show what they should
     report          report: bounds, evidence, rate, units and classes, in one table and one JSON
 
-Those down to units work for any pair of programs, the others for members. They read data batch by
-batch, decode a bounded number of images at a time, draw from generators of their own, and leave the
-model in the mode that it was in; `rate` keeps the images that it takes.
+Behind them:
+
+    visiting        one visit to every image, and what is found there; each question goes this way
+    aggregate       q(h), the mean over images of q(h|x), for the rate
+    pareto          Pareto's k̂ of importance weights, for evidence
+    paths, hmc      the way from r(h) to p(x, h), and the steps on it, for annealing
+    refining        a guide refined image by image, for gaps
+
+Questions down to units work for any pair of programs, the others for members. They read data batch
+by batch, decode a bounded number of images at a time, draw from generators of their own, and leave
+the model in the mode that it was in; `rate` keeps the images that it takes.
 """
 
 from vaezoo.estimates import Estimate

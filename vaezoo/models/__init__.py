@@ -2,6 +2,7 @@
 
     base                          what members share
     parts, swapping, replacing    the slots of a member; new parts in them; programs of your own
+    trials                        trying a part before it is taken
     batches, naming               what a member is given or assigned, taken or refused
     drawing                       `sample` and `encode`
     decoding, scoring             `decode`, `traverse` and `interpolate`; `score` and `cluster`

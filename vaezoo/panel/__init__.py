@@ -1,9 +1,12 @@
 """A model under exploration: trained, swapped, decoded and drawn at while a kernel stays awake.
 
-    explore                                                      the function that shows a panel
-    session (stepper, swaps, paired, viewer, latents, images)    what it does, without any widget
-    places, menus, source                                        what there is to choose, as code
-    panel (toolbar, swapping, looking, drawing, view, inbox)     how it is shown, and asked
+    explore                                              the function that shows a panel
+    app                                                  a page of its own: python -m vaezoo explore
+    session (stepper, swaps, paired, viewer, latents,    what it does, without any widget: whether a
+      images, trial, turns, standing)                    swap trains, whose turn, what objective
+    places, menus, source, layers                        what there is to choose, as code
+    panel (toolbar, swapping, looking, drawing, view,    how it is shown, and asked
+      inbox)
 
 It is called panel because `vaezoo.explore` is the function.
 """

@@ -18,7 +18,6 @@ from vaezoo.panel.view import View
 __all__ = ["Drawing"]
 
 CLASSES = 3  # that are named
-HOW = "draw with the mouse, or by arrows and space"
 
 
 class Drawing:

@@ -2,7 +2,8 @@
 
     pair     what a pair is, and all that is known here of members of the zoo
     run      one run: the guide, then the model on what the guide drew
-    sites    the sample sites of both, each told apart and checked
+    sites    the sample sites of both, each told apart
+    checking whether their terms can be added up; `refusing` says what is no pair at all
     terms    their log-densities, per image; `closed_forms` says where a KL is known
     held     distributions whose parameters get no gradient
     chunked  the terms of more draws than memory holds, and their gradients

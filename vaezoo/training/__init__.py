@@ -4,8 +4,9 @@
     training             what `steps` returns: the way of a batch to the updated weights
     preparing            what there is to train, and the mode it is in
     step, untrained      one step: loss, gradients, update; and what a step may change besides
+    flags, strangers     what of it is frozen, or in which mode; parameters that come up on the way
     timed_step           one that is compiled where that pays
-    optimizers, rates    what takes the step, and how far
+    optimizers, rates    what takes the step, and how far; a state of it `by_name`
     recorder             writes the `history`, of `means`
     callbacks            what is called at each record
     stopping, logs       callbacks: early stopping, the best weights, a file of records
@@ -18,10 +19,11 @@
     validation           terms on other data, for each record
     interrupts, errors   the stop button, and the error of a loss that is not finite
     guards               looks at each record: warns of what ails it, of `symptoms` and `rising`
-    culprits             what it was that is not finite
+    culprits, raising    what it was that is not finite; a step that raises leaves nothing behind
     processes            several processes, and how they speak to one another
     alone, together      what training and evaluation do differently in one and in several
-    shared_step, loaders their one gradient, and each one's rows of a batch
+    shared_step, exchange   their one gradient, and what they tell one another at each step
+    loaders, sharing     each one's rows of a batch, and its share of data of any kind
 
 Importing it costs no compiler: a step imports that when it is told to compile.
 """
