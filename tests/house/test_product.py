@@ -19,6 +19,7 @@ import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -43,6 +44,7 @@ from zoo import (
 from vaezoo import Bound
 from vaezoo.objectives import ELBO, IWELBO, Renyi, SemiSupervised, WarmUp
 
+ROOT = Path(__file__).parents[2]
 OBJECTIVES: dict[str, Callable[[], Any]] = {
     "elbo": lambda: ELBO(particles=2),
     "warm-up": lambda: ELBO(WarmUp(4, start=0.5)),
@@ -163,3 +165,8 @@ def test_the_product_is_counted(record_property: Callable[[str, object], None]) 
         assert sums == {"train": len(PARTS) * len(TRAINED), "refuse": len(PARTS) * len(REFUSED)}
         assert sums["train"] >= 7360
         assert sums["refuse"] >= 1600
+
+
+@pytest.mark.parametrize("name", ["README.md", "PACKAGE.md", "docs/guide.md"])
+def test_documents_say_how_many(name: str) -> None:
+    assert f" {len(PARTS) * len(TRAINED):,} combinations" in (ROOT / name).read_text()

@@ -21,9 +21,13 @@ from benchmarks import agreement, choosing, disentanglement, documents, flows, g
 from benchmarks.quality.results import found as measured
 from benchmarks.quality.tables import tables
 from benchmarks.speed import candidates, gpu, report
-from vaezoo import Step, contract, models
+from vaezoo import Step, contract, likelihoods, models, networks, objectives, posteriors, priors
 
 ROOT = Path(__file__).parents[2]
+DERIVED_FROM = {
+    *(likelihoods.Likelihood, models.LatentVariableModel, models.Part, objectives.Objective),
+    *(objectives.Schedule, posteriors.Posterior, priors.Prior),
+}
 README = (ROOT / "README.md").read_text()
 DOCS = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
 INDEX = DOCS.pop("index")  # of the site
@@ -113,11 +117,23 @@ def test_links_lead_somewhere(name: str) -> None:
 
 
 def test_every_text_is_linked_from_the_readme() -> None:
-    assert {f"docs/{name}.md" for name in DOCS} <= set(re.findall(r"\]\(([^)]*)\)", README))
+    linked = set(re.findall(r"\]\(([^)]*)\)", README))
+    assert {f"docs/{name}.md" for name in DOCS} <= linked, "README links to each of docs/"
 
 
 def test_every_text_is_in_the_site() -> None:
-    assert DOCS.keys() <= set(re.findall(r"^\w+$", INDEX, re.MULTILINE))
+    named = set(re.findall(r"^\w+$", INDEX, re.MULTILINE))
+    assert DOCS.keys() <= named, "docs/index.md names each"
+
+
+@pytest.mark.parametrize("room", [likelihoods, models, networks, objectives, posteriors, priors])
+def test_the_tables_have_the_whole_catalogue(room: Any) -> None:
+    """What can be made into a model, but for what is there to be derived from."""
+    public = {getattr(room, name) for name in room.__all__} - DERIVED_FROM
+    kinds = {t.__name__ for t in public if isinstance(t, type)}
+    package = (ROOT / "PACKAGE.md").read_text()
+    for text in (README, package):
+        assert not {kind for kind in kinds if f"`{kind}" not in text}
 
 
 def check_commands(code: str, where: str) -> None:
