@@ -169,8 +169,7 @@ class Bound(nn.Module):
         of your own are handed what else they take, as `mask=None`. Arrays and lists become tensors.
 
         Raises:
-            ValueError: the batch is no tensor, array, or tuple of them, holds too few, or its
-                labels are no integers, one for each image.
+            ValueError: the batch is none, holds too few, or labels that are no integer per image.
         """
         if isinstance(self.objective, SemiSupervised):
             return arguments(self.model, batch)
@@ -179,8 +178,9 @@ class Bound(nn.Module):
     def check(self, batch: list[Tensor]) -> None:
         """Raise ValueError if images or labels of a batch are not what the model takes."""
         if isinstance(self.model, Member):
+            covariates = not self.model.classes and handed_arguments(self.model, len(batch)) > 1
             batches = [batch[:1], batch[1:]] if len(batch) == 3 else [batch[:2]]
-            for x_and_y in batches:
+            for x_and_y in [batch[:1]] if covariates else batches:
                 self.model.check(*x_and_y)
 
 

@@ -12,6 +12,7 @@ import torch
 from pyro import poutine
 from pyro.infer import config_enumerate
 from torch import Tensor, nn
+from zoo import refused
 
 from vaezoo import Bound, evaluate, fit, likelihoods, models
 from vaezoo.objectives import ELBO
@@ -148,6 +149,84 @@ class OfAny(Masked):
         super().guide(*batch)
 
 
+class Behind(Masked):
+    """One whose mask comes behind a label that it can do without."""
+
+    def model(self, x: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> None:
+        super().model(x, mask)
+
+    def guide(self, x: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> None:
+        super().guide(x)
+
+
+class MaskedVAE(models.VAE):
+    """A member that may be told which numbers are there."""
+
+    def model(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        with self.images(x):
+            density = self.likelihood(pyro.sample("z", self.prior()))
+            seen = True if mask is None else mask
+            return pyro.sample("x", density.base_dist.mask(seen).to_event(1), obs=x)
+
+    def guide(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        with self.images(x):
+            return pyro.sample("z", self.posterior(x if mask is None else x * mask))
+
+
+class Shifted(models.VAE):
+    """A member that has to be told where its images lie."""
+
+    def model(self, x: Tensor, c: Tensor) -> Tensor:
+        return super().model(x - c)
+
+    def guide(self, x: Tensor, c: Tensor) -> Tensor:
+        return super().guide(x - c)
+
+
+class MaskedFSVAE(models.FSVAE):
+    """One with labels and masks."""
+
+    def model(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().model(x, y)
+
+    def guide(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().guide(x, y)
+
+
+def of_rows(kind: type[models.VAE]) -> models.VAE:
+    return kind((6,), 2, hidden=(4,), likelihood=likelihoods.Normal(2, (6,), hidden=(4,)))
+
+
+def assigned() -> models.VAE:
+    """A VAE with the programs of a masked one."""
+    vae, other = of_rows(models.VAE), of_rows(MaskedVAE)
+    other.load_state_dict(vae.state_dict())
+    vae.model = lambda x, mask=None: other.model(x, mask)
+    vae.guide = lambda x, mask=None: other.guide(x, mask)
+    return vae
+
+
+@pytest.mark.parametrize("make", [lambda: of_rows(MaskedVAE), assigned])
+def test_a_member_is_handed_a_mask(make: Callable[[], models.VAE]) -> None:
+    """Of its subclass, or of programs assigned: what is not there counts nothing."""
+    vae, none_seen = make(), torch.zeros(6, 6, dtype=torch.bool)
+    assert evaluate(vae, [(X, none_seen)], progress=False)["rec"].mean == 0
+    assert evaluate(vae, [X], progress=False)["rec"].mean != 0
+    for choice in (False, True):
+        history = fit(vae, [(X, none_seen)], steps=3, progress=False, compile=choice)
+        assert history["rec"] == [0]
+
+
+def test_a_member_is_handed_a_covariate() -> None:
+    torch.manual_seed(0)
+    vae, shifted = of_rows(models.VAE), of_rows(Shifted)
+    shifted.load_state_dict(vae.state_dict())
+    plain = evaluate(vae, [X], particles=3, progress=False)["nelbo"]
+    moved = evaluate(shifted, [(X + 2, torch.full((6, 6), 2.0))], particles=3, progress=False)
+    assert moved["nelbo"].mean == pytest.approx(plain.mean, rel=1e-5)
+    fit(shifted, [(X, X)], steps=2, progress=False)
+
+
 def test_a_mask_that_a_pair_may_do_without_is_handed_over() -> None:
     pair, none_seen = Masked(), torch.zeros(6, 6, dtype=torch.bool)
     assert evaluate(pair, [(X, none_seen)], progress=False)["rec"].mean == 0
@@ -166,6 +245,7 @@ def test_a_mask_that_a_pair_may_do_without_is_handed_over() -> None:
         (Masked, X, 1),
         (Masked, (X, X > 0.5, Y), 2),
         (Labelled, (X, Y), 1),
+        (Behind, (X, Y), 1),
         (Targets, (X, Y), 1),
         (Scaled, (X, Y), 1),
         (OneSided, (X, X > 0.5), 1),
@@ -181,3 +261,11 @@ def test_how_much_of_a_batch_is_handed_over(
 ) -> None:
     objective = None if pair is not models.SSVAE else ELBO()
     assert len(Bound(pair(), objective).arguments(batch)) == handed
+
+
+test_what_would_not_reach_an_argument = refused(
+    [
+        (lambda: evaluate(Behind(), [(X, Y, X > 0.5)], progress=False), ValueError, "Behind.model takes mask behind a label that it can infer, where none of a batch of 3"),
+        (lambda: fit(made(MaskedFSVAE), [(X, Y, X > 0.5)], steps=1, progress=False), ValueError, "takes more than images and labels, which a batch of 3 tensors cannot tell apart"),
+    ]
+)  # fmt: skip

@@ -101,11 +101,14 @@ def required_arguments(program: Program) -> int:
 def handed_arguments(pair: Any, given: int) -> int:
     """How many of the tensors of a batch the programs of a pair are handed.
 
-    What they require. Those of one that is no member are handed, too, what both take by position
-    and is None by default, up to a label, which they can infer; and all, where they take `*batch`.
+    What they require, and what both take by position and is None by default, up to a label, which
+    they can infer. Where they take `*batch`, all; those of a member, what its class requires.
 
     Args:
         given: how many tensors the batch holds.
+
+    Raises:
+        ValueError: a tensor of the batch would not reach an argument that is there for it.
 
     Example:
         >>> from vaezoo.models import SSVAE
@@ -113,12 +116,26 @@ def handed_arguments(pair: Any, given: int) -> int:
         1
     """
     model = _counted(pair.model)
-    if isinstance(pair, Member):  # whose class says it, where its program takes any number
-        bare = model.takes_any and not model.required
-        program: Any = type(pair).model.__get__(pair) if bare else pair.model  # type: ignore[attr-defined]
+    if isinstance(pair, Member) and _takes_all(model):
+        program: Any = type(pair).model.__get__(pair)  # type: ignore[attr-defined]
         return required_arguments(program)
     taken = (p.required + p.optional for p in (model, _counted(pair.guide)) if not _takes_all(p))
-    return max(model.required, min(given, *taken, given))
+    handed = max(model.required, min(given, *taken, given))
+    _refuse_unreached(pair, model, handed, given)
+    return handed
+
+
+def _refuse_unreached(pair: Any, model: _Arguments, handed: int, given: int) -> None:
+    if model.behind and given > model.required + model.optional + 1:
+        raise ValueError(
+            f"{type(pair).__name__}.model takes {model.behind} behind a label that it can infer, "
+            f"where none of a batch of {given} tensors reaches it: let it come before the label"
+        )
+    if isinstance(pair, Member) and pair.classes and handed > model.required:
+        raise ValueError(
+            f"the model of this {type(pair).__name__} takes more than images and labels, which a "
+            f"batch of {given} tensors cannot tell apart: write a module with programs of your own"
+        )
 
 
 def _takes_all(arguments: _Arguments) -> bool:
@@ -126,11 +143,15 @@ def _takes_all(arguments: _Arguments) -> bool:
 
 
 class _Arguments(NamedTuple):
-    """What a program takes by position: how many at least, how many more, any number at all."""
+    """What a program takes by position: how many at least, how many more, any number at all.
+
+    Behind a label that it can infer may be the name of another argument for a tensor.
+    """
 
     required: int
     optional: int
     takes_any: bool
+    behind: str = ""
 
 
 def _counted(program: Program) -> _Arguments:
@@ -157,8 +178,9 @@ def _arguments(program: Program) -> _Arguments:
     placed = [p for p in parameters if p.kind in named]
     required = sum(p.default is p.empty for p in placed)
     takes_any = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
-    more = itertools.takewhile(_is_handed, placed[required:])
-    return _Arguments(required, len(list(more)), takes_any)
+    more = list(itertools.takewhile(_is_handed, placed[required:]))
+    behind = [p.name for p in placed[required + len(more) + 1 :] if _is_handed(p)]
+    return _Arguments(required, len(more), takes_any, "".join(behind[:1]))
 
 
 def _is_handed(parameter: inspect.Parameter) -> bool:
