@@ -187,6 +187,32 @@ def test_collapse_of_a_flow(often: None) -> None:
     assert [s for s in said if "the posterior of z has collapsed" in s]
 
 
+class Covariates(nn.Module):
+    """A pair that is handed a mask and a covariate, or either, and needs no code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.mean = nn.Linear(6, 4), nn.Parameter(torch.zeros(6))
+
+    def model(self, x: Tensor, mask: Tensor, c: Tensor | None = None) -> None:
+        with pyro.plate("rows", len(x)):
+            pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(self.mean, 1.0).to_event(1), obs=x)
+
+    def guide(self, x: Tensor, mask: Tensor, c: Tensor | None = None) -> None:
+        with pyro.plate("rows", len(x)):
+            loc, log_scale = self.encoder(x).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+
+@pytest.mark.parametrize("arguments", [2, 3])
+def test_collapse_of_a_pair_of_several_arguments(often: None, arguments: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(64, 6)
+    said = warned(Covariates(), [(x,) * arguments], steps=300)
+    assert [s for s in said if "the posterior of z has collapsed" in s]
+
+
 def test_dead_components(often: None) -> None:
     """All but one begin too far away for any code to be near them."""
     prior = priors.MixtureOfGaussians(Z_DIM, k=6)

@@ -20,6 +20,7 @@ from torch import Tensor
 from vaezoo.bound import PRECISIONS
 from vaezoo.components import outside_param_store
 from vaezoo.networks.precision import networks_lowered_to
+from vaezoo.objectives import SemiSupervised
 from vaezoo.objectives.schedules import schedules_in
 from vaezoo.programs import Terms, run
 from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
@@ -131,7 +132,7 @@ class Guard:
         """A run of the pair on a few images; None where its terms are not vaezoo's to read."""
         bound = self.step.bound
         tensors = [t[:IMAGES] for t in bound.arguments(batch)]
-        if len(tensors) == 3:
+        if len(tensors) == 3 and isinstance(bound.objective, SemiSupervised):
             tensors = tensors[:1]
         varied = len(tensors[0]) > 1 and bool((tensors[0] != tensors[0][:1]).any())
         lowered = networks_lowered_to(bound.model, PRECISIONS[bound.precision])
