@@ -23,7 +23,7 @@ from zoo import fixed, member
 from vaezoo import data, models
 from vaezoo.distributions.overlaps import overlaps_of
 from vaezoo.distributions.projections import as_normals
-from vaezoo.evaluation import annealed, gaps, report, sample_quality, sandwiched, units
+from vaezoo.evaluation import annealed, gaps, rate, report, sample_quality, sandwiched, units
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few weights to trust:UserWarning")
 QUIET: dict[str, Any] = {"progress": False}
@@ -248,6 +248,41 @@ class Coded(Pair):
     def encode(self, x: Tensor) -> Tensor:
         """Of another kind."""
         return self.seen(x)
+
+
+class TwoLatents(nn.Module):
+    """v ~ N(A u, 1), whose guide draws u from the image, as v is wide, and from v."""
+
+    def __init__(self, wide: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.lower, self.upper = nn.Linear(4, 2), nn.Linear(6, 2)
+        self.above, self.decode, self.wide = nn.Linear(2, 2), nn.Linear(2, 4), wide
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("n", len(x)):
+            u = pyro.sample("u", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            v = pyro.sample("v", dist.Normal(self.above(u), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(self.decode(v), 1.0).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("n", len(x)):
+            v = pyro.sample("v", dist.Normal(self.lower(x), 1.0).to_event(1))
+            code = self.upper(torch.cat([self.wide(x, v), v.expand(*self.lead(x, v), 2)], -1))
+            pyro.sample("u", dist.Normal(code, 1.0).to_event(1))
+
+    def lead(self, x: Tensor, v: Tensor) -> torch.Size:
+        """As wide as the image that is made as wide as v."""
+        return self.wide(x, v).shape[:-1]
+
+
+def test_images_may_be_expanded_to_the_latents() -> None:
+    """As to particles, which is not as both to each other: for the rate v is one row, x are many."""
+    by_both = TwoLatents(lambda x, v: torch.broadcast_tensors(x, v[..., :1])[0])
+    by_latent = TwoLatents(lambda x, v: x.expand(*v.shape[:-1], 4))
+    found, expected = (rate(pair, [X], **QUIET) for pair in (by_latent, by_both))
+    for name, estimate in expected.items():
+        assert found[name].mean == pytest.approx(estimate.mean, rel=1e-6), name
 
 
 def test_a_report_of_ones_own_pair_is_whole() -> None:

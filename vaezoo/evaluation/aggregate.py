@@ -41,10 +41,27 @@ def log_aggregate(model: Any, batches: list[list[Tensor]], latents: Latents) -> 
     for rows, given in _with_one_label(latents):
         for batch in batches:
             for part in rows.split(_at_a_time(latents, len(batch[0]))):
-                each = log_q(model.guide, batch, {k: _beside(v, part) for k, v in given.items()})
-                each = each.double().expand(len(part), len(batch[0])).logsumexp(1)
+                values = {k: _beside(v, part) for k, v in given.items()}
+                each = (
+                    _of_each(model.guide, batch, values)
+                    .double()
+                    .expand(len(part), len(batch[0]))
+                    .logsumexp(1)
+                )
                 total[part] = total[part].logaddexp(each)
     return total - math.log(n)
+
+
+def _of_each(guide: Any, batch: list[Tensor], values: Latents) -> Tensor:
+    """log q of values (M, 1, *event) given each image of a batch: (M, N)."""
+    try:
+        return log_q(guide, batch, values)
+    except (RuntimeError, ValueError):  # a guide may expand images to the shape of its latents
+        wide = {
+            k: v if len(v) == 1 else v.expand(len(v), len(batch[0]), *v.shape[2:])
+            for k, v in values.items()
+        }
+        return log_q(guide, batch, wide)
 
 
 def _with_one_label(latents: Latents) -> Iterator[tuple[Tensor, Latents]]:
