@@ -250,6 +250,22 @@ class Coded(Pair):
         return self.seen(x)
 
 
+class Graded(Pair):
+    """One whose images are grades 0, 1, 2: numbers that Categorical draws as integers."""
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("n", len(x)):
+            z = pyro.sample("z", self.of_prior(torch.zeros(())))
+            logits = self.decode(z[..., None])[..., None] * torch.arange(3.0)
+            pyro.sample("x", dist.Categorical(logits=logits).to_event(1), obs=x)
+
+
+def test_images_are_simulated_in_their_dtype() -> None:
+    grades = torch.arange(24.0).reshape(6, 4) % 3
+    found = sandwiched(Graded(), [grades], chains=2, temperatures=20, **QUIET)
+    assert all(math.isfinite(estimate.mean) for estimate in found.values())
+
+
 class TwoLatents(nn.Module):
     """v ~ N(A u, 1), whose guide draws u from the image, as v is wide, and from v."""
 

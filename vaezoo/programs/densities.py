@@ -153,7 +153,7 @@ def simulated(model: Program, batch: list[Any]) -> tuple[Latents, list[Any]]:
         sites = sample_sites(poutine.trace(poutine.uncondition(model)).get_trace(*batch))
     drawn = [*batch]
     for name, i in places.items():
-        drawn[i] = sites.pop(name)["value"]
+        drawn[i] = sites.pop(name)["value"].to(batch[i].dtype)
     return {name: site["value"] for name, site in sites.items()}, drawn
 
 
