@@ -19,6 +19,7 @@ from vaezoo.tables import Differences, Estimates
 __all__ = ["Estimate", "Values", "compare"]
 
 MISSING = -0.7548776662466927  # in a fingerprint
+IMAGES = "\0images of "  # before the name of values, and "" for all images
 
 
 class _Numbers(NamedTuple):
@@ -94,14 +95,18 @@ class Values:
 
     def __init__(self) -> None:
         self.values: defaultdict[str, Column] = defaultdict(Column)
-        self.images = Column()
+        self.images: defaultdict[str, Column] = defaultdict(Column)
         self._cuts: list[dict[str, int]] = []
 
-    def see(self, x: Tensor) -> None:
-        """Note the images of which values will be added."""
+    def see(self, x: Tensor, y: Tensor | None = None, *, of: str = "") -> None:
+        """Note images, and labels, of which values will be added: all, or those of one name."""
         check_dense(x)
-        for part in x.detach().split(64):
-            self.images.extend(_fingerprints(part).tolist())
+        if not len(x):
+            raise ValueError(f"a batch needs at least one image, got the shape {tuple(x.shape)}")
+        prints = torch.cat([_fingerprints(part) for part in x.detach().split(64)])
+        if y is not None:
+            prints += MISSING * (1 + y.detach().double().cpu())
+        self.images[of].extend(prints.tolist())
 
     def add(self, name: str, values: Tensor) -> None:
         """Take in the values (n,) of some images."""
@@ -112,7 +117,7 @@ class Values:
         self._cuts.append({name: len(each) for name, each in self._columns().items()})
 
     def pieces(self) -> list[dict[str, array[float]]]:
-        """What was added in each batch, by name; images have the name ""."""
+        """What was added in each batch, by name, and the images of it, by that name and a mark."""
         columns = self._columns()
         tensors = {name: each.tensor() for name, each in columns.items()}
         starts = [*self._cuts, {name: len(each) for name, each in columns.items()}]
@@ -136,10 +141,11 @@ class Values:
             tensor([90.], dtype=torch.float64)
         """
         for name, each in piece.items():
-            (self.values[name] if name else self.images).extend(each)
+            of = name.removeprefix(IMAGES)
+            (self.values[name] if of == name else self.images[of]).extend(each)
 
     def _columns(self) -> dict[str, Column]:
-        return {"": self.images, **self.values}
+        return {**{IMAGES + of: each for of, each in self.images.items()}, **self.values}
 
     def estimates(self) -> dict[str, Estimate]:
         """The mean of each name's values, with its standard error.
@@ -147,15 +153,16 @@ class Values:
         What fewer than two images have is left out where others have more, such as the accuracy of
         images that hardly have labels.
         """
-        if not len(self.images):
+        if not len(self.images[""]):
             raise ValueError("data must be Images, or an iterable of at least one batch of tensors")
-        images = self.images.tensor()
-        values = {n: each for n, each in self.values.items() if len(each) >= min(2, len(images))}
+        images = {of: each.tensor() for of, each in self.images.items()}
+        n = len(images[""])
+        values = {name: each for name, each in self.values.items() if len(each) >= min(2, n)}
         # where some batches come without labels, some values are of fewer images
-        estimates = Estimates(
-            (name, _estimate(each.tensor(), images if len(each) == len(images) else None))
-            for name, each in values.items()
-        )
+        estimates = Estimates()
+        for name, each in values.items():
+            seen = images.get(name, images[""])
+            estimates[name] = _estimate(each.tensor(), seen if len(each) == len(seen) else None)
         for name, each in values.items():
             estimates[name].values = each.tensor()  # without the pages that the mean has read
         return estimates
@@ -230,7 +237,7 @@ def _fingerprints(x: Tensor) -> Tensor:
 
 
 def _are_same(a: Tensor, b: Tensor) -> bool:
-    return torch.allclose(a, b, rtol=1e-9, atol=0)
+    return torch.allclose(a, b, rtol=6e-8, atol=0)  # pixels may be rounded to float32
 
 
 def _check_evaluation(given: Any) -> None:

@@ -143,6 +143,42 @@ def test_compare_refuses_other_images() -> None:
     assert compare(a, evaluated(member_of(2), X.split(7)))["nelbo"].n == N
 
 
+def test_compare_refuses_other_labels() -> None:
+    """Accuracy of the first half against that of the second, or against other labels."""
+    model, early = member_of(1, "SSVAE"), torch.arange(N) < 12
+    ys = (Y, torch.where(early, Y, -1), torch.where(early, -1, Y), (Y + 1) % 3)
+    every, *parts = (data.Images(255 * X.byte(), y, binarisation="threshold") for y in ys)
+    whole, first = evaluated(model, every), evaluated(model, parts[0])
+    for a, other in ((first, parts[1]), (whole, parts[2])):
+        with pytest.raises(ValueError, match="accuracy is over different images"):
+            compare(a, evaluated(model, other))
+        with pytest.raises(ValueError, match="accuracy is over different images"):
+            compare({"accuracy": a["accuracy"]}, {"accuracy": evaluated(model, other)["accuracy"]})
+    assert compare(first, first)["accuracy"].n == 12
+    alone = accuracy(model, [(X, Y)])
+    assert compare({"accuracy": alone}, whole)["accuracy"].mean == 0
+    assert compare(evaluated(model, [X]), whole)["nelbo"].n == N
+
+
+def test_compare_takes_grey_images_of_either_precision() -> None:
+    grey = torch.arange(N * 16).reshape(N, *X.shape[1:]) % 256
+    model = member_of(1)
+    model.likelihood = likelihoods.Normal(model.z_dim, model.x_shape, hidden=(4,))
+    single = evaluated(model, [grey.float() / 255])
+    double = evaluated(copy.deepcopy(model).double(), [grey.double() / 255])
+    assert compare(single, double)["nelbo"].n == N
+    with pytest.raises(ValueError, match="different images"):
+        compare(single, evaluated(model, [(grey + (grey == 7)).float() / 255]))
+
+
+test_what_is_nothing_to_evaluate = refused(
+    [
+        (lambda: evaluated(member_of(1), [X], seed=2**64), ValueError, r"seed must be below 2\*\*64, got 18446744073709551616"),
+        (lambda: evaluated(Pair(nn.Linear(16, 2)), [X, X[:0]]), ValueError, r"a batch needs at least one image, got the shape \(0, 1, 4, 4\)"),
+    ]
+)  # fmt: skip
+
+
 def test_compare_refuses_what_is_no_evaluation() -> None:
     a = evaluated(member_of(1), [X])
     bare = {"nelbo": Estimate(*a["nelbo"])}

@@ -191,6 +191,20 @@ def test_a_log_goes_on_behind_as_many_records(tmp_path: Path, name: str) -> None
         assert log.path.read_bytes() == whole
 
 
+def test_a_log_that_is_used_again_begins_anew(tmp_path: Path) -> None:
+    """By another training; one that goes on with a history goes on in the file."""
+    log = Log(tmp_path / "log.jsonl")
+    for _ in range(2):
+        history = train(log, steps=3, log_every=1)
+        assert [json.loads(line)["step"] for line in log.path.read_text().split("\n")[:-1]] == [
+            1,
+            2,
+            3,
+        ]
+    train(log, steps=2, log_every=1, history=history)
+    assert len(log.path.read_text().splitlines()) == 5
+
+
 def test_states_go_to_those_that_had_them() -> None:
     stop = EarlyStopping(2, term="loss")
     callbacks = Callbacks([print, stop])

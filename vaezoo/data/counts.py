@@ -6,7 +6,7 @@ import contextlib
 import operator
 from typing import Any
 
-__all__ = ["as_count"]
+__all__ = ["as_count", "as_seed"]
 
 
 def as_count(name: str, value: Any, *, least: int = 1) -> int:
@@ -37,6 +37,18 @@ def as_count(name: str, value: Any, *, least: int = 1) -> int:
     if count < least:
         raise ValueError(f"{name} must be at least {least}, got {count}")
     return count
+
+
+def as_seed(value: Any) -> int:
+    """A whole number that torch's generators are seeded by, from -2^63 to 2^64 - 1.
+
+    Raises:
+        TypeError, ValueError: it is no such number.
+    """
+    seed = as_count("seed", value, least=-(2**63))
+    if seed >= 2**64:
+        raise ValueError(f"seed must be below 2**64, got {seed}")
+    return seed
 
 
 def _whole(value: Any) -> int | None:

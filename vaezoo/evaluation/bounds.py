@@ -31,7 +31,7 @@ from vaezoo.cpu import tuned
 from vaezoo.data import Images, Stream
 from vaezoo.data.bars import bar
 from vaezoo.data.batches import columns_of
-from vaezoo.data.counts import as_count
+from vaezoo.data.counts import as_count, as_seed
 from vaezoo.data.labels import Agreement, as_labels
 from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.data.sources import sources
@@ -95,7 +95,8 @@ def evaluate(
     """
     with ended(), together() as here, tuned():
         check_pair(model)
-        seed, ks, decodes = _seed(seed), _particles(particles), as_count("max_decodes", max_decodes)
+        seed, ks = as_seed(seed), _particles(particles)
+        decodes = as_count("max_decodes", max_decodes)
         batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
         length, values, guesses = length_of(data, batch_size), Values(), _Guesses(data)
         noise, take = OwnGenerator(here.seed(seed)), functools.partial(_taken, model)
@@ -147,6 +148,7 @@ def _add(
     for name, each in per_image(draws, taken, ks, at_a_time):
         values.add(name, each)
     if known:
+        values.see(*known, of="accuracy")
         values.add("accuracy", _correct(draws.pair, guesses.agreement, *known))
 
 
@@ -172,7 +174,7 @@ def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1
     with together() as here, tuned():
         if not hasattr(model, "classify"):
             raise TypeError(f"accuracy needs a model with classify, got {described(model)}")
-        seed = _seed(seed)
+        seed = as_seed(seed)
         batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
         if isinstance(data, Images) and data.labels is None:
             raise ValueError(f"accuracy needs labelled images, got {data}")
@@ -181,7 +183,7 @@ def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1
         for batch in in_turn(here.parts(batches, take, seed, values), of_loaders(seed)):
             with evaluating(model, noise):
                 x, y = labelled(model, batch)
-                values.see(x)
+                values.see(x, y)
                 values.add("accuracy", _correct(model, agreement, x, y))
         return here.values(values).estimates()["accuracy"]
 
@@ -189,10 +191,6 @@ def accuracy(model: nn.Module, data: Data, *, seed: int = 0, batch_size: int = 1
 def _correct(model: Any, agreement: Agreement, x: Tensor, y: Tensor) -> Tensor:
     probabilities: Tensor = model.classify(x)
     return agreement.of(probabilities.argmax(-1), y, probabilities.shape[-1])
-
-
-def _seed(seed: Any) -> int:
-    return as_count("seed", seed, least=-(2**63))
 
 
 def _particles(particles: Any) -> list[int]:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.distributions import MixtureSameFamily
 
 from vaezoo.data import Images
-from vaezoo.data.counts import as_count
+from vaezoo.data.counts import as_count, as_seed
 from vaezoo.data.passes import Data, check_data, one_pass
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.bounds import evaluate
@@ -162,7 +162,7 @@ def report(
     _check(model, data)
     options: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "progress": progress}
     particles = as_count("particles", particles, least=FEWEST)
-    images, seed = as_count("images", images, least=2), as_count("seed", seed, least=-(2**63))
+    images, seed = as_count("images", images, least=2), as_seed(seed)
     settings = {"particles": particles, "images": images, "seed": seed, "torch": torch.__version__}
     found = Report(repr(model), settings)
     with _noted(found):

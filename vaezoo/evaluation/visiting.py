@@ -14,7 +14,7 @@ from vaezoo.components import outside_param_store
 from vaezoo.cpu import tuned
 from vaezoo.data.bars import bar
 from vaezoo.data.batches import check_dense, columns_of
-from vaezoo.data.counts import as_count
+from vaezoo.data.counts import as_seed
 from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
 from vaezoo.programs.pair import Member, required_arguments
@@ -70,7 +70,7 @@ def visit(
                 if in_order and here.has_share:
                     raise ValueError(_SHARES)
                 with evaluating(model, noise):
-                    values.see(batch[0])
+                    values.see(*batch[: 1 + labels])
                     for name, each in look(batch):
                         values.add(name, each)
                 counted.update()
@@ -87,7 +87,7 @@ def batches_of(
     """
     check_pair(model)
     takes = required_arguments(model.model)
-    seed = as_count("seed", seed, least=-(2**63))
+    seed = as_seed(seed)
     batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
     in_order = in_turn(batches, of_loaders(seed))
     given = (labelled(model, b) if labels else arguments(model, b, takes) for b in in_order)

@@ -72,6 +72,10 @@ class Log:
     def _write(self, rows: list[list[str]]) -> None:
         write_whole(self.path, ["".join(map(_line, rows)).encode()])
 
+    def begin_anew(self) -> None:
+        """Another training: its first record begins the file anew."""
+        self._records = 0
+
     def state_dict(self) -> dict[str, Any]:
         """How many records there are, and the name of the file."""
         return {"records": self._records, "file": self.path.name}
