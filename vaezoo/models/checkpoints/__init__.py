@@ -8,6 +8,7 @@ built by you and handed to `load`.
 
     saving         `save`: description and weights, as one whole file
     describing     a model as its description
+    layers         what lies within modules from elsewhere
     strays         what a model computes with, and does not hold
     loading        `load`: a file checked, and its weights put into a model
     building       a model from its description, within an `allowance` of memory
@@ -25,6 +26,9 @@ vaezoo    1
 model     JSON: {"class", "arguments"} of a part, recursively; {"type"} of a class of torch.nn;
           {"partial", "arguments", "keywords"} of a functools.partial of one; numbers and lists
 frozen    JSON: names of parameters with `requires_grad=False`; older files have no such list
+layers    JSON: {"torch": its release, "modules": by their places, those from elsewhere as
+          {"class", "arguments", "prints"}, and vaezoo's in these as "model" has them, null
+          for a lazy one}; older files have none
 ties      JSON: lists of names of modules, parameters or buffers that are one; older files have none
 ========  ==========================================================================================
 """

@@ -13,12 +13,13 @@ __all__ = ["difference"]
 BARE = "vaezoo.priors.bare._Distribution"
 
 
-def difference(saved: Any, given: Any) -> str | None:
+def difference(saved: Any, given: Any, where: str = "model") -> str | None:
     """The first place at which two descriptions differ, in words; None where they agree.
 
     Args:
         saved: of the model in a file, which an older vaezoo may have written.
         given: of the model at hand.
+        where: what they describe, for the words.
 
     Example:
         >>> from vaezoo import priors
@@ -27,7 +28,7 @@ def difference(saved: Any, given: Any) -> str | None:
     """
     saved, given = _completed(_in_old_words(saved)), _completed(_in_old_words(given))
     given = _as_far_as_said(saved, given)
-    return None if saved == given else _place(saved, given, "model")
+    return None if saved == given else _place(saved, given, where)
 
 
 def _as_far_as_said(saved: Any, given: Any) -> Any:

@@ -19,6 +19,7 @@ from vaezoo.models.checkpoints.changes import by_hand
 from vaezoo.models.checkpoints.describing import describe
 from vaezoo.models.checkpoints.differences import difference
 from vaezoo.models.checkpoints.errors import CheckpointError, blamed_on
+from vaezoo.models.checkpoints.layers import another_layer, layers, torch_release
 from vaezoo.models.checkpoints.saving import FORMAT, location
 from vaezoo.models.checkpoints.sharing import SCHEME, fetched_from_hub
 from vaezoo.models.checkpoints.ties import check_ties, tie
@@ -43,6 +44,12 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
 
     Parameters that were frozen when the model was saved are frozen again, and what it held in
     several places, such as one network of two parts, is held in them again.
+
+    A model that is given is compared with the one in the file: the classes and arguments of its
+    parts, and of the modules from elsewhere inside them as far as these keep their arguments as
+    attributes of the same names, or print them (`extra_repr`). Those are compared where the file
+    was written under the same release of torch, such as 2.7, and by a vaezoo that wrote them.
+    Modes, devices and dtypes are not compared.
 
     Args:
         path: a file written by `save`, `~` being your home; or "hf://owner/name[/file]", one that
@@ -76,7 +83,7 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
         frozen = _frozen(header, filled)
         _check_weights(weights, filled)
         check_ties(filled, _ties(header), file.get_tensor)
-        with _all_or_none(filled) if model is not None else contextlib.nullcontext():
+        with _all_or_none(filled, header) if model is not None else contextlib.nullcontext():
             filled.load_state_dict({name: file.get_tensor(name) for name in weights})
     for parameter in frozen:
         parameter.requires_grad_(False)
@@ -159,6 +166,22 @@ def _check_description(header: dict[str, str], model: nn.Module) -> None:
         )
 
 
+def _check_layers(header: dict[str, str], model: nn.Module) -> None:
+    """Refuse a model with other modules from elsewhere; an older file does not say its own."""
+    if "layers" not in header:
+        return
+    match _parsed(header, "layers"):
+        case {"torch": str(release), "modules": dict(said)}:
+            place = another_layer(said, layers(model)) if release == torch_release() else None
+        case _:
+            raise CheckpointError("is damaged: its layers are no modules by their places")
+    if place:
+        raise CheckpointError(
+            f"holds another model: {place}; build the one it holds, or, where both compute the "
+            "same, model.load_state_dict(safetensors.torch.load_file(path))"
+        )
+
+
 def _check_weights(weights: dict[str, Any], model: nn.Module) -> None:
     """Refuse other names, shapes or kinds of numbers; other floats will be converted."""
     held = {name: (tuple(w.get_shape()), _kind_named(w.get_dtype())) for name, w in weights.items()}
@@ -192,12 +215,16 @@ def _frozen(header: dict[str, str], model: nn.Module) -> list[nn.Parameter]:
 
 
 @contextlib.contextmanager
-def _all_or_none(model: nn.Module) -> Iterator[None]:
-    """Within it an error puts all of a model's weights back, also those loaded before it."""
+def _all_or_none(model: nn.Module, header: dict[str, str]) -> Iterator[None]:
+    """Within it an error puts all of a model's weights back, also those loaded before it.
+
+    So do other layers than the header's, which are compared last, as some print their weights.
+    """
     own = model.state_dict()
     before = {name: t.detach().clone() for name, t in own.items()}
     try:
         yield
+        _check_layers(header, model)
     except BaseException:
         with torch.no_grad():
             for name, t in own.items():

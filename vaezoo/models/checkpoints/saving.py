@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from vaezoo.data.files import write_whole
 from vaezoo.models.checkpoints.changes import by_hand
 from vaezoo.models.checkpoints.describing import describe, unstorable
+from vaezoo.models.checkpoints.layers import layers, torch_release
 from vaezoo.models.checkpoints.strays import warn_of_strays
 from vaezoo.models.checkpoints.ties import ties
 
@@ -68,15 +70,20 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
             f"{changed.written} was written into, and no file holds it: make it a parameter or a "
             "buffer of a part of yours"
         )
-    frozen = [n for n, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad]
-    header = {"vaezoo": FORMAT, "model": json.dumps(description, indent=1)}
-    header |= {"frozen": json.dumps(frozen), "ties": json.dumps(ties(model))}
-    header |= {"changes": json.dumps(changed.layers)}
     warn_of_strays(model)
     weights = dict(_weights(model))
+    header = _header(model, description, changed.layers)
     content = safetensors.torch.save(weights, metadata=header)
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_whole(path, [content])
+
+
+def _header(model: nn.Module, description: Any, changes: dict[str, str]) -> dict[str, str]:
+    frozen = [n for n, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad]
+    inside = {"torch": torch_release(), "modules": layers(model)}
+    header = {"vaezoo": FORMAT, "model": json.dumps(description, indent=1)}
+    header |= {"frozen": json.dumps(frozen), "ties": json.dumps(ties(model))}
+    return header | {"changes": json.dumps(changes), "layers": json.dumps(inside)}
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
