@@ -38,7 +38,7 @@ from vaezoo.data.sources import sources
 from vaezoo.estimates import Estimate, Values
 from vaezoo.evaluation.visiting import evaluating, labelled
 from vaezoo.programs.pair import required_arguments
-from vaezoo.programs.refusing import check_pair, described
+from vaezoo.programs.refusing import check_evaluable, described
 from vaezoo.scopes import OwnGenerator, in_turn
 from vaezoo.training.loaders import of_loaders
 from vaezoo.training.together import together
@@ -84,7 +84,8 @@ def evaluate(
 
     Raises:
         TypeError: the model is no pair, or data are no iterable.
-        ValueError: a k below 1, fewer than two images, or labels that are not such as the model's.
+        ValueError: a k below 1, fewer than two images, labels that are not such as the model's, or
+            lazy layers that have not run.
 
     Example:
         >>> from vaezoo import data, models
@@ -94,7 +95,7 @@ def evaluate(
         True
     """
     with ended(), together() as here, tuned():
-        check_pair(model)
+        check_evaluable(model)
         seed, ks = as_seed(seed), _particles(particles)
         decodes = as_count("max_decodes", max_decodes)
         batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)

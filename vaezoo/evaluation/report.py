@@ -25,7 +25,7 @@ from vaezoo.evaluation.evidence import evidence
 from vaezoo.evaluation.pareto import FEWEST
 from vaezoo.evaluation.rate import rate
 from vaezoo.evaluation.units import Units, units
-from vaezoo.programs.refusing import check_pair
+from vaezoo.programs.refusing import check_evaluable
 from vaezoo.scopes import in_mode, own_generator
 from vaezoo.tables import table
 from vaezoo.training.together import together
@@ -176,7 +176,7 @@ def report(
 
 
 def _check(model: nn.Module, data: Data) -> None:
-    check_pair(model)
+    check_evaluable(model)
     check_data(data)
     if not isinstance(data, Images) and iter(data) is data:
         raise ValueError("a report reads its data several times: put the batches in a list")

@@ -18,7 +18,7 @@ from vaezoo.data.counts import as_seed
 from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
 from vaezoo.programs.pair import Member, required_arguments
-from vaezoo.programs.refusing import check_pair
+from vaezoo.programs.refusing import check_evaluable
 from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
 from vaezoo.training.loaders import of_loaders
 from vaezoo.training.together import together
@@ -85,7 +85,7 @@ def batches_of(
     Raises:
         TypeError, ValueError: the model is no pair, or data are no iterable of batches for it.
     """
-    check_pair(model)
+    check_evaluable(model)
     takes = required_arguments(model.model)
     seed = as_seed(seed)
     batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from vaezoo.programs.pair import PROGRAMS, Member
 
-__all__ = ["check_member", "check_pair", "check_tensors", "described"]
+__all__ = [
+    "check_evaluable",
+    "check_member",
+    "check_pair",
+    "check_run",
+    "check_tensors",
+    "described",
+]
 
 METHODS = ("sample", "encode")
 
@@ -44,6 +52,38 @@ instance, VAE(…)
         raise TypeError(
             f"a {type(model).__name__} has no program {' and no '.join(missing)}: a pair is a "
             "module with Pyro programs model and guide"
+        )
+
+
+def check_evaluable(model: Any) -> None:
+    """Refuse what is no pair, and a pair with lazy layers that have not run.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it has such layers.
+    """
+    check_pair(model)
+    check_run(model)
+
+
+def check_run(model: nn.Module) -> None:
+    """Refuse a module with lazy layers that have not run, whose weights are not drawn yet.
+
+    Raises:
+        ValueError: it has one.
+
+    Example:
+        >>> check_run(nn.Sequential(nn.LazyLinear(3)))
+        Traceback (most recent call last):
+        ...
+        ValueError: 0.weight of this Sequential is of a lazy layer, and has no numbers yet: run \
+the model once, as Bound(model)(x) does, or load it
+    """
+    held = [*model.named_parameters(), *model.named_buffers()]
+    if names := [name for name, t in held if is_lazy(t)]:
+        raise ValueError(
+            f"{names[0]} of this {type(model).__name__} is of a lazy layer, and has no numbers "
+            "yet: run the model once, as Bound(model)(x) does, or load it"
         )
 
 

@@ -24,7 +24,8 @@ key       value
 ========  ==========================================================================================
 vaezoo    1
 model     JSON: {"class", "arguments"} of a part, recursively; {"type"} of a class of torch.nn;
-          {"partial", "arguments", "keywords"} of a functools.partial of one; numbers and lists
+          {"partial", "arguments", "keywords"} of a functools.partial of one; numbers and lists;
+          {"lazy"} of a layer that has not run
 frozen    JSON: names of parameters with `requires_grad=False`; older files have no such list
 layers    JSON: {"torch": its release, "modules": by their places, those from elsewhere as
           {"class", "arguments", "prints"}, and vaezoo's in these as "model" has them, null

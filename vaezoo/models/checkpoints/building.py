@@ -58,7 +58,7 @@ def _value(description: Any, depth: int) -> Any:
         case {"partial": str(name), "arguments": list(values), "keywords": dict(named)}:
             keywords = {n: _value(v, depth + 1) for n, v in named.items()}
             return functools.partial(_torch_class(name), *_value(values, depth + 1), **keywords)
-        case {"object": str(text)}:
+        case {"object": str(text)} | {"lazy": str(text)}:
             raise _outside(text)
         case list() if len(description) <= _LONGEST:
             return tuple(_value(v, depth + 1) for v in description)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from vaezoo import likelihoods, models, networks, posteriors, priors
 from vaezoo.arguments import without_addresses
@@ -21,7 +22,8 @@ HOMES = {home.__name__: home for home in (models, priors, posteriors, likelihood
 def describe(value: Any) -> Any:
     """A part as {class, arguments}, recursively; other values as JSON has them.
 
-    A tensor is {tensor: its shape}, and anything else that JSON lacks {object: its repr}.
+    A tensor is {tensor: its shape}, a layer that gets its sizes when it first runs {lazy: its
+    class}, and anything else that JSON lacks {object: its repr}.
 
     Example:
         >>> describe(priors.StandardNormal(np.int64(3)))
@@ -35,6 +37,8 @@ def describe(value: Any) -> Any:
         return value
     if isinstance(value, tuple | list | range):
         return [describe(v) for v in value]
+    if isinstance(value, LazyModuleMixin):
+        return {"lazy": type(value).__qualname__}
     if isinstance(value, nn.Module):
         return _describe_part(value)
     if isinstance(value, type):

@@ -27,14 +27,19 @@ def difference(saved: Any, given: Any, where: str = "model") -> str | None:
         'model.z_dim is 3 in the file and 2 in the model given'
     """
     saved, given = _completed(_in_old_words(saved)), _completed(_in_old_words(given))
-    given = _as_far_as_said(saved, given)
+    saved, given = _as_far_as_said(given, saved), _as_far_as_said(saved, given)
     return None if saved == given else _place(saved, given, where)
 
 
 def _as_far_as_said(saved: Any, given: Any) -> Any:
-    """The model at hand without what an older file does not say of a bare distribution."""
+    """The second without what the first does not say: an older file of a bare distribution.
+
+    Of a lazy layer neither says what it becomes when it runs.
+    """
     if not isinstance(saved, dict) or not isinstance(given, dict):
         return given
+    if "lazy" in saved or "lazy" in given:
+        return {"lazy": None}
     leave = {"distribution"} if saved.get("class") == BARE else set[str]()
     before, now = saved.get("arguments"), given.get("arguments")
     if isinstance(before, dict) and isinstance(now, dict):

@@ -37,7 +37,7 @@ def layers(model: nn.Module) -> dict[str, Any]:
 
     Example:
         >>> layers(nn.Sequential(nn.LeakyReLU(0.2), nn.LazyLinear(3)))["0"]
-        {'class': 'LeakyReLU', 'arguments': {'negative_slope': 0.2, 'inplace': False}}
+        {'class': 'LeakyReLU', 'arguments': {'negative_slope': 0.2}}
     """
     root = {} if _is_own(model) else {"": _said(model)}
     return root | dict(_within(model, "", describe(model)))

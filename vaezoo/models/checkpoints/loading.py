@@ -13,6 +13,7 @@ from typing import Any
 import safetensors
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from vaezoo.models.checkpoints.building import build
 from vaezoo.models.checkpoints.changes import by_hand
@@ -183,10 +184,15 @@ def _check_layers(header: dict[str, str], model: nn.Module) -> None:
 
 
 def _check_weights(weights: dict[str, Any], model: nn.Module) -> None:
-    """Refuse other names, shapes or kinds of numbers; other floats will be converted."""
+    """Refuse other names, shapes or kinds of numbers; other floats will be converted.
+
+    A lazy layer that has not run takes any shape, and what numbers the file has.
+    """
     held = {name: (tuple(w.get_shape()), _kind_named(w.get_dtype())) for name, w in weights.items()}
-    wanted = {name: (tuple(t.shape), _kind_of(t)) for name, t in model.state_dict().items()}
-    if names := sorted(n for n in {*wanted, *held} if wanted.get(n) != held.get(n)):
+    own = model.state_dict()
+    lazy = {name: held.get(name) for name, t in own.items() if is_lazy(t)}
+    wanted = lazy | {n: (tuple(t.shape), _kind_of(t)) for n, t in own.items() if n not in lazy}
+    if names := sorted(n for n in {*wanted, *held} if wanted.get(n, ()) != held.get(n, ())):
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise CheckpointError(f"has other weights than the model: {', '.join(names[:5])}{more}")
 
@@ -221,13 +227,17 @@ def _all_or_none(model: nn.Module, header: dict[str, str]) -> Iterator[None]:
     So do other layers than the header's, which are compared last, as some print their weights.
     """
     own = model.state_dict()
-    before = {name: t.detach().clone() for name, t in own.items()}
+    lazy = {name: type(t) for name, t in own.items() if is_lazy(t)}
+    before = {name: t.detach().clone() for name, t in own.items() if name not in lazy}
     try:
         yield
         _check_layers(header, model)
     except BaseException:
         with torch.no_grad():
-            for name, t in own.items():
-                t.copy_(before[name])
+            for name, t in before.items():
+                own[name].copy_(t)
+            for name, kind in lazy.items():
+                own[name].data = own[name].data.new_empty(0)
+                own[name].__class__ = kind
         raise
     torch.clear_autocast_cache()  # which has weights from before, inside an outer autocast

@@ -18,6 +18,7 @@ from vaezoo.models.checkpoints.describing import describe, unstorable
 from vaezoo.models.checkpoints.layers import layers, torch_release
 from vaezoo.models.checkpoints.strays import warn_of_strays
 from vaezoo.models.checkpoints.ties import ties
+from vaezoo.programs.refusing import check_run
 
 __all__ = ["FORMAT", "location", "save"]
 
@@ -45,6 +46,7 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
         TypeError: one of vaezoo's parts has an argument that no file can hold, such as a function;
             or a part from elsewhere has a state that is no tensor; or a buffer was written into
             that is no part of a file, such as the weights of a mixture that does not learn them.
+        ValueError: it has lazy layers that have not run.
         OSError: the file cannot be written; nothing is left then.
 
     Example:
@@ -57,6 +59,7 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"save(model, path) takes a model first, got a {type(model).__name__}")
+    check_run(model)
     path, description = location(path), describe(model)
     for where, what in unstorable(description):
         raise TypeError(
@@ -64,18 +67,23 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
             f"or functools.partial(nn.LeakyReLU, 0.2), or plain numbers; set {where} of this model "
             "to one that does the same, and save again"
         )
+    changes = _changes(model)
+    warn_of_strays(model)
+    weights = dict(_weights(model))
+    header = _header(model, description, changes)
+    content = safetensors.torch.save(weights, metadata=header)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_whole(path, [content])
+
+
+def _changes(model: nn.Module) -> dict[str, str]:
     changed = by_hand(model)
     if changed.written:
         raise TypeError(
             f"{changed.written} was written into, and no file holds it: make it a parameter or a "
             "buffer of a part of yours"
         )
-    warn_of_strays(model)
-    weights = dict(_weights(model))
-    header = _header(model, description, changed.layers)
-    content = safetensors.torch.save(weights, metadata=header)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return write_whole(path, [content])
+    return changed.layers
 
 
 def _header(model: nn.Module, description: Any, changes: dict[str, str]) -> dict[str, str]:
