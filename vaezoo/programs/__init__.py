@@ -9,6 +9,7 @@
     chunked  the terms of more draws than memory holds, and their gradients
     observed what they observe of a batch, and what that may be
     portions what it takes to decode a batch, and portions of it
+    outside  what training trains with a pair, and that is not the pair's own
     writes   what programs write into tensors, undone
 
 How the terms of an image combine is said in `vaezoo.objectives`.

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vaezoo.programs.outside import outside
 from vaezoo.training.errors import ResumeError
-from vaezoo.training.weights import outside, parameters_of
+from vaezoo.training.weights import parameters_of
 
 __all__ = ["names_of", "names_of_each", "reordered"]
 

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from vaezoo.bound import PRECISIONS, Bound
 from vaezoo.components import outside_param_store
 from vaezoo.networks.precision import networks_lowered_to
+from vaezoo.programs.outside import besides
 from vaezoo.programs.pair import Program
 from vaezoo.programs.sites import is_factor, log_prob
 from vaezoo.scopes import own_generator, unchecked
 from vaezoo.training.untrained import Untrained
-from vaezoo.training.weights import besides, parameters_of
+from vaezoo.training.weights import parameters_of
 
 __all__ = ["broken_gradients", "broken_sites", "broken_tensors", "tensors_of"]
 

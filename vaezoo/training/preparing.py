@@ -21,9 +21,9 @@ from vaezoo.data.passes import Data
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives import SemiSupervised
 from vaezoo.programs.observed import Observed
+from vaezoo.programs.outside import besides
 from vaezoo.programs.pair import Member, is_closed, required_arguments
 from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
-from vaezoo.training.weights import besides
 
 __all__ = ["check_trainable", "is_known", "trainable", "training_mode"]
 

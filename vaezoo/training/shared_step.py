@@ -15,8 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vaezoo.bound import Bound
 from vaezoo.objectives import SemiSupervised
+from vaezoo.programs.outside import outside
 from vaezoo.training.step import Step
-from vaezoo.training.weights import outside, parameters_of
+from vaezoo.training.weights import parameters_of
 
 if TYPE_CHECKING:
     from vaezoo.compiler.adam import AdamUpdate

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.bound import Bound
+from vaezoo.programs.outside import besides, outside
 from vaezoo.training.averaging import Averages
 from vaezoo.training.by_name import names_of, names_of_each, reordered
 from vaezoo.training.errors import ResumeError
@@ -17,7 +18,7 @@ from vaezoo.training.recorder import Recorder
 from vaezoo.training.settings import differences, lasting, numbers_of, restore_numbers
 from vaezoo.training.step import Step
 from vaezoo.training.timed_step import TimedStep
-from vaezoo.training.weights import besides, copied, held, outside, parameters_of, put_back
+from vaezoo.training.weights import copied, held, parameters_of, put_back
 
 __all__ = ["joined", "load_state_of", "own_part", "state_of"]
 

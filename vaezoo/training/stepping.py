@@ -17,6 +17,7 @@ from vaezoo.bound import Bound, default_objective, dtype_of
 from vaezoo.compiler.choice import can_choose
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data, passes
+from vaezoo.programs.outside import trained
 from vaezoo.programs.refusing import check_pair
 from vaezoo.training.alone import Alone
 from vaezoo.training.averaging import Averages
@@ -35,7 +36,7 @@ from vaezoo.training.step import Step
 from vaezoo.training.timed_step import TimedStep
 from vaezoo.training.training import Training
 from vaezoo.training.validation import Validation
-from vaezoo.training.weights import every_trained, trained
+from vaezoo.training.weights import every_trained
 
 __all__ = ["begin", "steps"]
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vaezoo.programs.outside import noted
+
 __all__ = [
-    "besides",
     "copied",
     "every_trained",
     "held",
-    "outside",
     "parameters_of",
     "put_back",
-    "trained",
 ]
-
-_trained: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
 
 
 def parameters_of(optimizer: Optimizer) -> list[Tensor]:
@@ -33,48 +29,6 @@ def parameters_of(optimizer: Optimizer) -> list[Tensor]:
         [2, 1]
     """
     return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def besides(model: nn.Module, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
-    """Those tensors that are not the model's own, under names for errors and files.
-
-    Example:
-        >>> linear = nn.Linear(1, 1, bias=False)
-        >>> list(besides(linear, [linear.weight, torch.zeros(2)]))
-        ['parameter 0 (2,) of a program']
-    """
-    own = {id(t) for t in (*model.parameters(), *model.buffers())}
-    others = (t for t in tensors if id(t) not in own)
-    return {f"parameter {i} {tuple(t.shape)} of a program": t for i, t in enumerate(others)}
-
-
-def trained(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Note what the training of a model trains, so that its copies are of all of it.
-
-    Example:
-        >>> linear, outside = nn.Linear(1, 1), torch.zeros(2)
-        >>> trained(linear, {"outside": outside})
-        >>> before = copied(linear)
-        >>> outside += 1
-        >>> put_back(linear, before)
-        >>> outside
-        tensor([0., 0.])
-    """
-    _trained[model] = besides(model, tensors.values())
-
-
-def outside(model: nn.Module, tensors: Iterable[Tensor]) -> dict[str, Tensor]:
-    """The same as `besides`, in the order in which training has noted them, whatever theirs is.
-
-    Example:
-        >>> linear, one, other = nn.Linear(1, 1), torch.zeros(1), torch.zeros(2)
-        >>> trained(linear, {"one": one, "other": other})
-        >>> [len(t) for t in outside(linear, [other, one]).values()]
-        [1, 2]
-    """
-    others = {id(t): t for t in besides(model, tensors).values()}
-    noted = [t for t in _trained.get(model, {}).values() if others.pop(id(t), None) is not None]
-    return besides(model, [*noted, *others.values()])
 
 
 def every_trained(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> list[Tensor]:
@@ -101,7 +55,7 @@ def copied(model: nn.Module) -> dict[str, dict[str, Any]]:
         >>> norm.running_mean.tolist(), norm.num_batches_tracked.item()
         ([0.0], 0)
     """
-    everything = held(model) | {"others": _trained.get(model, {})}
+    everything = held(model) | {"others": noted(model)}
     return {kind: _copies(values) for kind, values in everything.items()}
 
 
@@ -118,7 +72,7 @@ def put_back(model: nn.Module, copies: dict[str, dict[str, Any]]) -> None:
     What was trained besides, and is no more since a program was replaced, is left out.
     """
     model.load_state_dict(copies["state"])
-    buffers, others = dict(model.named_buffers()), _trained.get(model, {})
+    buffers, others = dict(model.named_buffers()), noted(model)
     pairs = [(buffers[name], value) for name, value in copies["buffers"].items()]
     pairs += [(others[n], v) for n, v in copies.get("others", {}).items() if n in others]
     with torch.no_grad():

@@ -33,7 +33,8 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
     kept, a new one follows the umask. A symbolic link is replaced, and what it led to is left.
 
     A member of your own that computes with what it does not hold, by `pyro.param` or a network
-    from outside, is saved without that, after a warning.
+    from outside, is saved without that, after a warning; so is another pair, if `fit` or `steps`
+    trained it in this process.
 
     Args:
         model: the model, or any part of one.

@@ -1,4 +1,4 @@
-"""Strays: what a member's programs compute with, and no file of it holds, as it is kept elsewhere.
+"""Strays: what a model's programs compute with, and no file of it holds, as it is kept elsewhere.
 
 Training takes what a program gets by `pyro.param`, or from a network outside of the model, along
 with the model's own parameters. A file has the model's own alone.
@@ -24,6 +24,7 @@ from vaezoo.autograd import leaves
 from vaezoo.components import outside_param_store
 from vaezoo.models import drawing
 from vaezoo.models.base import LatentVariableModel
+from vaezoo.programs.outside import besides, noted
 from vaezoo.programs.pair import is_closed, required_arguments
 from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
 
@@ -33,7 +34,7 @@ FEW = 3  # that are named
 
 
 def warn_of_strays(model: nn.Module) -> None:
-    """Warn, at the line outside of vaezoo that led here, where a member has strays."""
+    """Warn, at the line outside of vaezoo that led here, where a model has strays."""
     if found := strays(model):
         frame, level = sys._getframe(1), 2
         while frame.f_back is not None and _is_own(frame):
@@ -46,31 +47,44 @@ def _is_own(frame: FrameType) -> bool:
 
 
 def strays(model: nn.Module) -> str:
-    """What a member computes with and does not hold, in words; "" if nothing is known of it.
+    """What a model computes with and does not hold, in words; "" if nothing is known of it.
 
-    Its programs are run on images that it draws itself, except those of a member of vaezoo's
-    classes alone. Nothing is said where they cannot be run so.
+    A member's programs are run on images that it draws itself, except those of a member of
+    vaezoo's classes alone. Of another pair, or where they cannot be run so, it is what its last
+    training by `fit` or `steps` in this process has trained besides.
 
     Example:
         >>> from vaezoo.models import VAE
         >>> strays(VAE())
         ''
     """
-    if not isinstance(model, LatentVariableModel) or is_closed(model):
+    if is_closed(model):
         return ""
+    if not isinstance(model, LatentVariableModel):
+        return _as_noted(model)
     try:
         # a copy: a guide of Pyro's makes its parameters when it is first run
         twin = copy.deepcopy(model)
         with _apart(model, twin):
             sites, again = _sites(twin), _sites(twin)
     except Exception:
-        return ""
+        return _as_noted(model)
     held = {*model.parameters(), *twin.parameters()}
     lasting = {*_used(again)} - held  # and none that is made in each run
     used = {t: tuple(t.shape) for t in _used(sites) if t in lasting}
     params = {name: site for name, site in sites if site["type"] == "param"}
     # pyro.module may hold a copy of a weight, which nothing is computed with
     named = [name for name, site in params.items() if any(t in used for t in _ends(site))]
+    if named:
+        return _of_the_store(type(model).__name__, named)
+    return _of_elsewhere(type(model).__name__, list(used.values())) if used else ""
+
+
+def _as_noted(model: nn.Module) -> str:
+    """What is said of what training has noted."""
+    others = besides(model, noted(model).values()).values()
+    used = {id(t): tuple(t.shape) for t in others if t.requires_grad}
+    named = [name for name, t in pyro.get_param_store().named_parameters() if id(t) in used]
     if named:
         return _of_the_store(type(model).__name__, named)
     return _of_elsewhere(type(model).__name__, list(used.values())) if used else ""
