@@ -11,7 +11,7 @@ flow's, stay what they are.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from vaezoo.distributions.noise import parameters_alone
-from vaezoo.networks.precision import networks_of
+from vaezoo.networks.precision import networks_changed, networks_of
 from vaezoo.programs.run import run
 from vaezoo.programs.terms import Terms
 from vaezoo.scopes import unchecked
@@ -93,17 +93,20 @@ class Refined:
 
     @contextlib.contextmanager
     def _seen(self) -> Iterator[None]:
-        """Within it every output of a network is noted, and corrected once there are offsets."""
-        self._outputs = []
-        # the model may run the same networks, as a VampPrior does: hooks are there for the guide
-        handles = [n.register_forward_hook(self._corrected) for n in set(networks_of(self.pair))]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        """Within it every output of a network is noted, and corrected once there are offsets.
 
-    def _corrected(self, _: nn.Module, __: Any, output: Any) -> Any:
+        What `torch.compile` made runs as it was written: compiled, it would keep to its networks.
+        """
+        self._outputs = []
+        # the model may run the same networks, as a VampPrior does: they are changed for the guide
+        changed = networks_changed(networks_of(self.pair), self._corrected)
+        with changed, torch.compiler.set_stance("force_eager"):
+            yield
+
+    def _corrected(self, _: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: self._with_offset(forward(*args, **kwargs))
+
+    def _with_offset(self, output: Any) -> Any:
         if not isinstance(output, Tensor):  # such as the maps of a flow
             _check_no_tensors(output)
             return output
