@@ -88,15 +88,24 @@ def trainable(bound: Bound, batch: Any) -> tuple[dict[str, Tensor], Observed]:
     if not is_closed(bound.model):
         arguments = bound.arguments(batch)
         bound.check(arguments)
-        # what a member cannot make of them the first step says, which looks at numbers first
-        # torch.compile turns torch's own validation off, which Pyro's switch brings back
-        as_pyro_has_it = pyro.validation_enabled(is_validation_enabled())
-        checks = unchecked() if isinstance(bound.model, Member) else as_pyro_has_it
-        observed = Observed([] if isinstance(bound.model, Member) else arguments)
-        with one_thread(), in_mode(bound.model, False), own_generator(), checks, observed:
-            loss_leaves = leaves(bound(*arguments)["loss"])
+        with one_thread(), in_mode(bound.model, False), own_generator():
+            loss_leaves, observed = _run_once(bound, arguments)
     named = {n: p for n, p in bound.model.named_parameters() if p.requires_grad}
     return named | besides(bound.model, loss_leaves), observed
+
+
+def _run_once(bound: Bound, arguments: list[Tensor]) -> tuple[list[Tensor], Observed]:
+    # torch.compile turns torch's own validation off, which Pyro's switch brings back
+    as_pyro_has_it = pyro.validation_enabled(is_validation_enabled())
+    try:
+        with as_pyro_has_it, Observed(arguments) as observed:
+            return leaves(bound(*arguments)["loss"]), observed
+    except ValueError:
+        if not isinstance(bound.model, Member):
+            raise
+    # what a member cannot make of them the first step says, which looks at numbers first
+    with unchecked():
+        return leaves(bound(*arguments)["loss"]), Observed([])
 
 
 @contextlib.contextmanager

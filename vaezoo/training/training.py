@@ -65,7 +65,7 @@ class Training:
         button: pressed, it ends training after the step that is being taken.
         averages: of the weights, which the model has at the end, if there are to be some.
         modes: those of the model's modules in the loop, or that it is to go on with.
-        observed: what programs observe that are no member's, which checks its batches itself.
+        observed: what programs of one's own, or of a member's part of one's own, observe.
         ended: whether training is over; then a loop over it takes no step.
         before_end: called after the last step, and before those since the last record are recorded.
     """
