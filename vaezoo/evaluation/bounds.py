@@ -96,8 +96,7 @@ def evaluate(
     """
     with ended(), together() as here, tuned():
         check_evaluable(model)
-        seed, ks = as_seed(seed), _particles(particles)
-        decodes = as_count("max_decodes", max_decodes)
+        seed, ks, most = as_seed(seed), _particles(particles), as_count("max_decodes", max_decodes)
         batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
         length, values, guesses = length_of(data, batch_size), Values(), _Guesses(data)
         noise, take = OwnGenerator(here.seed(seed)), functools.partial(_taken, model)
@@ -106,7 +105,7 @@ def evaluate(
             draws = Draws(model, shown, compile=here.compiles(compile), left=length)
             for batch in in_turn(here.parts(batches, take, seed, values), of_loaders(seed)):
                 with evaluating(model, noise), draws.on_a_batch():
-                    _add(values, guesses, draws, batch, ks, decodes)
+                    _add(values, guesses, draws, batch, ks, most)
                 shown.update()
         return here.values(values).estimates()
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import sys
 from typing import Any
 
+import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import constraints
@@ -43,12 +46,15 @@ class Observed(Messenger):
         self._unsure = False
 
     def __enter__(self) -> Any:
-        self._derivations.__enter__()
+        self._within = contextlib.ExitStack()
+        if "torch._dynamo" in sys.modules:  # what torch.compile makes would have it compiled too
+            self._within.enter_context(torch.compiler.set_stance("force_eager"))
+        self._within.enter_context(self._derivations)
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        self._derivations.__exit__(*error)
+        self._within.close()
         self._derivations = Derivations([])
 
     def _pyro_post_sample(self, msg: Any) -> None:
