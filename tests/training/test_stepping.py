@@ -114,6 +114,26 @@ def test_errors_carry_the_history_and_interrupts_the_steps() -> None:
     assert broken.value.history["step"] == [1]  # type: ignore[union-attr]
 
 
+def test_a_loop_that_goes_on_behind_an_interrupt_is_validated() -> None:
+    """All but the record that the interrupt made, as validation may be what it was in."""
+    training = steps(member("VAE"), PIXELS, **{**OPTIONS, "log_every": 2})
+    model, calls = training.step.bound.model, iter(range(100))
+
+    def press(*_: Any) -> None:
+        if model.training and next(calls) == 5:
+            raise KeyboardInterrupt
+
+    hook = model.posterior.register_forward_pre_hook(press)
+    with pytest.raises(KeyboardInterrupt):
+        list(training)
+    hook.remove()
+    list(training)
+    found = training.history["validation_loss"]
+    assert len(found) > 4
+    assert sum(value != value for value in found) <= 1  # NaN
+    assert found[-1] == found[-1]
+
+
 def test_bad_arguments_are_refused_before_a_loop() -> None:
     with pytest.raises(ValueError, match="give steps or epochs, not both"):
         steps(member("VAE"), [X], steps=1, epochs=1)

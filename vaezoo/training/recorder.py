@@ -106,9 +106,10 @@ class Recorder:
             raise
 
     def _keep(self, error: BaseException) -> None:
-        self.validate = None  # it may be what failed
+        validate, self.validate = self.validate, None  # it may be what failed
         with contextlib.suppress(Exception):  # on a device that failed, means cannot be read
             self.record()
+        self.validate = validate  # a loop over the steps may go on
         with contextlib.suppress(AttributeError):
             error.history = self.history  # type: ignore[attr-defined]
             if self.history:
