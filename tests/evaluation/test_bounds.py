@@ -21,6 +21,7 @@ from vaezoo import Bound, accuracy, compare, data, evaluate, fit, likelihoods, m
 from vaezoo.chunks import Draws
 from vaezoo.compiler import choice
 from vaezoo.estimates import Estimate
+from vaezoo.evaluation import evidence
 from vaezoo.programs.pair import required_arguments
 from vaezoo.scopes import own_generator
 from vaezoo.training.loaders import of_loaders
@@ -141,6 +142,14 @@ def test_compare_refuses_other_images() -> None:
     with pytest.raises(ValueError, match="binarised by the same seed"):
         compare(*drawn)
     assert compare(a, evaluated(member_of(2), X.split(7)))["nelbo"].n == N
+
+
+@pytest.mark.parametrize("question", [evaluate, evidence], ids=["evaluate", "evidence"])
+def test_weights_of_a_narrow_dtype_are_warned_of(question: Any) -> None:
+    model = member_of(1).bfloat16()
+    with pytest.warns(UserWarning, match=r"torch.bfloat16, in which sums over pixels") as said:
+        question(model, [X.bfloat16()], particles=30, progress=False)
+    assert {w.filename for w in said if "sums over" in str(w.message)} == {__file__}
 
 
 def test_compare_refuses_other_labels() -> None:

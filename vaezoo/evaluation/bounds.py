@@ -36,9 +36,9 @@ from vaezoo.data.labels import Agreement, as_labels
 from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.data.sources import sources
 from vaezoo.estimates import Estimate, Values
-from vaezoo.evaluation.visiting import evaluating, labelled
+from vaezoo.evaluation.visiting import check_model, evaluating, labelled
 from vaezoo.programs.pair import required_arguments
-from vaezoo.programs.refusing import check_evaluable, described
+from vaezoo.programs.refusing import described
 from vaezoo.scopes import OwnGenerator, in_turn
 from vaezoo.training.loaders import of_loaders
 from vaezoo.training.together import together
@@ -95,7 +95,7 @@ def evaluate(
         True
     """
     with ended(), together() as here, tuned():
-        check_evaluable(model)
+        check_model(model)
         seed, ks, most = as_seed(seed), _particles(particles), as_count("max_decodes", max_decodes)
         batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
         length, values, guesses = length_of(data, batch_size), Values(), _Guesses(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.bound import arguments, dtype_of
+from vaezoo.compiler.libraries import users_level
 from vaezoo.components import outside_param_store
 from vaezoo.cpu import tuned
 from vaezoo.data.bars import bar
@@ -23,7 +25,7 @@ from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
 from vaezoo.training.loaders import of_loaders
 from vaezoo.training.together import together
 
-__all__ = ["batches_of", "evaluating", "labelled", "outside_inference", "visit"]
+__all__ = ["batches_of", "check_model", "evaluating", "labelled", "outside_inference", "visit"]
 
 _SHARES = (
     "each process has images of its own, whose order is not that of the values that they are held "
@@ -77,6 +79,22 @@ def visit(
         return here.values(values).estimates()
 
 
+def check_model(model: Any) -> None:
+    """Refuse what cannot be evaluated, and warn of weights whose dtype is too coarse for sums.
+
+    Raises:
+        TypeError, ValueError: as `check_evaluable`.
+    """
+    check_evaluable(model)
+    dtype = dtype_of(model)
+    if dtype is not None and dtype.itemsize < torch.float32.itemsize:
+        warnings.warn(
+            f"weights are {dtype}, in which sums over pixels are nats off: evaluate "
+            "copy.deepcopy(model).float(), and train with precision='bf16'",
+            stacklevel=users_level(),
+        )
+
+
 def batches_of(
     model: Any, data: Data, *, seed: int, batch_size: int, labels: bool = False
 ) -> Iterator[list[Tensor]]:
@@ -85,7 +103,7 @@ def batches_of(
     Raises:
         TypeError, ValueError: the model is no pair, or data are no iterable of batches for it.
     """
-    check_evaluable(model)
+    check_model(model)
     takes = required_arguments(model.model)
     seed = as_seed(seed)
     batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
