@@ -50,7 +50,7 @@ def errors() -> dict[str, dict[int, Estimate]]:
 
 def against_labels(measured: dict[str, dict[int, Estimate]]) -> Figure:
     """Test error against the number of labels, ours beside published."""
-    with axes_or_new(None, (6.5, 5)) as axes:
+    with axes_or_new(None, (6.5, 6.8)) as axes:
         for i, (title, points) in enumerate(measured.items()):
             look: dict[str, Any] = {"color": LINES[i % len(LINES)], "marker": MARKERS[i % 10]}
             means, stderrs = [p.mean for p in points.values()], [p.stderr for p in points.values()]
