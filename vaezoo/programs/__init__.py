@@ -7,7 +7,7 @@
     terms    their log-densities, per image; `closed_forms` says where a KL is known
     held     distributions whose parameters get no gradient
     chunked  the terms of more draws than memory holds, and their gradients
-    observed what they observe of a batch, and what that may be; `derivations` says how it is made
+    observed what they observe of a batch, and what that may be
     portions what it takes to decode a batch, and portions of it
     outside  what training trains with a pair, and that is not the pair's own
     writes   what programs write into tensors, undone
