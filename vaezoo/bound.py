@@ -178,7 +178,7 @@ class Bound(nn.Module):
     def check(self, batch: list[Tensor]) -> None:
         """Raise ValueError if images or labels of a batch are not what the model takes."""
         if isinstance(self.model, Member):
-            covariates = not self.model.classes and handed_arguments(self.model, len(batch)) > 1
+            covariates = not self.model.classes and handed_arguments(self.model, batch) > 1
             batches = [batch[:1], batch[1:]] if len(batch) == 3 else [batch[:2]]
             for x_and_y in [batch[:1]] if covariates else batches:
                 self.model.check(*x_and_y)
@@ -218,8 +218,8 @@ def arguments(model: nn.Module, batch: Any, wanted: int | None = None) -> list[T
         >>> x.dtype, y.dtype
         (torch.float32, torch.int64)
     """
-    held = len(columns_of(batch))
-    taken = wanted if wanted is None else max(wanted, handed_arguments(model, held))
+    columns = columns_of(batch)
+    taken = wanted if wanted is None else max(wanted, handed_arguments(model, columns))
     given = as_tensors(batch, _like(model), taken)
     # a batch is given: nothing trains it, whatever graph it has or is made in
     tensors = [t.clone() if t.is_inference() else t.detach() for t in given]

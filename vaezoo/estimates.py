@@ -102,7 +102,7 @@ class Values:
         """Note images, and labels, of which values will be added: all, or those of one name."""
         check_dense(x)
         if not len(x):
-            raise ValueError(f"a batch needs at least one image, got the shape {tuple(x.shape)}")
+            raise ValueError(f"a batch needs at least one image, got {tuple(x.shape)}")
         prints = torch.cat([_fingerprints(part) for part in x.detach().split(64)])
         if y is not None:
             prints += MISSING * (1 + y.detach().double().cpu())

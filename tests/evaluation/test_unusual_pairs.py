@@ -23,7 +23,16 @@ from zoo import fixed, member
 from vaezoo import data, models
 from vaezoo.distributions.overlaps import overlaps_of
 from vaezoo.distributions.projections import as_normals
-from vaezoo.evaluation import annealed, gaps, rate, report, sample_quality, sandwiched, units
+from vaezoo.evaluation import (
+    aggregate,
+    annealed,
+    gaps,
+    rate,
+    report,
+    sample_quality,
+    sandwiched,
+    units,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few weights to trust:UserWarning")
 QUIET: dict[str, Any] = {"progress": False}
@@ -292,8 +301,12 @@ class TwoLatents(nn.Module):
         return self.wide(x, v).shape[:-1]
 
 
-def test_images_may_be_expanded_to_the_latents() -> None:
-    """As to particles, which is not as both to each other: for the rate v is one row, x are many."""
+@pytest.mark.parametrize("numbers", [2**22, 6 * 4 * 5])
+def test_images_may_be_expanded_to_the_latents(
+    numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As to particles; for the rate v is one row beside many images, of all draws or the last."""
+    monkeypatch.setattr(aggregate, "NUMBERS", numbers)
     by_both = TwoLatents(lambda x, v: torch.broadcast_tensors(x, v[..., :1])[0])
     by_latent = TwoLatents(lambda x, v: x.expand(*v.shape[:-1], 4))
     found, expected = (rate(pair, [X], **QUIET) for pair in (by_latent, by_both))

@@ -25,7 +25,8 @@ def test_help_is_all_that_it_gives(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", [name, "--help"])
-    monkeypatch.delitem(sys.modules, name, raising=False)
+    for module in (name, f"{name}.__main__"):  # which other tests may have imported
+        monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(name, run_name="__main__", alter_sys=False)
     assert ended.value.code == 0

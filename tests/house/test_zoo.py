@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterable
 from types import ModuleType
@@ -40,6 +41,14 @@ def test_what_layers_are_made_by_stays(made: Iterable[Any]) -> None:
     taken = {name for part in made for name in inspect.signature(type(part)).parameters}
     taken = {name for name in taken for part in made if is_taken(part, name)}
     assert taken <= ACTING, "what layers are made by goes into SIZES of vaezoo/components.py"
+
+
+def test_the_same_again_is_taken() -> None:
+    """Equal in words, as partial functions are not by themselves."""
+    slope = functools.partial(nn.LeakyReLU, 0.2)
+    network = networks.MLP((2,), (3,), (4,), activation=slope)
+    network.activation = functools.partial(nn.LeakyReLU, 0.2)
+    network.hidden = (3,)
 
 
 def is_taken(part: nn.Module, name: str) -> bool:

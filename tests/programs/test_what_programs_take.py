@@ -217,6 +217,33 @@ def test_a_member_is_handed_a_mask(make: Callable[[], models.VAE]) -> None:
         assert history["rec"] == [0]
 
 
+class Tempered(MaskedVAE):
+    """Its mask is something else that may be left out."""
+
+    def model(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        assert mask is None
+        return super().model(x)
+
+
+class MaskedSSVAE(models.SSVAE):
+    """A member that infers labels, with a mask before them."""
+
+    def model(self, x: Tensor, mask: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+        assert mask is None
+        return super().model(x, y)
+
+    def guide(self, x: Tensor, mask: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+        return super().guide(x, y)
+
+
+def test_labels_are_no_mask() -> None:
+    """A column of whole numbers, one for each image, of members that do without."""
+    assert evaluate(of_rows(Tempered), [(X, Y)], progress=False)["nelbo"].n == 6
+    likelihood = likelihoods.Normal(2, (6,), hidden=(4,), classes=3)
+    ssvae = MaskedSSVAE((6,), 2, classes=3, hidden=(4,), likelihood=likelihood)
+    assert evaluate(ssvae, [(X, Y)], progress=False)["accuracy"].n == 6
+
+
 def test_a_member_is_handed_a_covariate() -> None:
     torch.manual_seed(0)
     vae, shifted = of_rows(models.VAE), of_rows(Shifted)

@@ -58,7 +58,7 @@ def _of_each(guide: Any, batch: list[Tensor], values: Latents) -> Tensor:
         return log_q(guide, batch, values)
     except (RuntimeError, ValueError):  # a guide may expand images to the shape of its latents
         wide = {
-            k: v if len(v) == 1 else v.expand(len(v), len(batch[0]), *v.shape[2:])
+            k: v.expand(len(v), len(batch[0]), *v.shape[2:]) if v.is_floating_point() else v
             for k, v in values.items()
         }
         return log_q(guide, batch, wide)

@@ -6,9 +6,10 @@ import functools
 import inspect
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from pyro.poutine.messenger import _context_wrap
 from torch import Tensor, nn
 
@@ -98,31 +99,40 @@ def required_arguments(program: Program) -> int:
     return _counted(program).required
 
 
-def handed_arguments(pair: Any, given: int) -> int:
+def handed_arguments(pair: Any, batch: Sequence[Any]) -> int:
     """How many of the tensors of a batch the programs of a pair are handed.
 
     What they require, and what both take by position and is None by default, up to a label, which
-    they can infer. Where they take `*batch`, all; those of a member, what its class requires.
+    they can infer. Where they take `*batch`, all; those of a member, what its class requires, and
+    labels only then.
 
     Args:
-        given: how many tensors the batch holds.
+        batch: its columns.
 
     Raises:
         ValueError: a tensor of the batch would not reach an argument that is there for it.
 
     Example:
         >>> from vaezoo.models import SSVAE
-        >>> handed_arguments(SSVAE(), 2)
+        >>> handed_arguments(SSVAE(), [[[0.5]], [3]])
         1
     """
-    model = _counted(pair.model)
+    model, given = _counted(pair.model), len(batch)
     if isinstance(pair, Member) and _takes_all(model):
         program: Any = type(pair).model.__get__(pair)  # type: ignore[attr-defined]
         return required_arguments(program)
     taken = (p.required + p.optional for p in (model, _counted(pair.guide)) if not _takes_all(p))
     handed = max(model.required, min(given, *taken, given))
+    if isinstance(pair, Member) and handed == model.required + 1 and _are_labels(batch[handed - 1]):
+        return model.required
     _refuse_unreached(pair, model, handed, given)
     return handed
+
+
+def _are_labels(column: Any) -> bool:
+    """Whether a column is whole numbers, one for each image."""
+    numbers = torch.as_tensor(column)
+    return numbers.dim() == 1 and not (numbers.is_floating_point() or numbers.dtype == torch.bool)
 
 
 def _refuse_unreached(pair: Any, model: _Arguments, handed: int, given: int) -> None:

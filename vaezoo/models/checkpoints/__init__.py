@@ -28,8 +28,8 @@ model     JSON: {"class", "arguments"} of a part, recursively; {"type"} of a cla
           {"lazy"} of a layer that has not run
 frozen    JSON: names of parameters with `requires_grad=False`; older files have no such list
 layers    JSON: {"torch": its release, "modules": by their places, those from elsewhere as
-          {"class", "arguments", "prints"}, and vaezoo's in these as "model" has them, null
-          for a lazy one}; older files have none
+          {"class", "arguments"}, and vaezoo's in these as "model" has them, null for a lazy
+          one}; older files have none
 ties      JSON: lists of names of modules, parameters or buffers that are one; older files have none
 ========  ==========================================================================================
 """

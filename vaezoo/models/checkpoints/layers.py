@@ -13,27 +13,27 @@ import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from vaezoo.arguments import without_addresses
 from vaezoo.models.base import LatentVariableModel
 from vaezoo.models.checkpoints.describing import class_named, describe
 from vaezoo.models.checkpoints.differences import difference
 
 __all__ = ["another_layer", "layers", "torch_release"]
 
-_CHANGE_NOTHING = {"device", "dtype", "inplace", "training"}
+# or what evaluation computes
+_CHANGE_NOTHING = {"device", "dtype", "inplace", "training", "p", "dropout", "momentum"}
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _LONGEST = 100  # entries of a list, and letters of a text, that are an option and no data
-_COMPUTED = ("tensor", "torch.", "cuda", "cpu", "mps", "device", "dtype")
 
 
 def layers(model: nn.Module) -> dict[str, Any]:
     """The modules from elsewhere inside a model, and vaezoo's inside those, by their places.
 
-    One from elsewhere is said by its class, by those arguments of its constructors that it keeps
-    as attributes of the same names, if they are plain, and by what an `extra_repr` of its own
-    prints; one of vaezoo's as `describe` has it. A lazy one is None: nothing is known of it yet.
-    Modes, frozen flags, devices and dtypes are not said, nor whether a module was compiled by
-    `torch.jit` or a batch norm is one of several processes.
+    One from elsewhere is said by its class, and one of torch's by those arguments of its
+    constructors that it keeps as attributes of the same names, if they are plain and tell what it
+    computes when it is evaluated: what a class of yours keeps may change in training. One of
+    vaezoo's is said as `describe` has it. A lazy one is None: nothing is known of it yet. Modes,
+    frozen flags, devices and dtypes are not said, nor whether a module was compiled by `torch.jit`
+    or a batch norm is one of several processes.
 
     Example:
         >>> layers(nn.Sequential(nn.LeakyReLU(0.2), nn.LazyLinear(3)))["0"]
@@ -72,16 +72,10 @@ def _holds_parts(module: nn.Module) -> bool:
 def _said(module: nn.Module) -> dict[str, Any] | None:
     if isinstance(module, LazyModuleMixin):
         return None
-    values = {n: _plain(v) for n, v in vars(module).items() if n in _arguments(type(module))}
+    names = _arguments(type(module)) if type(module).__module__.startswith("torch.") else set[str]()
+    values = {n: _plain(v) for n, v in vars(module).items() if n in names}
     kept = {n: v for n, v in values.items() if v is not None}
-    said: dict[str, Any] = {"class": _name(module), "arguments": kept}
-    if not str(type(module).extra_repr.__module__).startswith("torch."):
-        with contextlib.suppress(Exception):
-            text = without_addresses(module.extra_repr())
-            # a text of tensors depends on where and in which precision they are
-            if text and not any(word in text for word in _COMPUTED):
-                said["prints"] = text[:1000]
-    return said
+    return {"class": _name(module), "arguments": kept}
 
 
 def _name(module: nn.Module) -> str:

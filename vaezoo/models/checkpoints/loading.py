@@ -47,10 +47,9 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
     several places, such as one network of two parts, is held in them again.
 
     A model that is given is compared with the one in the file: the classes and arguments of its
-    parts, and of the modules from elsewhere inside them as far as these keep their arguments as
-    attributes of the same names, or print them (`extra_repr`). Those are compared where the file
-    was written under the same release of torch, such as 2.7, and by a vaezoo that wrote them.
-    Modes, devices and dtypes are not compared.
+    parts, and the classes of modules from elsewhere inside them, with the arguments of torch's
+    own. Those are compared where the file was written under the same release of torch, such as
+    2.7, and by a vaezoo that wrote them. Modes, devices, dtypes and rates of dropout are not.
 
     Args:
         path: a file written by `save`, `~` being your home; or "hf://owner/name[/file]", one that
@@ -224,7 +223,7 @@ def _frozen(header: dict[str, str], model: nn.Module) -> list[nn.Parameter]:
 def _all_or_none(model: nn.Module, header: dict[str, str]) -> Iterator[None]:
     """Within it an error puts all of a model's weights back, also those loaded before it.
 
-    So do other layers than the header's, which are compared last, as some print their weights.
+    So do other layers than the header's, which are compared last.
     """
     own = model.state_dict()
     lazy = {name: type(t) for name, t in own.items() if is_lazy(t)}
