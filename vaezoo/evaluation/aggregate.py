@@ -42,12 +42,8 @@ def log_aggregate(model: Any, batches: list[list[Tensor]], latents: Latents) -> 
         for batch in batches:
             for part in rows.split(_at_a_time(latents, len(batch[0]))):
                 values = {k: _beside(v, part) for k, v in given.items()}
-                each = (
-                    _of_each(model.guide, batch, values)
-                    .double()
-                    .expand(len(part), len(batch[0]))
-                    .logsumexp(1)
-                )
+                each = _of_each(model.guide, batch, values).double()
+                each = each.expand(len(part), len(batch[0])).logsumexp(1)
                 total[part] = total[part].logaddexp(each)
     return total - math.log(n)
 

@@ -74,12 +74,8 @@ def _fixed(constraint: Constraint) -> Constraint | None:
         kept: Any = value
         if isinstance(value, Constraint):
             kept = _fixed(value)
-        elif (
-            isinstance(value, Tensor)
-            and value.numel()
-            and bool((value == value.flatten()[0]).all())
-        ):
-            kept = value.flatten()[0].item()
+        elif isinstance(value, Tensor) and len(each := value.unique()) == 1:
+            kept = each.item()
         if not isinstance(kept, Constraint | int | float):
             return None
         setattr(found, name, kept)

@@ -70,6 +70,16 @@ def put_back(model: nn.Module, copies: dict[str, dict[str, Any]]) -> None:
     """Write copies of `held` or of `copied` into the tensors that they are of.
 
     What was trained besides, and is no more since a program was replaced, is left out.
+
+    Example:
+        >>> from vaezoo.programs.outside import trained
+        >>> linear, outside = nn.Linear(1, 1), torch.zeros(2)
+        >>> trained(linear, {"outside": outside})
+        >>> before = copied(linear)
+        >>> outside += 1
+        >>> put_back(linear, before)
+        >>> outside
+        tensor([0., 0.])
     """
     model.load_state_dict(copies["state"])
     buffers, others = dict(model.named_buffers()), noted(model)

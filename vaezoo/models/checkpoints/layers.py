@@ -19,7 +19,7 @@ from vaezoo.models.checkpoints.differences import difference
 
 __all__ = ["another_layer", "layers", "torch_release"]
 
-# or what evaluation computes
+# arguments that say nothing of what a module computes when it is evaluated
 _CHANGE_NOTHING = {"device", "dtype", "inplace", "training", "p", "dropout", "momentum"}
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _LONGEST = 100  # entries of a list, and letters of a text, that are an option and no data
