@@ -159,6 +159,31 @@ def test_a_key_tells_inputs_apart(inputs: Callable[[], list[Tensor]]) -> None:
     assert kept.key_of(graph(), inputs()) != kept.key_of(graph(), INPUTS)
 
 
+def moved() -> list[Tensor]:
+    """The same numbers, further back in their memory."""
+    return [torch.cat([t.flatten(), t.flatten()])[t.numel() :].view(t.shape) for t in INPUTS]
+
+
+def test_a_key_is_the_same_wherever_a_batch_lies_in_its_data() -> None:
+    """A run whose first batch is the second of a pass finds the graph of one that began with it."""
+    assert all(t.storage_offset() for t in moved())
+    assert kept.key_of(graph(), moved()) == kept.key_of(graph(), INPUTS)
+    sharing = [INPUTS[0], INPUTS[0][1], INPUTS[2]]
+    assert kept.key_of(graph(), sharing) != kept.key_of(graph(), shared())
+
+
+def test_a_key_is_the_same_after_settings_were_changed_and_put_back() -> None:
+    """As they are by each compilation: a run in the same process found no graph of the one before."""
+    import torch._inductor.config as config
+
+    before = kept.key_of(graph(), INPUTS)
+    names = ("size_asserts", "cpp.simdlen", "post_grad_custom_post_pass")
+    with config.patch(dict.fromkeys(names, 16)):
+        assert kept.key_of(graph(), INPUTS) != before
+    assert not config._is_default("size_asserts")
+    assert kept.key_of(graph(), INPUTS) == before
+
+
 @pytest.fixture
 def _another_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     leads = onednn.onednn_leads()

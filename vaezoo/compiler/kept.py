@@ -149,11 +149,16 @@ def _settings_of_inductor() -> Any:
 
 
 def _layouts(inputs: list[Tensor]) -> list[tuple[Any, ...]]:
-    """What a graph depends on of its inputs: which share memory is a part of it."""
+    """What a graph depends on of its inputs: which share memory is a part of it, and how."""
     memory = [t.untyped_storage().data_ptr() for t in inputs]
+    first = [memory.index(where) for where in memory]
+    # from the first in that memory: where a batch lies in its data is nothing to a graph
+    offsets = [
+        t.storage_offset() - inputs[i].storage_offset() for t, i in zip(inputs, first, strict=True)
+    ]
     return [
-        (t.shape, t.stride(), t.dtype, t.requires_grad, memory.index(where), t.storage_offset())
-        for t, where in zip(inputs, memory, strict=True)
+        (t.shape, t.stride(), t.dtype, t.requires_grad, i, offset)
+        for t, i, offset in zip(inputs, first, offsets, strict=True)
     ]
 
 
@@ -163,16 +168,22 @@ def settings() -> list[Any]:
     Threads, default dtype, whether algorithms are deterministic, precision of products, whether
     oneDNN is in use, and the settings of Inductor that somebody has changed, by name.
     """
-    inductor = _settings_of_inductor()
-    names = () if inductor is None else inductor._config
     return [
         torch.get_num_threads(),
         torch.get_default_dtype(),
         torch.are_deterministic_algorithms_enabled(),
         torch.get_float32_matmul_precision(),
         torch.backends.mkldnn.enabled,
-        {n: getattr(inductor, n) for n in names if not inductor._is_default(n)},
+        _changed(_settings_of_inductor()),
     ]
+
+
+def _changed(config: Any) -> dict[str, Any]:
+    """Settings that are not the default, by name; one that was set back to it is not among them."""
+    if config is None:
+        return {}
+    own = {n: getattr(config, n) for n in config._config if not config._is_default(n)}
+    return {n: value for n, value in own.items() if value != config._config[n].default}
 
 
 def _here() -> tuple[object, ...]:
