@@ -55,7 +55,7 @@ def chosen(eager: float, compiled: float, left: int | None, n: int) -> Choice:
             2**-10,
             2**-9,
             10**6,
-            42,
+            63,
             (False, True, "from step 22 to 42: compiled steps took as long"),
         ),
         (2**-10, 2**-11, 10**3, 21, (False, True, "eager")),
@@ -79,6 +79,15 @@ def test_a_choice(
     monkeypatch.setattr(choice, "share", lambda: 0.5)
     found = chosen(eager, compiled, left, n)
     assert (found.compiles, found.settled, str(found)) == expected
+
+
+def test_eager_steps_are_timed_once_more_before_compiled_ones_are_given_up() -> None:
+    """A machine that is busy from step 22 on: all takes four times as long from there."""
+    found = chosen(2**-10, 2**-9, 10**6, 42)
+    assert (found.compiles, found.settled, str(found)) == (False, False, "from step 22 to 42")
+    for i in range(43, 64):
+        found.add(i, 2**-8, 10**6)
+    assert (found.compiles, found.settled, str(found)) == (True, True, "from step 22")
 
 
 @pytest.mark.parametrize(("threads", "share"), [(0, 0.5), (-1, 0.1), (1, 0.5)])

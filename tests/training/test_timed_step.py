@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -95,19 +96,30 @@ def test_each_kind_of_batch_has_its_choice() -> None:
 
 
 @pytest.mark.usefixtures("at_no_cost")
-def test_it_goes_back_where_compiled_steps_are_no_faster() -> None:
-    """A choice that finds the eager step fast: the rest runs eagerly, and the weights go on."""
+@pytest.mark.parametrize(
+    ("compiled", "said"),
+    [
+        (math.inf, "from step 6 to 9: compiled steps took as long"),
+        (1e-9, "from step 6"),
+    ],
+)
+def test_it_goes_back_where_compiled_steps_are_no_faster(compiled: float, said: str) -> None:
+    """Than eager ones before, at first: they are timed once more. The weights go on either way."""
     torch.manual_seed(1)
     model = slow()
-    training = steps(model, [X], steps=12)
+    training, ran = steps(model, [X], steps=16), []
     for taken in training:
+        assert isinstance(training.step, TimedStep)
+        assert training.step.choices is not None
+        (found,) = training.step.choices.values()
+        ran.append(training.step.cache is not None and training.step.cache.served)
         if taken.step == 6:
-            assert isinstance(training.step, TimedStep)
-            assert training.step.choices is not None
-            (found,) = training.step.choices.values()
             found.eager = 0.0
-    assert training.history.compiled == "from step 6 to 9: compiled steps took as long"
-    expected = trained(compile=False)[1]
+        if taken.step == 9:
+            found.compiled = compiled
+    assert ran == [False] * 5 + [True] * 4 + [False] * 4 + [said == "from step 6"] * 3
+    assert training.history.compiled == said
+    expected = trained(16, compile=False)[1]
     torch.testing.assert_close(
         [p.detach() for p in model.parameters()], expected, rtol=1e-10, atol=1e-10
     )

@@ -114,6 +114,7 @@ class Choice:
         settled: whether that is so for good.
         reason: why steps run eagerly though compiling would have paid.
         eager: seconds of an eager step, once it is to be beaten.
+        compiled: those of a compiled step that has not, while eager ones are timed once more.
         steps: how many there were.
         size: nodes of the loss's autograd graph.
         span: the first compiled step, and the one after which they were given up; 0 for none.
@@ -129,7 +130,7 @@ class Choice:
     def __init__(self, warm: int = WARM, about: str = "") -> None:
         self.compiles = self.settled = False
         self.reason, self.span = "", (0, 0)
-        self.eager, self.steps, self.size = 0.0, 0, 0
+        self.eager, self.compiled, self.steps, self.size = 0.0, 0.0, 0, 0
         self._warm, self._times, self._spent, self._cost = warm, list[float](), 0.0, 0.0
         self._kept = bool(about) and kept.is_noted(about)
 
@@ -162,10 +163,8 @@ class Choice:
             self._choose(step, statistics.median(self._times), left)
 
     def _choose(self, step: int, seconds: float, left: float | None) -> None:
-        if self.compiles:
-            self.settled = True
-            if seconds >= self.eager:
-                self.refuse(step, "compiled steps took as long")
+        if self.compiles or self.compiled:
+            self._compare(step, seconds)
             return
         self._cost = self._cost or cost(self.size)
         costs, wait = (KEPT, 0.0) if self._kept else (share(), 1.0)
@@ -174,13 +173,29 @@ class Choice:
         elif not has_compiler():
             self.refuse(step, "no C++ compiler was found")
         else:
-            self.compiles, self.eager = True, seconds
-            self._warm, self._times = WARM, []
+            self.eager = seconds
+            self._turn(compiles=True)
+
+    def _compare(self, step: int, seconds: float) -> None:
+        """Compiled steps that took as long are held against eager ones of the same time.
+
+        Those before them may have found the machine quieter.
+        """
+        if self.compiles and seconds >= self.eager:
+            self.compiled, self.span = seconds, (self.span[0], step)
+            self._turn(compiles=False)
+        elif self.compiled and seconds <= self.compiled:
+            self.refuse(step, "compiled steps took as long")
+        else:
+            self.compiles, self.settled, self.span = True, True, (self.span[0], 0)
+
+    def _turn(self, *, compiles: bool) -> None:
+        self.compiles, self._warm, self._times = compiles, WARM, []
 
     def refuse(self, step: int, reason: str) -> None:
         """Run eagerly from here on."""
         self.compiles, self.settled, self.reason = False, True, reason
-        if self.span[0]:
+        if self.span[0] and not self.span[1]:
             self.span = self.span[0], step
 
     def state_dict(self) -> dict[str, Any]:
