@@ -24,8 +24,9 @@ from vaezoo.programs.sites import differing
 from vaezoo.programs.terms import Terms
 from vaezoo.scopes import checks_data, own_generator, unchecked
 
-__all__ = ["Draws", "check", "few", "per_image", "weighed"]
+__all__ = ["AT_A_TIME", "Draws", "check", "few", "per_image", "weighed"]
 
+AT_A_TIME = 2000  # images that are decoded, which bounds memory
 # what is said of a plate whose size is not that of the images it is given
 OF_ITS_OWN_SIZE = (
     "images in one program and of",

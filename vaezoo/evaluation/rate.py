@@ -33,6 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaezoo.chunks import AT_A_TIME, Draws, few
 from vaezoo.cpu import tuned
 from vaezoo.data.bars import bar
 from vaezoo.data.batches import as_tensor
@@ -94,7 +95,9 @@ def rate(
     drawn = defaultdict[str, list[Tensor]](list)
     with together() as here, tuned():
         own = _first(batches_of(model, data, seed=seed, batch_size=batch_size), images)
-        batches = [*_first(_of_all(here, model, [*own]), images)]
+        whole = [*_first(_of_all(here, model, [*own]), images)]
+        with evaluating(model, noise):
+            batches = [*_in_parts(model, whole)]
         if (n := sum(len(batch[0]) for batch in batches)) < 2:
             raise ValueError(f"the aggregated posterior needs at least 2 images, got {n}")
         with bar(n, "image", shown=progress and here.world.rank == 0) as shown:
@@ -129,6 +132,13 @@ def _of_all(here: Alone, model: nn.Module, batches: list[list[Tensor]]) -> list[
     in_turn = itertools.zip_longest(*here.gather([[t.cpu() for t in b] for b in batches]))
     each = itertools.chain.from_iterable(in_turn)
     return [[as_tensor(t, like) for t in batch] for batch in each if batch is not None]
+
+
+def _in_parts(model: nn.Module, batches: list[list[Tensor]]) -> Iterator[list[Tensor]]:
+    """Batches of no more images than are decoded at once."""
+    draws = Draws(model)
+    for batch in batches:
+        yield from few(draws, batch, 1, AT_A_TIME)
 
 
 def _looked_at(model: Any, batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:

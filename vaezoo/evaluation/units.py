@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
-from vaezoo.chunks import Draws, few
+from vaezoo.chunks import AT_A_TIME, Draws, few
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data
 from vaezoo.distributions.normals import diagonal_of
@@ -31,8 +31,6 @@ from vaezoo.programs.terms import Terms
 from vaezoo.tables import table
 
 __all__ = ["Units", "units"]
-
-AT_A_TIME = 2000  # images that are decoded, which bounds memory
 
 
 @dataclasses.dataclass(frozen=True)
