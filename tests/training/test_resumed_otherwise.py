@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,27 @@ def test_a_model_that_was_changed_on_the_way_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResumeError, match="changed on the way, by seen: "):
         run(tmp_path / "b", 8, model=again)
     assert all(torch.equal(t, before[name]) for name, t in again.state_dict().items())
+
+
+def test_a_history_is_the_one_that_the_run_began_with(tmp_path: Path) -> None:
+    """Given once more it is where the run began; another one was passed over without a word."""
+    first = run(None, 4)
+    whole = run(tmp_path / "whole", 6, history=first)
+    assert whole["step"] == [2, 4, 6, 8, 10]
+    run(tmp_path / "a", 3, history=first)
+    found = run(tmp_path / "a", 6, history=json.loads(json.dumps(first)))
+    assert (found["step"], found["loss"]) == (whole["step"], whole["loss"])
+    assert run(tmp_path / "a", 6) == found
+    before = Checkpoints(tmp_path / "a").files()
+    strange = {"step": [3, 4], "seconds": [1.0, 2.0], "loss": [9.0, 8.0]}
+    for other, last in ((found, 10), ({n: v[:1] for n, v in first.items()}, 2), (strange, 4)):
+        said = f"history= ends at step {last}, and is not what this run began with, at step 4: to"
+        with pytest.raises(ResumeError, match=said):
+            run(tmp_path / "a", 8, history=other)
+    run(tmp_path / "b", 2)
+    with pytest.raises(ResumeError, match=r"history= ends at step 4, .* at step 0"):
+        run(tmp_path / "b", 8, history=first)
+    assert Checkpoints(tmp_path / "a").files() == before
 
 
 def test_callbacks_of_a_class_know_their_states(tmp_path: Path) -> None:

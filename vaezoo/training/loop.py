@@ -89,7 +89,8 @@ def fit(
         max_grad_norm: scale gradients down to this norm, over all parameters, where it is larger.
         validation: data on which each record has terms too, always with the same noise; they do
             not change training.
-        history: what earlier training returned, to go on from; it is not changed.
+        history: what earlier training returned, to go on from; it is not changed. Where a folder
+            of checkpoints holds a run, it is that with which the run began.
         log_every: steps between two records; each is a mean over the steps since the last.
         progress: show a progress bar.
         compile: compile the steps (see `Step.compile`), or do not. By default they run eagerly

@@ -78,9 +78,11 @@ def load_state_of(training: Running, state: dict[str, Any]) -> None:
     """Put all of it back.
 
     Raises:
-        ResumeError: it is of a training that was started with other arguments.
+        ResumeError: it is of a training that was started with other arguments, or that was not the
+            one that comes after the history at hand.
     """
     _check(state["settings"], training.settings)
+    _check_history(training.recorder, state["records"])
     step, scheduler, now = training.step, training.rates.scheduler, _names(training)
     optimizer = reordered(state["optimizer"], state.get("trained", now), now)
     _put_back(training.bound.model, state["weights"])
@@ -143,6 +145,22 @@ def _check(before: dict[str, Any], now: dict[str, Any]) -> None:
             f"this is a run with {'; '.join(changed[:5])}{more}: to go on with it give the "
             "arguments of its start (steps and epochs may change); for another run give another "
             "folder"
+        )
+
+
+def _check_history(recorder: Recorder, records: dict[str, Any]) -> None:
+    """A history that a run was given is the one that it began with."""
+    given, begun = recorder.history, records["step"] - records["steps"]
+    if recorder.steps or not given:
+        return
+    last, n = int(given["step"][-1]), len(given["step"])
+    columns = (records["history"].get(name, torch.empty(0)) for name in ("step", "seconds"))
+    if last != begun or any(
+        t[:n].tolist() != given[name] for name, t in zip(("step", "seconds"), columns, strict=True)
+    ):
+        raise ResumeError(
+            f"history= ends at step {last}, and is not what this run began with, at step {begun}: "
+            "to go on with the run leave history= out; to train on after it give another folder"
         )
 
 
