@@ -82,8 +82,8 @@ def check_classes(labels: Tensor, classes: int) -> None:
         remedy = "number the classes from 0, y - 1"
     elif low == -1 and high < classes:
         remedy = (
-            "-1 is no class: leave such images out, or train on both kinds by "
-            "data.semi_supervised(images)"
+            "-1 is no class: leave such images out; a member that infers labels is trained on both "
+            "kinds by data.semi_supervised(images)"
         )
     else:
         remedy = f"number the classes from 0, or build the model with classes={max(high, 0) + 1}"

@@ -95,9 +95,7 @@ def rate(
     drawn = defaultdict[str, list[Tensor]](list)
     with together() as here, tuned():
         own = _first(batches_of(model, data, seed=seed, batch_size=batch_size), images)
-        whole = [*_first(_of_all(here, model, [*own]), images)]
-        with evaluating(model, noise):
-            batches = [*_in_parts(model, whole)]
+        batches = _in_parts(model, [*_first(_of_all(here, model, [*own]), images)])
         if (n := sum(len(batch[0]) for batch in batches)) < 2:
             raise ValueError(f"the aggregated posterior needs at least 2 images, got {n}")
         with bar(n, "image", shown=progress and here.world.rank == 0) as shown:
@@ -134,11 +132,11 @@ def _of_all(here: Alone, model: nn.Module, batches: list[list[Tensor]]) -> list[
     return [[as_tensor(t, like) for t in batch] for batch in each if batch is not None]
 
 
-def _in_parts(model: nn.Module, batches: list[list[Tensor]]) -> Iterator[list[Tensor]]:
+def _in_parts(model: nn.Module, batches: list[list[Tensor]]) -> list[list[Tensor]]:
     """Batches of no more images than are decoded at once."""
     draws = Draws(model)
-    for batch in batches:
-        yield from few(draws, batch, 1, AT_A_TIME)
+    with evaluating(model, OwnGenerator(0)):
+        return [part for batch in batches for part in few(draws, batch, 1, AT_A_TIME)]
 
 
 def _looked_at(model: Any, batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:

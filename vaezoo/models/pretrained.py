@@ -22,7 +22,8 @@ def pretrained(name: str) -> LatentVariableModel:
     ``vae-mnist``            `VAE`, the reference networks and 10 units, on the 60,000 of MNIST
     ``gmvae-mnist``          `GMVAE` with k = 500, the same
     ``iwae-mnist``           `IWAE`, trained with 10 draws an image, the same
-    ``ssvae-mnist``          `SSVAE` with a convolutional classifier, 100 labels, the same
+    ``ssvae-mnist``          `SSVAE` with a convolutional classifier, 100 labels, layers of 128 and
+                             12 units, on the 60,000 of MNIST
     ``fsvae-colour-digits``  `FSVAE` with hidden layers of 200 units, on colour digits
     =======================  =======================================================================
 

@@ -34,7 +34,9 @@ class SemiSupervised(Objective):
         objective: the bound; `ELBO()` by default.
         alpha: weight of the classification term.
         generative_weight: w; 0 trains the classifier alone.
-        labelled_fraction: f; 100 labels of 60,000 images by default.
+        labelled_fraction: f; 100 labels of 60,000 images by default, whatever the data are. Theirs
+            is `data.semi_supervised(…).labelled_fraction`, which `fit` takes where it is given no
+            objective.
         consistency: what else the unlabelled images teach the classifier, if anything.
 
     Attributes:

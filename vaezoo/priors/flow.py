@@ -23,7 +23,7 @@ class Flow(Prior):
     Args:
         z_dim: latent size, at least 2.
         layers: autoregressive layers.
-        hidden: widths of each layer's masked network.
+        hidden: widths of each layer's masked network, at least z_dim each.
 
     Example:
         >>> Flow(10)().log_prob(torch.zeros(7, 10)).shape

@@ -112,16 +112,17 @@ def fit(
             button write a checkpoint and end training after the step. The data must be able to say
             where they are: `Images`, semi-supervised batches, lists and tuples can, others where
             they have `state_dict` and `load_state_dict`. `steps` and `epochs` may be others at the
-            next call; what else changes is refused, the number of processes too. Or a
-            `vaezoo.training.Checkpoints`.
+            next call; another model, objective, optimizer or data are refused, and so is another
+            number of processes. Or a `vaezoo.training.Checkpoints`.
         every: steps between two checkpoints in a folder, 1,000 by default; the last two and the
             best one are kept. `Checkpoints` have their own.
 
     Returns:
         Lists of equal length by name, in nats per image: step, seconds, loss; bound (unless the
         objective is a `RenyiELBO` with α ≠ 0); rec = E_q[log p(x|z)] and kl, with bound = rec - kl
-        (of vaezoo's objectives only); log_qy of the labelled images where the objective is
-        `SemiSupervised`; and validation_loss, … where there are validation data.
+        (of vaezoo's objectives only); beta where that is a schedule; log_qy of the labelled images
+        where the objective is `SemiSupervised`, and consistency where it has one; and
+        validation_loss, … where there are validation data.
 
     Raises:
         NonFiniteLoss: a loss or its gradient is NaN or infinite; weights, buffers and history are
