@@ -45,10 +45,10 @@ def benchmark():
 
 
 def function(x: Tensor, b: Tensor, total: Tensor) -> list[Tensor]:
-    """Of a product, noise, a sum, and an input that is changed."""
+    """Of a product, noise, a sum, an input that is changed, and two that are handed on."""
     noise = torch.randn_like(x)
     total.add_(x * b + noise)
-    return [(x @ x.T).exp().sum(0), total.tanh().mean(), noise]
+    return [(x @ x.T).exp().sum(0), total.tanh().mean(), noise, b, x.T]
 
 
 def graph() -> GraphModule:

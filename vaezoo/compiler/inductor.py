@@ -135,7 +135,24 @@ def _prepare(graph: GraphModule) -> None:
             with graph.graph.inserting_before(node):
                 scaled = graph.graph.call_function(aten.mul.Tensor, (node.args[1], alpha))
             node.args, node.kwargs = (node.args[0], scaled), {}
+    _copy_given_outputs(graph.graph)
     graph.recompile()
+
+
+def _copy_given_outputs(graph: fx.Graph) -> None:
+    """Put out copies of inputs, such as a scheduled β: a graph that hands them on is not kept."""
+    (output,) = graph.find_nodes(op="output")
+    with graph.inserting_before(output):
+        for node in output.all_input_nodes:
+            if _is_given(node):
+                output.replace_input_with(node, graph.call_function(aten.clone.default, (node,)))
+
+
+def _is_given(node: fx.Node) -> bool:
+    """Whether it is an input, or a view of one."""
+    while node.op == "call_function" and getattr(node.target, "is_view", False):
+        node = node.all_input_nodes[0]
+    return node.op == "placeholder"
 
 
 def _shapes() -> contextlib.AbstractContextManager[Any]:
