@@ -199,6 +199,15 @@ def test_the_process_ends_with_the_training(
         assert not is_running(process)
 
 
+def test_the_stop_button_is_not_for_the_process() -> None:
+    """A terminal and a notebook interrupt all of a group: who trains goes on, compiled later."""
+    _, cache = begun()
+    awaited = cache.steps[0].awaited
+    assert awaited is not None
+    assert os.getpgid(awaited.process) != os.getpgid(0)
+    cache.steps[0].close()
+
+
 def closed(vae: Any, batches: list[Any]) -> Training:
     """On the way, as a panel does it, while another process is at work."""
     training = steps(vae, batches * 99)

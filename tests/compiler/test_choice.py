@@ -111,6 +111,12 @@ def test_what_is_on_disk_is_taken_soon(tmp_path: Path, monkeypatch: pytest.Monke
         kept.note(choice.described(one, 5))
 
 
+def test_functions_are_described_by_their_names() -> None:
+    """One that is made anew has another address, and would have a note of its own on the disk."""
+    one, other = (choice.described(member("VAE"), lambda x: x) for _ in range(2))
+    assert one == other
+
+
 def test_the_cost_is_seconds() -> None:
     """More than a second, and less than ten minutes, on any machine; more for a large graph."""
     assert 1 < choice.cost(0) < 600

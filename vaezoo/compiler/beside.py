@@ -101,7 +101,10 @@ class Beside:
 
 
 def _started(file: Path) -> subprocess.Popen[bytes]:
-    """A process of this Python, which finds what this one finds."""
+    """A process of this Python, which finds what this one finds.
+
+    It is in no group with it: a Ctrl-C, or a notebook's stop button, is for all of a group.
+    """
     flags = [flag for name, flag in FLAGS.items() if getattr(sys.flags, name)]
     flags += ["-P"] if hasattr(sys.flags, "safe_path") else []
     path = [entry for entry in sys.path if isinstance(entry, str)]  # others are not searched
@@ -111,6 +114,7 @@ def _started(file: Path) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        process_group=0,
     )
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vaezoo.arguments import without_addresses
 from vaezoo.compiler import kept
 
 __all__ = ["Choice", "can_choose", "cost", "described", "has_compiler", "pays", "share"]
@@ -99,7 +100,7 @@ def can_choose(model: nn.Module) -> bool:
 def described(module: nn.Module, *more: object) -> str:
     """A text that is the same for modules of the same sizes, as far as they can be seen."""
     sizes = [(name, tuple(t.shape), t.dtype) for name, t in module.state_dict().items()]
-    return repr((module, sizes, more))
+    return without_addresses(repr((module, sizes, more)))
 
 
 class Choice:
