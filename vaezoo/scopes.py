@@ -4,7 +4,8 @@
     own_generator, OwnGenerator    random numbers drawn apart from the global generators
     Generators                     the states of these
     unchecked, checks_data         programs and data without checks
-    one_thread, in_turn            one thread at a time
+    validation                     these of Pyro and torch alone
+    one_thread                     one thread at a time
 
 All that runs a program is in `one_thread`: Pyro's handlers and switches are the whole process's.
 """
@@ -16,30 +17,30 @@ import operator
 import os
 import random
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyro
 import torch
 from pyro.distributions import is_validation_enabled
 from torch import nn
+from torch.distributions import Distribution
 
 __all__ = [
     "Generators",
     "OwnGenerator",
     "checks_data",
     "in_mode",
-    "in_turn",
     "one_thread",
     "own_generator",
     "unchecked",
+    "validation",
 ]
 
 _unchecked: ContextVar[bool] = ContextVar("unchecked", default=False)
 _lock = threading.RLock()
-T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -116,10 +117,7 @@ def own_generator(seed: int | None = None) -> Iterator[None]:
 
 
 def _seed_torch(seed: int) -> None:
-    """As `torch.manual_seed`, but for what that queues for each kind of GPU that is not there.
-
-    With it the whole stack of callers is written down: 0.1 ms, and more where that is deep.
-    """
+    """As `torch.manual_seed`, but for 0.1 ms and more of notes for each GPU that is not there."""
     if torch.accelerator.is_available():
         torch.manual_seed(seed)
     else:
@@ -197,11 +195,33 @@ def checks_data() -> bool:
 
 
 @contextlib.contextmanager
+def validation(enabled: bool = True) -> Iterator[None]:
+    """Within it Pyro's checks and torch's are made, or not; behind it each is as it was.
+
+    Pyro's own block leaves torch's switch as Pyro's was.
+
+    Example:
+        >>> Distribution.set_default_validate_args(False)
+        >>> with validation():
+        ...     pass
+        >>> Distribution._validate_args
+        False
+        >>> Distribution.set_default_validate_args(True)
+    """
+    before = Distribution._validate_args
+    try:
+        with pyro.validation_enabled(enabled):
+            yield
+    finally:
+        Distribution.set_default_validate_args(before)
+
+
+@contextlib.contextmanager
 def unchecked() -> Iterator[None]:
     """Within it neither Pyro's checks of programs nor vaezoo's of data are made."""
     token = _unchecked.set(True)
     try:
-        with pyro.validation_enabled(False):
+        with validation(False):
             yield
     finally:
         _unchecked.reset(token)
@@ -215,29 +235,6 @@ def one_thread() -> contextlib.AbstractContextManager[object]:
         ...     pass
     """
     return _lock
-
-
-def in_turn(items: Iterable[T], seed: int | None = None) -> Iterator[T]:
-    """The same items, each made within `one_thread`, as loaders draw from global generators.
-
-    Args:
-        items: such as the batches of a loader.
-        seed: of what making them draws, which leaves the global generators alone then.
-
-    Example:
-        >>> list(in_turn("ab"))
-        ['a', 'b']
-    """
-    apart = contextlib.nullcontext if seed is None else OwnGenerator(seed).drawn
-    with one_thread(), apart():
-        left = iter(items)
-    while True:
-        with one_thread(), apart():
-            try:
-                item = next(left)
-            except StopIteration:
-                return
-        yield item
 
 
 def _renew() -> None:

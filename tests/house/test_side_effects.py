@@ -61,6 +61,22 @@ def generators() -> tuple[Any, ...]:
     return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
 
 
+@pytest.mark.parametrize("torchs", [False, True])
+def test_torchs_own_checks_stay_as_they_were_set(torchs: bool) -> None:
+    """Beside Pyro's, which are the other way round: its own block sets both alike."""
+    validation = torch.distributions.Distribution
+    pyro.enable_validation(not torchs)
+    validation.set_default_validate_args(torchs)
+    try:
+        for call in (quick, lambda vae: vaezoo.evaluate(vae, [X], particles=2, progress=False),
+                     lambda vae: contract.check_prior(vae.prior), lambda vae: vae.sample(2)):  # fmt: skip
+            call(member("VAE"))
+            assert validation._validate_args is torchs
+            assert is_validation_enabled() is not torchs
+    finally:
+        pyro.enable_validation(True)
+
+
 X, Y = torch.zeros(6, *X_SHAPE), torch.arange(6) % 3
 
 

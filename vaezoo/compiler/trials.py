@@ -31,7 +31,7 @@ from vaezoo.compiler.tracing import Traceable, TracedStep
 from vaezoo.cpu import give_back
 from vaezoo.objectives.schedules import Schedule
 from vaezoo.programs.writes import Writes
-from vaezoo.scopes import own_generator
+from vaezoo.scopes import own_generator, validation
 
 __all__ = ["altered", "tried"]
 
@@ -120,7 +120,7 @@ def _check(state: State) -> None:
 
 def _outcome(step: Callable[[], tuple[Iterable[Tensor], Iterable[Tensor]]]) -> _Outcome:
     give_back()
-    with own_generator(SEED), pyro.validation_enabled(False), Writes() as writes:
+    with own_generator(SEED), validation(False), Writes() as writes:
         terms, each = ([t.detach().clone() for t in tensors] for tensors in step())
         generators = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
         return _Outcome(terms, each, writes.now(), generators)

@@ -6,7 +6,6 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator
 
-import pyro
 import torch
 from torch import Tensor
 
@@ -22,7 +21,7 @@ from vaezoo.contract.pathwise import pathwise
 from vaezoo.likelihoods import Likelihood
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
-from vaezoo.scopes import one_thread, own_generator
+from vaezoo.scopes import one_thread, own_generator, validation
 
 __all__ = [
     "check_classifier",
@@ -134,7 +133,7 @@ def _undisturbed(seed: int) -> Iterator[None]:
         one_thread(),
         own_generator(seed),
         torch.enable_grad(),
-        pyro.validation_enabled(),
+        validation(),
         outside_param_store(),
     ):
         yield

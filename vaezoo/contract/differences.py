@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-import pyro
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from vaezoo.contract.case import Case, refuse
 from vaezoo.likelihoods import Likelihood
-from vaezoo.scopes import own_generator
+from vaezoo.scopes import own_generator, validation
 
 __all__ = ["along", "differences", "follows_the_draw", "leaves", "moved"]
 
@@ -43,7 +42,7 @@ def _densities(at: Case, places: dict[str, Tensor]) -> None:
     def total() -> Tensor:
         return (weights * at().log_prob(value)).sum()
 
-    with pyro.validation_enabled(False):  # a step may leave the support
+    with validation(False):  # a step may leave the support
         for name, (claimed, slope) in _mismatches(total, places).items():
             if name == VALUE and isinstance(at.part, Likelihood) and not claimed:
                 continue  # a likelihood need not have a gradient by its data
@@ -61,7 +60,7 @@ def follows_the_draw(case: Case) -> bool:
         with own_generator(NOISE):
             return (weights * at().rsample()).sum()
 
-    with pyro.validation_enabled(False):
+    with validation(False):
         return not _mismatches(total, places)
 
 

@@ -26,7 +26,6 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import pyro
 import torch
 from torch import Tensor
 
@@ -34,7 +33,7 @@ from vaezoo.contract.case import FAILURE_RATE, Case, refuse
 from vaezoo.contract.differences import along, follows_the_draw, leaves, moved
 from vaezoo.contract.grids import domain, quadrature
 from vaezoo.contract.integrals import scalars
-from vaezoo.scopes import own_generator
+from vaezoo.scopes import own_generator, validation
 
 __all__ = ["pathwise"]
 
@@ -59,7 +58,7 @@ def pathwise(case: Case) -> None:
     """The gradients of a posterior's draws are those of expectations."""
     smooth = follows_the_draw(case)
     at, places = leaves(_row(case, smooth=smooth))
-    with pyro.validation_enabled(False):  # a step may leave the constraints of arguments
+    with validation(False):  # a step may leave the constraints of arguments
         for blocks in LOOKS[:1] if smooth else LOOKS:
             _check_means(at, places, blocks, smooth=smooth)
 

@@ -39,8 +39,8 @@ from vaezoo.estimates import Estimate, Values
 from vaezoo.evaluation.visiting import check_model, evaluating, labelled
 from vaezoo.programs.pair import required_arguments
 from vaezoo.programs.refusing import described
-from vaezoo.scopes import OwnGenerator, in_turn
-from vaezoo.training.loaders import of_loaders
+from vaezoo.scopes import OwnGenerator
+from vaezoo.training.loaders import in_turn, of_loaders
 from vaezoo.training.together import together
 
 __all__ = ["Estimate", "accuracy", "evaluate"]

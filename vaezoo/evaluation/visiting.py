@@ -21,8 +21,8 @@ from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
 from vaezoo.programs.pair import Member, required_arguments
 from vaezoo.programs.refusing import check_evaluable
-from vaezoo.scopes import OwnGenerator, in_mode, in_turn, one_thread
-from vaezoo.training.loaders import of_loaders
+from vaezoo.scopes import OwnGenerator, in_mode, one_thread
+from vaezoo.training.loaders import in_turn, of_loaders
 from vaezoo.training.together import together
 
 __all__ = ["batches_of", "check_model", "evaluating", "labelled", "outside_inference", "visit"]

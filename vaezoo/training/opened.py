@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from vaezoo.data.positions import Passes
-from vaezoo.scopes import in_turn
 from vaezoo.training.alone import Alone
+from vaezoo.training.loaders import in_turn
 from vaezoo.training.randomness import random_state, restore_random_state
 
 __all__ = ["Opened"]

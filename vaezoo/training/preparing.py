@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import pyro
 import torch
 from pyro.distributions import is_validation_enabled
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from vaezoo.objectives import SemiSupervised
 from vaezoo.programs.observed import Observed
 from vaezoo.programs.outside import besides
 from vaezoo.programs.pair import Member, is_closed, required_arguments
-from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked
+from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked, validation
 
 __all__ = ["check_trainable", "is_known", "trainable", "training_mode"]
 
@@ -96,7 +95,7 @@ def trainable(bound: Bound, batch: Any) -> tuple[dict[str, Tensor], Observed]:
 
 def _run_once(bound: Bound, arguments: list[Tensor]) -> tuple[list[Tensor], Observed]:
     # torch.compile turns torch's own validation off, which Pyro's switch brings back
-    as_pyro_has_it = pyro.validation_enabled(is_validation_enabled())
+    as_pyro_has_it = validation(is_validation_enabled())
     try:
         with as_pyro_has_it, Observed(arguments) as observed:
             return leaves(bound(*arguments)["loss"]), observed
