@@ -109,6 +109,11 @@ class CompiledStep:
             )
         return True
 
+    def close(self) -> None:
+        """End the process that compiles it, if one does."""
+        if self.awaited is not None:
+            self.awaited.close()
+
     def begin(self, batch: Batch) -> dict[str, Tensor]:
         """The first run, held against its graph; if it fails, all is as it was before.
 

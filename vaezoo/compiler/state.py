@@ -91,8 +91,8 @@ class State:
     ) -> None:
         self._only = only
         self._whole = only is not None and LISTING in only
-        self._known = list(without)  # alive, so that no identity is given away
-        self._seen = {id(o) for o in self._known}
+        others, self._known = list(without), list[Any]()  # alive, so that no identity is given away
+        self._seen = {id(o) for o in others}
         self._places: list[tuple[Place, dict[Any, Any]]] = []
         self._objects = list[Any]()  # whose class may be set to another
         self._functions = list[types.FunctionType]()

@@ -75,6 +75,10 @@ class Recorder:
         self.bar.set_postfix_str(f"{note}{line} nats{compiled}")
         return record
 
+    def say(self, text: str) -> None:
+        """Show a few words on the bar."""
+        self.bar.set_postfix_str(text)
+
     def state_dict(self) -> dict[str, Any]:
         """Steps, time, history, and the means since the last record."""
         return {

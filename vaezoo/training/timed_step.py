@@ -53,7 +53,7 @@ class TimedStep(Step):
         self.last: int | None = None
         self.announce: Callable[[str], object] | None = None
         self.choices: dict[str, Choice] | None = {}
-        self._refused = ""
+        self._refused: list[str] = []
 
     def __call__(self, *batch: Tensor) -> dict[str, Tensor]:
         """Take the step; returns the bound's terms."""
@@ -65,14 +65,15 @@ class TimedStep(Step):
             self._begin()
         if self.cache is not None:
             self.cache.resting = not choice.compiles
-        self._refused, started = "", time.thread_time()
+        self._refused.clear()
+        started = time.thread_time()
         terms = super().__call__(*batch)
         seconds, cache = time.thread_time() - started, self.cache
         compiled = cache is not None and cache.served
         choice.size = choice.size or len(nodes(terms["loss"]))
         choice.add(self.taken, seconds, self._left(choice), compiled=compiled)
         if self._refused:
-            choice.refuse(self.taken, self._refused)
+            choice.refuse(self.taken, self._refused[-1].removeprefix("the bound runs eagerly: "))
         return terms
 
     def compile(
@@ -84,15 +85,6 @@ class TimedStep(Step):
         """Compile all steps from now on, whether it pays or not; returns self."""
         self.choices = None
         return super().compile(backend, announce=announce)
-
-    def close(self) -> None:
-        """End the processes that compile for it; what they were to leave would begin anew."""
-        if self.cache is None:
-            return
-        for step in self.cache.steps:
-            if step.awaited is not None:
-                step.awaited.close()
-        self.cache.steps = [step for step in self.cache.steps if step.awaited is None]
 
     @property
     def ways(self) -> str:
@@ -126,10 +118,7 @@ class TimedStep(Step):
     def _compile(self, backend: str | Backend, announce: Callable[[str], object] | None) -> None:
         super()._compile(backend, announce)
         if self.choices is not None and self.cache is not None:
-            self.cache.refused, self.cache.beside = self._refuse, True
-
-    def _refuse(self, reason: str) -> None:
-        self._refused = reason.removeprefix("the bound runs eagerly: ")
+            self.cache.refused, self.cache.beside = self._refused.append, True
 
     def _choice(self, choices: dict[str, Choice], batch: tuple[Tensor, ...]) -> Choice:
         """That of the batch's kind."""

@@ -93,7 +93,7 @@ class Training:
         self._batches, self._known, self._guard = batches, known, guard
         self._total, self._progress = total, progress
         if isinstance(step, TimedStep):
-            step.taken, step.announce = recorder.step, self._announce
+            step.taken, step.announce = recorder.step, recorder.say
             step.last = None if total is None else recorder.step + total
 
     @property
@@ -111,18 +111,17 @@ class Training:
         self._stopping = True
 
     def close(self) -> None:
-        """Let go of the data, and of all processes, a loader's or a compiler's: no step follows."""
-        self.ended = True
-        if isinstance(self.step, TimedStep):
-            self.step.close()
+        """Let go of the data, compiled steps and all processes, a loader's or a compiler's."""
+        self.ended, self.before_end = True, lambda: None
+        if (cache := self.step.cache) is not None:
+            for step in cache.steps:
+                step.close()
+            cache.steps = []
         self._batches.close()
 
     def compile(self) -> None:
         """Compile the steps from now on, and say so on the progress bar."""
-        self.step.compile(announce=self._announce)
-
-    def _announce(self, text: str) -> None:
-        self.recorder.bar.set_postfix_str(text)
+        self.step.compile(announce=self.recorder.say)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the steps to come depend on, in tensors, numbers, texts, lists and dictionaries.
