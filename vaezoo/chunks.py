@@ -101,12 +101,17 @@ class Draws(dict[int, Bound]):
         return bound
 
     def _compile(self, bound: Bound) -> None:
+        _let_go(bound)
         if not self.compiles:
-            bound.compiled = None
             return
         bound.compile(announce=self.announce, gradients=False)
         if self.timed and bound.compiled is not None:
             bound.compiled.refused, bound.compiled.beside = self._refuse, True
+
+    def close(self) -> None:
+        """Let go of compiled steps, which hold what they are steps of."""
+        for bound in self.values():
+            _let_go(bound)
 
     def _refuse(self, reason: str) -> None:
         self.choice.refuse(0, reason)
@@ -128,6 +133,12 @@ class Draws(dict[int, Bound]):
         if self.compiles is not before:
             for bound in self.values():
                 self._compile(bound)
+
+
+def _let_go(bound: Bound) -> None:
+    if bound.compiled is not None:
+        bound.compiled.steps, bound.compiled.refused = [], None
+    bound.compiled = None
 
 
 def per_image(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from zoo import fixed, member
 
-from vaezoo import fit
+from vaezoo import Bound, evaluate, fit
 from vaezoo.compiler import choice
 from vaezoo.training import steps
 from vaezoo.training.step import Step
@@ -54,6 +54,16 @@ def test_behind_fit(options: dict[str, Any], compiles: bool | None, tmp_path: Pa
 
     fit(vae, [X], steps=12, optimizer=optimizer, progress=False, compile=compiles, **given)
     assert [ref() for ref in made] == [None]
+    model = weakref.ref(vae)
+    del vae
+    assert model() is None
+
+
+@pytest.mark.parametrize("compiles", [None, True, False])
+def test_behind_evaluate(compiles: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bound.compile, "__defaults__", ("eager",))
+    vae = member("VAE")
+    evaluate(vae, [X] * 9, particles=2, progress=False, compile=compiles)
     model = weakref.ref(vae)
     del vae
     assert model() is None

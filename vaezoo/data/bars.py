@@ -18,6 +18,8 @@ def bar(
 ) -> tqdm[None]:
     """A bar of tqdm; what it cannot write, as where a disk is full, is lost without an error.
 
+    It is told of each unit: given the iterable, it would begin to iterate over it once more.
+
     Args:
         total: how many units there are, where that is known.
         unit: what is counted.

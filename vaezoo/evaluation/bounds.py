@@ -100,13 +100,13 @@ def evaluate(
         batches = one_pass(data, batch_size, dtype=dtype_of(model), seed=seed)
         length, values, guesses = length_of(data, batch_size), Values(), _Guesses(data)
         noise, take = OwnGenerator(here.seed(seed)), functools.partial(_taken, model)
-        # a bar that is given the iterable would begin to iterate over it once more
         with bar(length, "batch", shown=progress and here.world.rank == 0) as shown:
             draws = Draws(model, shown, compile=here.compiles(compile), left=length)
             for batch in in_turn(here.parts(batches, take, seed, values), of_loaders(seed)):
                 with evaluating(model, noise), draws.on_a_batch():
                     _add(values, guesses, draws, batch, ks, most)
                 shown.update()
+        draws.close()
         return here.values(values).estimates()
 
 
