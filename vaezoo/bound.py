@@ -29,7 +29,7 @@ from vaezoo.objectives.pyro_adapter import adapted_loss, reports_the_bound
 from vaezoo.objectives.usual import usual_objective
 from vaezoo.programs.pair import Member, handed_arguments, required_arguments
 from vaezoo.programs.refusing import check_pair, check_tensors, described
-from vaezoo.scopes import one_thread
+from vaezoo.scopes import one_thread, validation
 
 if TYPE_CHECKING:
     from vaezoo.compiler.cache import StepCache
@@ -95,7 +95,7 @@ class Bound(nn.Module):
 
     def eager(self, *batch: Tensor) -> dict[str, Tensor]:
         """The same scalars, never compiled."""
-        with one_thread(), self._networks_lowered(batch):
+        with one_thread(), validation(), self._networks_lowered(batch):
             if isinstance(self.objective, Objective):
                 with outside_param_store():
                     return self.objective.estimate(self.model.model, self.model.guide, *batch)

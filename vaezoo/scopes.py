@@ -195,10 +195,10 @@ def checks_data() -> bool:
 
 
 @contextlib.contextmanager
-def validation(enabled: bool = True) -> Iterator[None]:
-    """Within it Pyro's checks and torch's are made, or not; behind it each is as it was.
+def validation(enabled: bool | None = None) -> Iterator[None]:
+    """Within it Pyro's checks and torch's are made, or not; by default as Pyro's switch says.
 
-    Pyro's own block leaves torch's switch as Pyro's was.
+    Behind it each is as it was: Pyro's own block sets torch's too, which `torch.compile` turns off.
 
     Example:
         >>> Distribution.set_default_validate_args(False)
@@ -210,7 +210,7 @@ def validation(enabled: bool = True) -> Iterator[None]:
     """
     before = Distribution._validate_args
     try:
-        with pyro.validation_enabled(enabled):
+        with pyro.validation_enabled(is_validation_enabled() if enabled is None else enabled):
             yield
     finally:
         Distribution.set_default_validate_args(before)

@@ -133,7 +133,7 @@ def _undisturbed(seed: int) -> Iterator[None]:
         one_thread(),
         own_generator(seed),
         torch.enable_grad(),
-        validation(),
+        validation(True),
         outside_param_store(),
     ):
         yield

@@ -21,7 +21,7 @@ from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.estimates import Estimate, Values
 from vaezoo.programs.pair import Member, required_arguments
 from vaezoo.programs.refusing import check_evaluable
-from vaezoo.scopes import OwnGenerator, in_mode, one_thread
+from vaezoo.scopes import OwnGenerator, in_mode, one_thread, validation
 from vaezoo.training.loaders import in_turn, of_loaders
 from vaezoo.training.together import together
 
@@ -137,8 +137,15 @@ def labelled(model: Any, batch: Any) -> list[Tensor]:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module, noise: OwnGenerator) -> Iterator[None]:
-    """No gradients, evaluation mode, a generator of our own, no other thread."""
-    with one_thread(), torch.no_grad(), in_mode(model, False), outside_param_store(), noise.drawn():
+    """No gradients, evaluation mode, a generator of our own, no other thread, Pyro's checks."""
+    with (
+        one_thread(),
+        torch.no_grad(),
+        in_mode(model, False),
+        outside_param_store(),
+        noise.drawn(),
+        validation(),
+    ):
         yield
 
 

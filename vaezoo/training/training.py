@@ -12,7 +12,7 @@ from torch import Tensor
 from vaezoo.bound import Bound
 from vaezoo.data.bars import bar
 from vaezoo.programs.observed import Observed
-from vaezoo.scopes import checks_data, in_mode, one_thread, own_generator, unchecked
+from vaezoo.scopes import checks_data, in_mode, one_thread, own_generator, unchecked, validation
 from vaezoo.training.alone import Alone, EndOfShares
 from vaezoo.training.averaging import Averages
 from vaezoo.training.flags import Modes, modes_of, set_modes
@@ -228,14 +228,20 @@ class Training:
             if not first and self.observed.doubts(arguments):
                 self._look_through(arguments)
         # Pyro's own checks, of programs rather than data, are made once
-        checks = contextlib.nullcontext() if check and first else unchecked()
+        checks = validation() if check and first else unchecked()
         with checks, put_back(self.step, arguments):
             return self.step(*arguments)
 
     def _look_through(self, arguments: list[Tensor]) -> None:
         """Run the programs with Pyro's checks, which say what is wrong with a batch."""
         bound = self.bound
-        with Untrained(bound).kept(), torch.no_grad(), in_mode(bound.model, False), own_generator():
+        with (
+            Untrained(bound).kept(),
+            torch.no_grad(),
+            in_mode(bound.model, False),
+            own_generator(),
+            validation(),
+        ):
             bound.eager(*arguments)
 
     def _record(self, record: dict[str, float] | None) -> dict[str, float] | None:
