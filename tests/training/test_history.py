@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import Tensor
 from zoo import fixed, images, labels, member
 
 from vaezoo import ELBO, NonFiniteLoss, SemiSupervised, data, fit, likelihoods
+from vaezoo.objectives import WarmUp
+from vaezoo.training import TrainingWarning
 from vaezoo.training.history import History
 from vaezoo.training.means import KEPT, Mean
 
@@ -164,3 +167,19 @@ def test_columns_are_plain_numbers() -> None:
     history = train(member("VAE"), data=pixels, validation=pixels)
     assert all(type(v) in (int, float) for values in history.values() for v in values)
     assert isinstance(history, dict)
+
+
+def test_a_schedule_that_others_have_moved_on_is_said(tmp_path: Path) -> None:
+    """A cell that is run again, with a model of its own: no warm-up is left for it."""
+    warm = ELBO(WarmUp(4))
+    first = train(member("VAE"), objective=warm, steps=3)
+    with pytest.warns(
+        TrainingWarning, match=r"beta=WarmUp\(4, .* taken 3 steps .* with 0.75: give"
+    ):
+        again = train(member("VAE"), objective=warm, steps=3)
+    assert again["beta"][-1] == 1
+    train(member("VAE"), objective=warm, steps=3, history=first)
+    resumed = ELBO(WarmUp(4))
+    for steps in (3, 5):
+        train(member("VAE"), objective=resumed, steps=steps, checkpoint=tmp_path)
+    assert resumed.beta.taken == 5

@@ -24,6 +24,7 @@ from vaezoo.training.callbacks import Callback, Callbacks
 from vaezoo.training.checkpointing import Checkpoints
 from vaezoo.training.history import History
 from vaezoo.training.interrupts import stop_button
+from vaezoo.training.preparing import look_at_schedules
 from vaezoo.training.rates import Rate
 from vaezoo.training.settings import check_same
 from vaezoo.training.stepping import begin
@@ -200,6 +201,7 @@ def _follow(training: Training, callbacks: Callbacks, checkpoints: Checkpoints |
         checkpoints.resume(training, callbacks)
         training.button.keeps = True
         training.before_end = functools.partial(_write_last, training, callbacks, checkpoints)
+    look_at_schedules(training.bound.objective, training.recorder.step)
     told = None
     for taken in training:
         if taken.record is not None:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from pyro.distributions import is_validation_enabled
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from vaezoo.autograd import leaves
 from vaezoo.bound import Bound
+from vaezoo.compiler.libraries import users_level
 from vaezoo.cpu import tuned
 from vaezoo.data import Images
 from vaezoo.data.labels import check_classes
 from vaezoo.data.passes import Data
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
 from vaezoo.objectives import SemiSupervised
+from vaezoo.objectives.schedules import schedules_in
 from vaezoo.programs.observed import Observed
 from vaezoo.programs.outside import besides
 from vaezoo.programs.pair import Member, is_closed, required_arguments
 from vaezoo.scopes import in_mode, one_thread, own_generator, unchecked, validation
+from vaezoo.training.errors import TrainingWarning
 
-__all__ = ["check_trainable", "is_known", "trainable", "training_mode"]
+__all__ = ["check_trainable", "is_known", "look_at_schedules", "trainable", "training_mode"]
 
 
 def check_trainable(model: nn.Module) -> None:
@@ -75,6 +78,20 @@ def is_known(bound: Bound, data: Data) -> bool:
     return all(each.binarisation != "none" for each in every)
 
 
+def look_at_schedules(objective: Any, step: int) -> None:
+    """Warn where a run begins, behind so many steps, with schedules that others have moved on."""
+    for owner, name in schedules_in(objective):
+        schedule = getattr(owner, name)
+        if step == 0 and schedule.taken:
+            warnings.warn(
+                f"{name}={schedule!r} has taken {schedule.taken:,} steps before this run, which "
+                f"begins with {float(schedule.value):g}: give a new one to begin at its start, or "
+                "history= of the run that it comes from",
+                TrainingWarning,
+                stacklevel=users_level(),
+            )
+
+
 def trainable(bound: Bound, batch: Any) -> tuple[dict[str, Tensor], Observed]:
     """Everything to train, by name: the module's parameters, and what else the loss depends on.
 
@@ -94,10 +111,8 @@ def trainable(bound: Bound, batch: Any) -> tuple[dict[str, Tensor], Observed]:
 
 
 def _run_once(bound: Bound, arguments: list[Tensor]) -> tuple[list[Tensor], Observed]:
-    # torch.compile turns torch's own validation off, which Pyro's switch brings back
-    as_pyro_has_it = validation(is_validation_enabled())
     try:
-        with as_pyro_has_it, Observed(arguments) as observed:
+        with validation(), Observed(arguments) as observed:
             return leaves(bound(*arguments)["loss"]), observed
     except ValueError:
         if not isinstance(bound.model, Member):
