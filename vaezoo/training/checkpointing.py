@@ -8,6 +8,7 @@ Each is one file, `step-000001000.safetensors`, written while training goes on (
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import os
 import re
@@ -103,8 +104,8 @@ class Checkpoints:
         """Go on from the last checkpoint; where there is none, see whether there can be.
 
         Raises:
-            ResumeError: it is damaged, or of a run that was started with other arguments, or with
-                callbacks that are missing now; nothing has changed then.
+            ResumeError: it is damaged, or of a run that was started with other arguments or data,
+                or with callbacks that are missing now; nothing has changed then.
             TypeError: the data cannot say where they are, or something has a state that no file
                 can hold.
         """
@@ -117,14 +118,17 @@ class Checkpoints:
             rank = training.here.world.rank  # of whose callbacks those of others may be some
             matched = callbacks.matched(state["callbacks"], all_of_it=rank == 0)
             own = state.get("ranks", {}).get(str(rank), {})
-            training.load_state_dict(joined(state["training"], own))
-            for callback, part in matched:
-                callback.load_state_dict(part)
+            with _undone([callback for callback, _ in matched]):
+                for callback, part in matched:
+                    callback.load_state_dict(part)
+                training.load_state_dict(joined(state["training"], own))
             self._best, self._written = state["best"], training.recorder.steps
         except ResumeError as error:
             raise ResumeError(f"{path}: {error}") from error
         except (KeyError, AttributeError) as error:
             raise ResumeError(f"{path} holds no whole state: {error!r}") from error
+        except (ValueError, TypeError, RuntimeError) as error:  # such as of data that are others
+            raise ResumeError(f"{path}: {error}") from error
         if training.here.world.rank == 0:
             self._keep_some()
 
@@ -190,3 +194,16 @@ class Checkpoints:
     def _raise(self) -> None:
         if self._failed:
             raise self._failed.pop()
+
+
+@contextlib.contextmanager
+def _undone(callbacks: list[Any]) -> Iterator[None]:
+    """If something fails within it, callbacks are behind it as they were before."""
+    before = [copy.deepcopy(callback.state_dict()) for callback in callbacks]
+    try:
+        yield
+    except BaseException:
+        for callback, state in zip(callbacks, before, strict=True):
+            with contextlib.suppress(Exception):  # one that takes no state at all
+                callback.load_state_dict(state)
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from vaezoo.training.averaging import Averages
 from vaezoo.training.by_name import names_of, names_of_each, reordered
 from vaezoo.training.errors import ResumeError
 from vaezoo.training.flags import Modes, flags_of, restore_flags
+from vaezoo.training.opened import Opened
 from vaezoo.training.rates import Rates
 from vaezoo.training.recorder import Recorder
 from vaezoo.training.settings import differences, lasting, numbers_of, restore_numbers
@@ -74,13 +76,24 @@ def joined(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return state | own | {"weights": state["weights"] | own.get("weights", {})}
 
 
-def load_state_of(training: Running, state: dict[str, Any]) -> None:
-    """Put all of it back.
+def load_state_of(training: Running, batches: Opened, state: dict[str, Any]) -> None:
+    """Put all of it back, and the data where they were; if one of them fails, nothing.
 
     Raises:
         ResumeError: it is of a training that was started with other arguments, or that was not the
             one that comes after the history at hand.
     """
+    before = copy.deepcopy(state_of(training) | {"batches": batches.state_dict()})
+    try:
+        _load(training, state)
+        batches.load_state_dict(state["batches"])
+    except BaseException:
+        _load(training, before)
+        batches.load_state_dict(before["batches"])
+        raise
+
+
+def _load(training: Running, state: dict[str, Any]) -> None:
     _check(state["settings"], training.settings)
     _check_history(training.recorder, state["records"])
     step, scheduler, now = training.step, training.rates.scheduler, _names(training)

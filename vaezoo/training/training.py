@@ -135,7 +135,7 @@ class Training:
         return {"stopping": self._stopping, "batches": self._batches.state_dict()} | state_of(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another training was.
+        """Go on where another training was; if it cannot, all is as before.
 
         Raises:
             ResumeError: that was started with other arguments; the message says which.
@@ -143,8 +143,7 @@ class Training:
         """
         if self.ended:
             raise RuntimeError("this training is over: begin another, steps(…), to go on there")
-        load_state_of(self, state)
-        self._batches.load_state_dict(state["batches"])
+        load_state_of(self, self._batches, state)
         self._stopping = state["stopping"]
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:

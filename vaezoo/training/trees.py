@@ -11,6 +11,7 @@ Tuples, dictionaries whose keys are not texts, and counters come back as they we
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = ["FORMAT", "packed", "pieces", "read", "unpacked"]
 
 FORMAT = "1"
 _KEY = "vaezoo training"
+_SUM = "checksum"
 _METADATA = "__metadata__"  # which safetensors keeps for itself
 _TAGS = {"tensor", "tuple", "pairs", "counter"}
 _LONGEST_HEADER = 2**28  # bytes
@@ -113,7 +115,8 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 def pieces(tree: Any, tensors: Mapping[str, Tensor]) -> list[Any]:
     """The buffers that make up a safetensors file, one behind the other, none of them copied."""
-    header: dict[str, Any] = {_METADATA: {_KEY: FORMAT, "state": json.dumps(tree)}}
+    about = {_KEY: FORMAT, "state": json.dumps(tree)}
+    header: dict[str, Any] = {_METADATA: about | {_SUM: _sum(about["state"], tensors)}}
     sizes = sorted(tensors.items(), key=lambda item: -item[1].element_size())  # keeps all aligned
     buffers, end = [], 0
     for name, t in sizes:
@@ -142,12 +145,23 @@ def read(path: Path) -> Any:
             if metadata.get(_KEY) != FORMAT:
                 raise ResumeError(f"{path} is no checkpoint of training in format {FORMAT}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get(_SUM, found := _sum(metadata["state"], tensors)) != found:
+            raise ValueError("its checksum is another")  # files of 0.1.0 have none
         return unpacked(json.loads(metadata["state"]), tensors)
     except (ResumeError, OSError):
         raise
     except Exception as error:  # whatever a damaged file makes a reader raise
         reason = f"{type(error).__name__} {error}".splitlines()[0][:200]
         raise ResumeError(f"{path} is damaged ({reason}); {_cure(path)}") from error
+
+
+def _sum(state: str, tensors: Mapping[str, Tensor]) -> str:
+    """A checksum of all that a file holds."""
+    layouts = [[name, _DTYPES[t.dtype], [*t.shape]] for name, t in sorted(tensors.items())]
+    found = zlib.crc32(json.dumps([state, layouts]).encode())
+    for _, t in sorted(tensors.items()):
+        found = zlib.crc32(t.reshape(-1).view(torch.uint8).numpy().data, found)
+    return str(found)
 
 
 def _cure(path: Path) -> str:
