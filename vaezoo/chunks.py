@@ -17,6 +17,7 @@ from vaezoo.bound import Bound
 from vaezoo.compiler import kept
 from vaezoo.compiler.choice import Choice, can_choose, described
 from vaezoo.objectives import Objective
+from vaezoo.programs.densities import free_factor
 from vaezoo.programs.pair import Pair
 from vaezoo.programs.portions import decoded, portions
 from vaezoo.programs.run import run
@@ -70,6 +71,7 @@ class Draws(dict[int, Bound]):
         self.choice, self.noted = Choice(warm=0, about=self.about if self.timed else ""), False
         self.size: tuple[int, int] | None = None
         self.redrawn = ""  # data that are others in each run
+        self.factor = ""  # of the guide, which makes weights that are none of log p(x)
         self.whole = False  # whether programs run on whole batches alone
 
     def size_of(self, batch: list[Tensor]) -> tuple[int, int]:
@@ -90,6 +92,7 @@ class Draws(dict[int, Bound]):
     def _probe(self, two: list[Tensor], eight: list[Tensor]) -> None:
         with own_generator():
             self.size, self.redrawn = decoded(self.pair, two), _redrawn(self.pair, eight)
+            self.factor = free_factor(run(self.pair.model, self.pair.guide, *two))
 
     def at_once(self, batch: list[Tensor], images: int) -> Iterator[list[Tensor]]:
         """At most so many images of a batch after the others; all where programs take no fewer."""

@@ -6,10 +6,12 @@ import math
 import warnings
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from linear import D, Linear
-from torch import Tensor
+from torch import Tensor, nn
 from zoo import EACH_PART, GIVEN, MEMBERS, BadCall, batch_for, images, member, refused, with_parts
 
 from vaezoo import compare, evaluate
@@ -136,3 +138,38 @@ BAD_CALLS: list[BadCall] = [
 
 
 test_bad_calls = refused(BAD_CALLS)
+
+
+class WithFactor(nn.Module):
+    """q(z|x) of one number, with a factor: a Jacobian of z = 2u, or a term of one's own."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.loc, self.kind = nn.Parameter(torch.tensor(0.3)), kind
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x)):
+            if self.kind == "Jacobian":
+                u = pyro.sample("u", dist.Normal(self.loc * x, 0.4), infer={"is_auxiliary": True})
+                pyro.sample("z", dist.Delta(2 * u))
+                pyro.factor("log 2", torch.full((len(x),), -math.log(2)), has_rsample=True)
+            else:
+                z = pyro.sample("z", dist.Normal(self.loc * x, 0.8))
+                pyro.factor("reward", -0.3 * z.square(), has_rsample=True)
+
+
+def test_factors_of_guides_are_told_apart() -> None:
+    """A Jacobian is a part of a density, log p(x) known; another is said, wherever weights are."""
+    x = torch.linspace(-2, 2, 20)
+    found = evidence(WithFactor("Jacobian"), [x], particles=5000, progress=False)
+    exact = dist.Normal(0.0, math.sqrt(2)).log_prob(x)
+    assert (values(found["log_px"]) - exact).abs().max() < 0.1
+    evaluate(WithFactor("Jacobian"), [x], particles=10, progress=False)
+    for ask in (evidence, evaluate):
+        with pytest.warns(UserWarning, match="the guide's factor 'reward' .* no estimates of log"):
+            ask(WithFactor("reward"), [x], particles=500, progress=False)

@@ -36,7 +36,7 @@ from vaezoo.data.labels import Agreement, as_labels
 from vaezoo.data.passes import Data, length_of, one_pass
 from vaezoo.data.sources import sources
 from vaezoo.estimates import Estimate, Values
-from vaezoo.evaluation.visiting import check_model, evaluating, labelled
+from vaezoo.evaluation.visiting import check_model, evaluating, labelled, warn_of_factor
 from vaezoo.programs.pair import required_arguments
 from vaezoo.programs.refusing import described
 from vaezoo.scopes import OwnGenerator
@@ -146,6 +146,7 @@ def _add(
     taken = arguments(draws.pair, batch, required_arguments(draws.pair.model))
     values.see(taken[0])
     for name, each in per_image(draws, taken, ks, at_a_time):
+        warn_of_factor(draws)
         values.add(name, each)
     if known:
         values.see(*known, of="accuracy")

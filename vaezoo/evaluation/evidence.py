@@ -27,7 +27,7 @@ from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.pareto import FEWEST, pareto_shape
-from vaezoo.evaluation.visiting import visit
+from vaezoo.evaluation.visiting import visit, warn_of_factor
 
 __all__ = ["evidence", "from_weights", "warn_of_tails"]
 
@@ -62,7 +62,8 @@ def evidence(
 
     Warns:
         UserWarning: k̂ of some images is above min(1 - 1 / log10 K, 0.7), the threshold of Vehtari
-            et al.: take more particles, a wider q, or `annealed`.
+            et al.: take more particles, a wider q, or `annealed`. Or the guide has a factor that
+            is no Jacobian of an auxiliary draw.
 
     Raises:
         TypeError: the model is no pair, or data are no iterable.
@@ -82,6 +83,7 @@ def evidence(
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         for _, log_w in weighed(draws, batch, particles, at_a_time):
+            warn_of_factor(draws)
             summed = log_w.double().logsumexp(0)
             yield from from_weights(summed)
             yield "k_hat", pareto_shape(summed, log_w.dtype)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vaezoo.bound import arguments, dtype_of
+from vaezoo.chunks import Draws
 from vaezoo.compiler.libraries import users_level
 from vaezoo.components import outside_param_store
 from vaezoo.cpu import tuned
@@ -25,7 +26,15 @@ from vaezoo.scopes import OwnGenerator, in_mode, one_thread, validation
 from vaezoo.training.loaders import in_turn, of_loaders
 from vaezoo.training.together import together
 
-__all__ = ["batches_of", "check_model", "evaluating", "labelled", "outside_inference", "visit"]
+__all__ = [
+    "batches_of",
+    "check_model",
+    "evaluating",
+    "labelled",
+    "outside_inference",
+    "visit",
+    "warn_of_factor",
+]
 
 _SHARES = (
     "each process has images of its own, whose order is not that of the values that they are held "
@@ -133,6 +142,18 @@ def labelled(model: Any, batch: Any) -> list[Tensor]:
     if isinstance(model, Member):
         model.check(x)
     return [x, y]
+
+
+def warn_of_factor(draws: Draws) -> None:
+    """Say once where weights are not those of log p(x)."""
+    if draws.factor:
+        warnings.warn(
+            f"the guide's factor {draws.factor!r} makes its density one that does not sum to 1: "
+            "niwae-k and log_px are no bounds and no estimates of log p(x); leave it out, or take "
+            "evaluation.annealed",
+            stacklevel=users_level(),
+        )
+    draws.factor = ""
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from vaezoo.scopes import unchecked
 __all__ = [
     "check_drawn",
     "draw",
+    "free_factor",
     "log_given",
     "log_joint",
     "log_marginal_q",
@@ -170,6 +171,14 @@ def check_drawn(terms: Terms) -> None:
                 f"the {program} has {found}, which draws of latents do not follow, and a rate is "
                 "measured at these: leave it out, as well as images that a mask hides"
             )
+
+
+def free_factor(terms: Terms) -> str:
+    """A factor of the guide that is no Jacobian of an auxiliary draw, by name; "" if none is."""
+    sites = terms._guide
+    if any(s["infer"].get("is_auxiliary") for s in sites.values() if not is_factor(s)):
+        return ""
+    return next((name for name, site in sites.items() if is_factor(site)), "")
 
 
 def _check_followed(sites: dict[str, Site]) -> None:
