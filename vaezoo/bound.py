@@ -72,7 +72,7 @@ class Bound(nn.Module):
         precision: str = "float32",
     ) -> None:
         super().__init__()
-        if precision not in PRECISIONS:
+        if precision not in tuple(PRECISIONS):
             raise ValueError(f"precision must be one of {tuple(PRECISIONS)}, got {precision!r}")
         check_pair(model)
         objective = default_objective(model) if objective is None else objective

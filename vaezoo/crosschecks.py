@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vaezoo.bound import arguments
 from vaezoo.components import outside_param_store
-from vaezoo.data.counts import as_count
+from vaezoo.data.counts import as_count, as_seed
 from vaezoo.models import SSVAE, LatentVariableModel
 from vaezoo.models.by_hand import ByHand
 from vaezoo.objectives import ELBO, IWELBO, Objective
@@ -119,7 +119,7 @@ def crosscheck(
     batch = arguments(judged, [x] if y is None else [x, y])
     batch[0] = batch[0].double()
     judged.check(*batch)
-    with _judging(model, judged), own_generator(seed):
+    with _judging(model, judged), own_generator(as_seed(seed)):
         hand = ByHand(judged, batch)
         rows = Crosscheck(_same_noise(judged, batch, hand))
         for name, estimate, closed in _in_expectation(judged, batch, hand, particles):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from vaezoo.contract.independence import independent
 from vaezoo.contract.integrals import normalises
 from vaezoo.contract.means import means
 from vaezoo.contract.pathwise import pathwise
+from vaezoo.data.batches import as_tensor
+from vaezoo.data.counts import as_seed
 from vaezoo.likelihoods import Likelihood
 from vaezoo.posteriors import Classifier, Posterior
 from vaezoo.priors import Prior
@@ -131,7 +134,7 @@ def _undisturbed(seed: int) -> Iterator[None]:
     with (
         torch.inference_mode(False),
         one_thread(),
-        own_generator(seed),
+        own_generator(as_seed(seed)),
         torch.enable_grad(),
         validation(True),
         outside_param_store(),
@@ -143,6 +146,7 @@ def _given(x: Tensor, y: Tensor | None) -> tuple[Tensor, ...]:
     return (x,) if y is None else (x, y)
 
 
-def _to_double(t: Tensor) -> Tensor:
+def _to_double(given: Any) -> Tensor:
+    t = as_tensor(given)
     t = t.clone() if t.is_inference() else t
     return t.double() if t.is_floating_point() else t

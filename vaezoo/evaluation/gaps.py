@@ -19,6 +19,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from vaezoo import arguments
 from vaezoo.chunks import Draws, check, few
 from vaezoo.data.counts import as_count
 from vaezoo.data.passes import Data
@@ -80,6 +81,7 @@ def gaps(
     """
     steps, particles = as_count("steps", steps), as_count("particles", particles, least=FEWEST)
     draws, at_a_time = Draws(model), as_count("max_decodes", max_decodes)
+    lr = arguments.number("lr", lr, least=0)
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         for part in few(draws, batch, 1, at_a_time):

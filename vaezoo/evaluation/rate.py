@@ -37,7 +37,7 @@ from vaezoo.chunks import AT_A_TIME, Draws, few
 from vaezoo.cpu import tuned
 from vaezoo.data.bars import bar
 from vaezoo.data.batches import as_tensor
-from vaezoo.data.counts import as_count
+from vaezoo.data.counts import as_count, as_seed
 from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate, Values
 from vaezoo.evaluation.aggregate import log_aggregate, log_marginals
@@ -91,7 +91,7 @@ def rate(
         >>> abs(parts - found["rate"].mean) < 1e-9, found["rate"].n
         (True, 50)
     """
-    images, noise = as_count("images", images), OwnGenerator(seed)
+    images, noise = as_count("images", images), OwnGenerator(as_seed(seed))
     drawn = defaultdict[str, list[Tensor]](list)
     with together() as here, tuned():
         own = _first(batches_of(model, data, seed=seed, batch_size=batch_size), images)

@@ -37,7 +37,7 @@ from torch.nn import functional
 from vaezoo.cpu import tuned
 from vaezoo.data import Images
 from vaezoo.data.batches import as_tensor
-from vaezoo.data.counts import as_count
+from vaezoo.data.counts import as_count, as_seed
 from vaezoo.data.passes import one_pass, passes
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.visiting import outside_inference
@@ -127,7 +127,7 @@ def sample_quality(
     n, repeats = as_count("n", n, least=2), as_count("repeats", repeats, least=2)
     steps = as_count("steps", steps)
     _check_images(model, train, test)
-    with outside_inference(), own_generator(seed), tuned():
+    with outside_inference(), own_generator(as_seed(seed)), tuned():
         judge, known = _trained(train, steps)
         n, common = _at_a_time(model, n, known, test)
         found = [_compared(model, judge, known, test, n, mean) for _ in range(repeats)]

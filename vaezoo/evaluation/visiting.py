@@ -74,7 +74,7 @@ def visit(
     """
     with outside_inference(), together() as here, tuned():
         batches = batches_of(model, data, seed=seed, batch_size=batch_size, labels=labels)
-        noise, values = OwnGenerator(here.seed(seed)), Values()
+        noise, values = OwnGenerator(here.seed(as_seed(seed))), Values()
         total, shown = length_of(data, batch_size), progress and here.world.rank == 0
         with bar(total, "batch", shown=shown) as counted:
             for batch in here.parts(batches, list, seed, values):

@@ -63,6 +63,10 @@ class Alone:
 
     def compiles(self, given: bool | None) -> bool | None:
         """An argument `compile`: None lets one process choose by its clock; several never do."""
+        if isinstance(given, str) or (given is not None and given not in (True, False)):
+            raise TypeError(
+                f"compile must be True, False, or None for where it pays, got {given!r}"
+            )
         return given if self.world.size == 1 else bool(given)
 
     def step(self, bound: Bound, optimizer: Any, max_grad_norm: float | None) -> Step:

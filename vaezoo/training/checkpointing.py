@@ -62,6 +62,8 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | os.PathLike[str], every: int = 1000, *, last: int = 2) -> None:
+        if not isinstance(folder, str | os.PathLike):
+            raise TypeError(f"folder must be a path, got {folder!r}")
         self.folder = Path(os.path.expanduser(folder)).absolute()  # the working folder may change
         self.every, self.last = as_count("every", every), as_count("last", last)
         self._best: tuple[int, float] | None = None

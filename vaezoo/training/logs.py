@@ -37,6 +37,8 @@ class Log:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path must be a path, got {path!r}")
         self.path = Path(os.path.expanduser(path)).absolute()
         if self.path.suffix not in (".csv", ".jsonl"):
             raise ValueError(f"a log is a file *.csv or *.jsonl, got {self.path.name}")

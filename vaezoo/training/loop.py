@@ -177,6 +177,8 @@ def _opened(
     given: str | os.PathLike[str] | Checkpoints | None, every: int | None, here: Alone
 ) -> Iterator[Checkpoints | None]:
     """Within it the folder of checkpoints, if there are to be some, is this run's alone."""
+    if not isinstance(given, str | os.PathLike | Checkpoints | None):
+        raise TypeError(f"checkpoint must be a folder or Checkpoints(folder, …), got {given!r}")
     if isinstance(given, Checkpoints) and every not in (None, given.every):
         raise ValueError(
             f"give every to the Checkpoints, Checkpoints(folder, every={every}), got {every} "

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
@@ -173,7 +174,7 @@ def first_rate(lr: Rate | None) -> float | None:
         raise (ValueError if isinstance(rate, int | float) else TypeError)(
             f"{said} must be a number of at least 0, or a function of the step, got {rate!r}"
         )
-    return rate
+    return rate if rate is None or isinstance(rate, Tensor) else float(rate)
 
 
 def _is_rate(rate: Any) -> bool:

@@ -87,7 +87,7 @@ class Step:
 
     @max_grad_norm.setter
     def max_grad_norm(self, norm: float | None) -> None:
-        if norm is not None and isinstance(norm, bool | str):
+        if isinstance(norm, bool | str) or not (norm is None or hasattr(norm, "__float__")):
             raise TypeError(f"max_grad_norm must be a number above 0, got {norm!r}")
         if norm is not None and not norm > 0:
             raise ValueError(f"max_grad_norm must be positive, got {norm}")

@@ -34,6 +34,8 @@ class Best:
     """
 
     def __init__(self, term: str, *, higher: bool = False) -> None:
+        if not isinstance(term, str):
+            raise TypeError(f"term must be the name of a term of the records, got {term!r}")
         self.term, self.higher = term, higher
         self.value: float | None = None
         self.step = 0
@@ -173,6 +175,8 @@ class KeepBest:
         higher: bool = False,
         save: Callable[[], object] | None = None,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"KeepBest(model, …) keeps the weights of a module, got {model!r}")
         self.model, self.save = model, save
         self.best = Best(term, higher=higher)
         self._weights: dict[str, dict[str, Any]] | None = None

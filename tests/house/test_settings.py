@@ -1,0 +1,110 @@
+"""Settings of calls: numbers of any kind that are as good, and what the rest is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from zoo import BadCall, fixed, member, refused
+
+from vaezoo import Bound, contract, crosscheck, evaluate, evaluation, fit
+from vaezoo.training import Checkpoints, EarlyStopping, KeepBest, Log
+
+X = fixed(9)
+QUIET: dict[str, Any] = {"progress": False}
+
+
+def trained(**options: Any) -> torch.Tensor:
+    torch.manual_seed(1)
+    vae = member("VAE")
+    fit(vae, [X], steps=2, **QUIET, **options)
+    return torch.cat([p.detach().flatten() for p in vae.parameters()])
+
+
+@pytest.mark.parametrize("kind", [np.array, np.float32, Fraction, Decimal, torch.tensor])
+def test_rates_and_norms_are_numbers_of_any_kind(kind: Callable[[float], Any]) -> None:
+    if kind is not torch.tensor:
+        assert torch.equal(trained(lr=kind(0.125)), trained(lr=0.125))
+    assert torch.equal(trained(max_grad_norm=kind(0.5)), trained(max_grad_norm=0.5))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda seed: evaluate(member("VAE"), [X], particles=2, seed=seed, **QUIET)["niwae-2"],
+        lambda seed: evaluation.units(member("VAE"), [X], seed=seed, **QUIET)["z"].variance[0],
+        lambda seed: evaluation.rate(member("VAE"), [X], seed=seed, **QUIET)["rate"],
+        lambda seed: crosscheck(member("VAE"), X, particles=2, repeats=5, seed=seed),
+        lambda seed: contract.check_prior(member("VAE").prior, seed=seed),
+    ],
+    ids=["evaluate", "units", "rate", "crosscheck", "contract"],
+)
+def test_seeds_are_whole_numbers_of_any_kind(ask: Callable[[Any], Any]) -> None:
+    found = []
+    for seed in (3, 3.0, np.int64(3)):
+        torch.manual_seed(0)
+        found.append(repr(ask(seed)))
+    assert len(set(found)) == 1
+    with pytest.raises((TypeError, ValueError), match="seed"):
+        ask("three")
+
+
+def test_the_contract_takes_arrays() -> None:
+    q = member("VAE").posterior
+    contract.check_posterior(q, X[:3].numpy())
+    contract.check_part(q, X[:3].tolist())
+
+
+CALLS: dict[str, BadCall] = {
+    "a norm of several": (
+        lambda: trained(max_grad_norm=[1.0]),
+        TypeError,
+        r"max_grad_norm must be a number above 0, got \[1.0\]",
+    ),
+    "precisions": (
+        lambda: Bound(member("VAE"), precision=["bf16"]),
+        ValueError,
+        "precision must be one of",
+    ),
+    "a word to compile": (
+        lambda: trained(compile="max-autotune"),
+        TypeError,
+        "compile must be True, False, or None .* got 'max-autotune'",
+    ),
+    "a word for evaluation": (
+        lambda: evaluate(member("VAE"), [X], compile="no", **QUIET),
+        TypeError,
+        "compile must be True, False, or None",
+    ),
+    "a rate of refinement": (
+        lambda: evaluation.gaps(member("VAE"), [X], lr="1e-3", **QUIET),
+        TypeError,
+        "lr must be a number",
+    ),
+    "one without end": (
+        lambda: evaluation.gaps(member("VAE"), [X], lr=float("inf"), **QUIET),
+        ValueError,
+        "lr must be a number",
+    ),
+    "checkpoints, yes": (
+        lambda: trained(checkpoint=True),
+        TypeError,
+        r"checkpoint must be a folder or Checkpoints\(folder, …\), got True",
+    ),
+    "a folder": (lambda: Checkpoints(None), TypeError, "folder must be a path, got None"),
+    "a file": (lambda: Log(5), TypeError, "path must be a path, got 5"),
+    "weights of a text": (
+        lambda: KeepBest("text"),
+        TypeError,
+        "keeps the weights of a module, got 'text'",
+    ),
+    "a term": (lambda: EarlyStopping(2, term=5), TypeError, "name of a term of the records, got 5"),
+}
+
+
+test_others_are_told = refused(CALLS)
