@@ -36,7 +36,7 @@ from vaezoo import (
 from vaezoo.diagnostics import component_samples, mixture_diagnostics
 from vaezoo.models import ADGM, M1M2, LatentVariableModel
 from vaezoo.scopes import OwnGenerator, own_generator
-from vaezoo.training.loaders import in_turn
+from vaezoo.training.opened import in_turn
 
 
 class Noted(nn.Dropout):

@@ -174,7 +174,7 @@ def test_a_schedule_that_others_have_moved_on_is_said(tmp_path: Path) -> None:
     warm = ELBO(WarmUp(4))
     first = train(member("VAE"), objective=warm, steps=3)
     with pytest.warns(
-        TrainingWarning, match=r"beta=WarmUp\(4, .* taken 3 steps .* with 0.75: give"
+        TrainingWarning, match=r"beta=WarmUp\(4, .* stands at step 3, .* with 0.75: give"
     ):
         again = train(member("VAE"), objective=warm, steps=3)
     assert again["beta"][-1] == 1

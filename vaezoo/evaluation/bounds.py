@@ -40,7 +40,8 @@ from vaezoo.evaluation.visiting import check_model, evaluating, labelled, warn_o
 from vaezoo.programs.pair import required_arguments
 from vaezoo.programs.refusing import described
 from vaezoo.scopes import OwnGenerator
-from vaezoo.training.loaders import in_turn, of_loaders
+from vaezoo.training.loaders import of_loaders
+from vaezoo.training.opened import in_turn
 from vaezoo.training.together import together
 
 __all__ = ["Estimate", "accuracy", "evaluate"]

@@ -23,7 +23,8 @@ from vaezoo.estimates import Estimate, Values
 from vaezoo.programs.pair import Member, required_arguments
 from vaezoo.programs.refusing import check_evaluable
 from vaezoo.scopes import OwnGenerator, in_mode, one_thread, validation
-from vaezoo.training.loaders import in_turn, of_loaders
+from vaezoo.training.loaders import of_loaders
+from vaezoo.training.opened import in_turn
 from vaezoo.training.together import together
 
 __all__ = [

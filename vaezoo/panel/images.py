@@ -12,7 +12,7 @@ from vaezoo.data.batches import as_tensors
 from vaezoo.data.labels import integer_labels
 from vaezoo.data.passes import Data, one_pass
 from vaezoo.data.semi_supervised import SemiSupervisedBatches
-from vaezoo.training.loaders import in_turn
+from vaezoo.training.opened import in_turn
 
 __all__ = ["levels", "some_images"]
 

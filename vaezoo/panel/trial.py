@@ -15,7 +15,7 @@ from vaezoo.data.passes import Data, one_pass
 from vaezoo.models import LatentVariableModel
 from vaezoo.models.batches import tensor_like
 from vaezoo.scopes import in_mode, own_generator
-from vaezoo.training.loaders import in_turn
+from vaezoo.training.opened import in_turn
 from vaezoo.training.untrained import Untrained
 
 __all__ = ["Trial"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,13 +13,11 @@ from vaezoo.data import Images
 from vaezoo.data.batches import check_dense, columns_of
 from vaezoo.data.positions import located
 from vaezoo.data.shares import Rows
-from vaezoo.scopes import Generators, OwnGenerator, one_thread
+from vaezoo.scopes import Generators, OwnGenerator
 from vaezoo.training.processes import World
 from vaezoo.training.randomness import random_state, restore_random_state
 
-__all__ = ["LoaderShare", "in_turn", "key_of", "key_of_images", "of_loaders"]
-
-T = TypeVar("T")
+__all__ = ["LoaderShare", "key_of", "key_of_images", "of_loaders"]
 
 
 class LoaderShare:
@@ -149,29 +146,6 @@ def _samplers(data: Any) -> list[Any]:
     rows = getattr(data, "batch_sampler", None)
     each = (getattr(data, "sampler", None), rows, getattr(rows, "sampler", None))
     return list({id(s): s for s in each if hasattr(s, "set_epoch")}.values())
-
-
-def in_turn(items: Iterable[T], seed: int | None = None) -> Iterator[T]:
-    """The same items, each made within `one_thread`, as loaders draw from global generators.
-
-    Args:
-        items: such as the batches of a loader.
-        seed: of what making them draws, which leaves the global generators alone then.
-
-    Example:
-        >>> list(in_turn("ab"))
-        ['a', 'b']
-    """
-    apart = contextlib.nullcontext if seed is None else OwnGenerator(seed).drawn
-    with one_thread(), apart():
-        left = iter(items)
-    while True:
-        with one_thread(), apart():
-            try:
-                item = next(left)
-            except StopIteration:
-                return
-        yield item
 
 
 def of_loaders(seed: int) -> int:

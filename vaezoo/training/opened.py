@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from vaezoo.data.positions import Passes
+from vaezoo.scopes import OwnGenerator, one_thread
 from vaezoo.training.alone import Alone
-from vaezoo.training.loaders import in_turn
 from vaezoo.training.randomness import random_state, restore_random_state
 
-__all__ = ["Opened"]
+__all__ = ["Opened", "in_turn"]
+
+T = TypeVar("T")
 
 
 class Opened(Iterator[Any]):
@@ -71,3 +74,26 @@ class Opened(Iterator[Any]):
         # once more: a loader whose pass is begun again draws what it drew when the pass began
         restore_random_state(state["random"])
         self._batches = in_turn(self._passes)
+
+
+def in_turn(items: Iterable[T], seed: int | None = None) -> Iterator[T]:
+    """The same items, each made within `one_thread`, as loaders draw from global generators.
+
+    Args:
+        items: such as the batches of a loader.
+        seed: of what making them draws, which leaves the global generators alone then.
+
+    Example:
+        >>> list(in_turn("ab"))
+        ['a', 'b']
+    """
+    apart = contextlib.nullcontext if seed is None else OwnGenerator(seed).drawn
+    with one_thread(), apart():
+        left = iter(items)
+    while True:
+        with one_thread(), apart():
+            try:
+                item = next(left)
+            except StopIteration:
+                return
+        yield item
