@@ -85,8 +85,8 @@ def look_at_schedules(objective: Any, step: int) -> None:
         if step == 0 and schedule.taken:
             warnings.warn(
                 f"{name}={schedule!r} stands at step {schedule.taken:,}, where another run left "
-                f"it, so that this one begins with {float(schedule.value):g}: give a new one to begin "
-                "at its start, or history= of that run",
+                f"it, so that this one begins with {float(schedule.value):g}: give a new one to "
+                "begin at its start, or history= of that run",
                 TrainingWarning,
                 stacklevel=users_level(),
             )
