@@ -50,6 +50,8 @@ def check_posterior(
 ) -> None:
     """Hold a posterior to the contract at images x (N, *x_shape), and labels y (N,) if it has any.
 
+    Distributions are judged at the first of them: hold it once for each label that matters.
+
     Example:
         >>> from vaezoo.posteriors import DiagonalNormal
         >>> check_posterior(DiagonalNormal((12,), 2, hidden=(8,)), torch.zeros(3, 12) + 0.5)
@@ -61,6 +63,8 @@ def check_likelihood(
     likelihood: Likelihood, z: Tensor, y: Tensor | None = None, *, seed: int = 0
 ) -> None:
     """Hold a likelihood to the contract at codes z (N, z_dim), and labels y (N,) if it has any.
+
+    Distributions are judged at the first of them: hold it once for each label that matters.
 
     Example:
         >>> from vaezoo.likelihoods import Poisson
