@@ -104,6 +104,9 @@ class Draws(dict[int, Bound]):
         return bound
 
     def _compile(self, bound: Bound) -> None:
+        if bound.compiled is not None and (self.compiles or not self.choice.settled):
+            bound.compiled.resting = not self.compiles
+            return
         _let_go(bound)
         if not self.compiles:
             return

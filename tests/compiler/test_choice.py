@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from zoo import member
 
+from vaezoo.chunks import Draws
 from vaezoo.compiler import choice, kept
 from vaezoo.compiler.choice import Choice, can_choose, pays
 
@@ -115,6 +118,21 @@ def test_functions_are_described_by_their_names() -> None:
     """One that is made anew has another address, and would have a note of its own on the disk."""
     one, other = (choice.described(member("VAE"), lambda x: x) for _ in range(2))
     assert one == other
+
+
+def test_what_rests_in_evaluation_is_taken_up_again() -> None:
+    """While eager batches are timed once more, what is compiled stays."""
+    turns = iter((True, False, True))
+    draws = Draws(member("VAE"), compile=None)
+    given = types.SimpleNamespace(compiles=False, settled=False)
+    given.add = lambda *_, **__: setattr(given, "compiles", next(turns))
+    draws.choice, bound, seen = given, draws[2], list[Any]()
+    for _ in range(3):
+        with draws.on_a_batch():
+            pass
+        assert bound.compiled is not None
+        seen.append((bound.compiled, bound.compiled.resting))
+    assert seen == [(seen[0][0], rests) for rests in (False, True, False)]
 
 
 def test_the_cost_is_seconds() -> None:

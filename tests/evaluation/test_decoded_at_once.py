@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from zoo import X_SHAPE, Z_DIM, member
 
 from vaezoo import evaluate, evaluation
@@ -48,3 +50,26 @@ def test_at_most_2000_at_once(question: str, make: Callable[[], tuple[Any, Tenso
     QUESTIONS[question](model, [x], progress=False)
     assert max(sizes) <= 2000
     assert sum(sizes) >= 2700
+
+
+class OfSixteen(nn.Module):
+    """A pair whose guide takes batches of 16 and no others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.tensor(0.3))
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(4), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x)):
+            pyro.sample("z", dist.Normal(self.loc * x.reshape(16, 4), 0.8).to_event(1))
+
+
+def test_programs_of_one_size_of_batches_are_left_whole() -> None:
+    torch.manual_seed(0)
+    found = evaluation.rate(OfSixteen(), [torch.randn(16, 4)] * 2, progress=False)
+    assert found["rate"].n == 32

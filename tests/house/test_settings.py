@@ -54,6 +54,14 @@ def test_seeds_are_whole_numbers_of_any_kind(ask: Callable[[Any], Any]) -> None:
         ask("three")
 
 
+@pytest.mark.parametrize("given", [True, np.True_, 1])
+def test_whatever_says_yes_compiles(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, usual = [], Bound.compile
+    monkeypatch.setattr(Bound, "compile", lambda self, **k: asked.append(usual(self, "eager", **k)))
+    evaluate(member("VAE"), [X], particles=2, compile=given, **QUIET)
+    assert len(asked) == 1
+
+
 def test_the_contract_takes_arrays() -> None:
     q = member("VAE").posterior
     contract.check_posterior(q, X[:3].numpy())

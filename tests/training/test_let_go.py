@@ -59,6 +59,20 @@ def test_behind_fit(options: dict[str, Any], compiles: bool | None, tmp_path: Pa
     assert model() is None
 
 
+@pytest.mark.parametrize("options", [{}, {"max_grad_norm": 1.0}])
+def test_what_was_compiled_is_still_known(options: dict[str, Any]) -> None:
+    """At the end of a training, and of one that went on from there: a third is no compilation more."""
+    state, made = None, []
+    for n in (3, 6, 9):
+        training = steps(member("VAE"), [X], steps=n, compile=True, **options)
+        if state is not None:
+            training.load_state_dict(state)
+        before = [*training][-1]
+        state = training.state_dict()
+        made.append((before.step, state["compiled"]["made"], len(state["compiled"]["compiled"])))
+    assert made == [(3, 1, 1), (6, 1, 1), (9, 1, 1)]
+
+
 @pytest.mark.parametrize("compiles", [None, True, False])
 def test_behind_evaluate(compiles: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bound.compile, "__defaults__", ("eager",))

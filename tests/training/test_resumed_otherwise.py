@@ -259,6 +259,8 @@ def test_a_history_is_the_one_that_the_run_began_with(tmp_path: Path) -> None:
     found = run(tmp_path / "a", 6, history=json.loads(json.dumps(first)))
     assert (found["step"], found["loss"]) == (whole["step"], whole["loss"])
     assert run(tmp_path / "a", 6) == found
+    slower = {**first, "seconds": [s + 1 for s in first["seconds"]]}  # a script that is run again
+    assert run(tmp_path / "a", 6, history=slower) == found
     before = Checkpoints(tmp_path / "a").files()
     strange = {"step": [3, 4], "seconds": [1.0, 2.0], "loss": [9.0, 8.0]}
     for other, last in ((found, 10), ({n: v[:1] for n, v in first.items()}, 2), (strange, 4)):

@@ -133,10 +133,13 @@ def _of_all(here: Alone, model: nn.Module, batches: list[list[Tensor]]) -> list[
 
 
 def _in_parts(model: nn.Module, batches: list[list[Tensor]]) -> list[list[Tensor]]:
-    """Batches of no more images than are decoded at once."""
+    """Batches of no more images than are decoded at once; whole, where programs take no others."""
     draws = Draws(model)
-    with evaluating(model, OwnGenerator(0)):
-        return [part for batch in batches for part in few(draws, batch, 1, AT_A_TIME)]
+    try:
+        with evaluating(model, OwnGenerator(0)):
+            return [part for batch in batches for part in few(draws, batch, 1, AT_A_TIME)]
+    except (RuntimeError, ValueError):  # what is wrong with a batch is said where it is looked at
+        return batches
 
 
 def _looked_at(model: Any, batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:

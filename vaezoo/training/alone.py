@@ -67,7 +67,7 @@ class Alone:
             raise TypeError(
                 f"compile must be True, False, or None for where it pays, got {given!r}"
             )
-        return given if self.world.size == 1 else bool(given)
+        return None if given is None and self.world.size == 1 else bool(given)
 
     def step(self, bound: Bound, optimizer: Any, max_grad_norm: float | None) -> Step:
         """A step that all take together."""

@@ -166,11 +166,8 @@ def _check_history(recorder: Recorder, records: dict[str, Any]) -> None:
     given, begun = recorder.history, records["step"] - records["steps"]
     if recorder.steps or not given:
         return
-    last, n = int(given["step"][-1]), len(given["step"])
-    columns = (records["history"].get(name, torch.empty(0)) for name in ("step", "seconds"))
-    if last != begun or any(
-        t[:n].tolist() != given[name] for name, t in zip(("step", "seconds"), columns, strict=True)
-    ):
+    last, steps = int(given["step"][-1]), records["history"].get("step", torch.empty(0)).tolist()
+    if last != begun or steps[: len(given["step"])] != given["step"]:
         raise ResumeError(
             f"history= ends at step {last}, and is not what this run began with, at step {begun}: "
             "to go on with the run leave history= out; to train on after it give another folder"

@@ -116,7 +116,8 @@ class Training:
         if (cache := self.step.cache) is not None:
             for step in cache.steps:
                 step.close()
-            cache.steps = []
+            state, cache.steps = cache.state_dict(), []
+            cache.load_state_dict(state)  # which kinds of batches there were is still known
         self._batches.close()
 
     def compile(self) -> None:
