@@ -91,8 +91,9 @@ class Draws(dict[int, Bound]):
 
     def _probe(self, two: list[Tensor], eight: list[Tensor]) -> None:
         with own_generator():
-            self.size, self.redrawn = decoded(self.pair, two), _redrawn(self.pair, eight)
-            self.factor = free_factor(run(self.pair.model, self.pair.guide, *two))
+            self.size = decoded(self.pair, two)
+            one, other = (run(self.pair.model, self.pair.guide, *eight) for _ in range(2))
+            self.redrawn, self.factor = differing(one.data, other.data), free_factor(one)
 
     def at_once(self, batch: list[Tensor], images: int) -> Iterator[list[Tensor]]:
         """At most so many images of a batch after the others; all where programs take no fewer."""
@@ -199,10 +200,6 @@ def check(model: Any, batch: list[Tensor]) -> None:
     """
     with own_generator():
         _look(model, batch)
-
-
-def _redrawn(pair: Pair, batch: list[Tensor]) -> str:
-    return differing(*(run(pair.model, pair.guide, *batch).data for _ in range(2)))
 
 
 def _look(pair: Pair, batch: list[Tensor]) -> None:
