@@ -1,11 +1,12 @@
-"""The order of tests: slowest files first; what tests counted is shown."""
+"""The order of tests: slowest files first; what tests counted is shown; and a shared fixture."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+import torch
 
 # the files that take longest, begun first: no process is left with one of them at the end
 SLOWEST = (
@@ -31,6 +32,14 @@ SLOWEST = (
     "test_interrupts",
     "test_crosschecks",
 )
+
+
+@pytest.fixture(params=[True, False], ids=["with torch's checks", "without"])
+def torchs_checks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """As `torch.compile` leaves them for good, Pyro's being on."""
+    torch.distributions.Distribution.set_default_validate_args(request.param)
+    yield
+    torch.distributions.Distribution.set_default_validate_args(True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -112,15 +112,7 @@ def test_a_factor_is_a_part_of_the_density(question: str) -> None:
             assert own[name].mean == pytest.approx(without[name].mean + sign, abs=1e-3)
 
 
-@pytest.fixture(params=[True, False], ids=["with torch's checks", "without"])
-def _torchs_checks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """As `torch.compile` leaves them for good, Pyro's being on."""
-    torch.distributions.Distribution.set_default_validate_args(request.param)
-    yield
-    torch.distributions.Distribution.set_default_validate_args(True)
-
-
-@pytest.mark.usefixtures("_torchs_checks")
+@pytest.mark.usefixtures("torchs_checks")
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("batches", [1, 2])
 def test_values_outside_the_support_are_refused(question: str, batches: int) -> None:

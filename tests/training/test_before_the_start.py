@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pyro
@@ -134,15 +134,7 @@ OBSERVED: dict[str, tuple[Callable[..., dist.TorchDistribution], float, float]] 
 }
 
 
-@pytest.fixture(params=[True, False], ids=["with torch's checks", "without"])
-def _torchs_checks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """As `torch.compile` leaves them for good, Pyro's being on."""
-    torch.distributions.Distribution.set_default_validate_args(request.param)
-    yield
-    torch.distributions.Distribution.set_default_validate_args(True)
-
-
-@pytest.mark.usefixtures("_torchs_checks")
+@pytest.mark.usefixtures("torchs_checks")
 @pytest.mark.parametrize("case", OBSERVED)
 def test_no_batch_of_a_pair_is_outside_the_support(case: str) -> None:
     make, inside, outside = OBSERVED[case]

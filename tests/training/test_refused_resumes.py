@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from zoo import fixed, member
 
 from vaezoo import data, fit
@@ -126,7 +128,7 @@ def test_a_state_that_fails_by_hand_changes_nothing() -> None:
 
 @pytest.mark.parametrize("n", range(40))
 def test_a_changed_bit_is_found(n: int, tmp_path: Path) -> None:
-    """Anywhere in the header or in the tensors; files of before there were checksums are read."""
+    """Anywhere in the header or in the tensors."""
     vae = member("VAE")
     run(tmp_path, 2, vae, average=0.9, callback=KeepBest(vae, term="loss"))
     (file,) = Checkpoints(tmp_path).files()
@@ -139,3 +141,14 @@ def test_a_changed_bit_is_found(n: int, tmp_path: Path) -> None:
     with pytest.raises(ResumeError, match="step-000000002"):
         run(tmp_path, 4, mine, average=0.9, callback=KeepBest(mine, term="loss"))
     assert all(map(torch.equal, everything(mine), kept))
+
+
+def test_a_file_without_a_checksum_is_read(tmp_path: Path) -> None:
+    """As they were before there was one."""
+    run(tmp_path, 2, member("VAE"))
+    (file,) = Checkpoints(tmp_path).files()
+    with safe_open(file, "pt") as opened:
+        header = {n: t for n, t in opened.metadata().items() if n != "checksum"}
+        assert len(header) == len(opened.metadata()) - 1
+    save_file(load_file(file), file, metadata=header)
+    assert run(tmp_path, 4, member("VAE"))["step"] == [1, 2, 3, 4]

@@ -146,7 +146,7 @@ def read(path: Path) -> Any:
                 raise ResumeError(f"{path} is no checkpoint of training in format {FORMAT}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata.get(_SUM, found := _sum(metadata["state"], tensors)) != found:
-            raise ValueError("its checksum is another")  # files of 0.1.0 have none
+            raise ValueError("its checksum is another")  # older files have none
         return unpacked(json.loads(metadata["state"]), tensors)
     except (ResumeError, OSError):
         raise
