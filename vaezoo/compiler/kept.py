@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from vaezoo.compiler import onednn, rows  # noqa: F401  (programs on disk call their operators)
+# programs on disk call operators of these
+from vaezoo.compiler import fused_adam, onednn, rows  # noqa: F401
 from vaezoo.data.files import write_whole
 
 __all__ = ["is_noted", "keep", "key_of", "load", "note", "settings"]

@@ -2,22 +2,21 @@
 
     (batch, schedules, weights, buffers, rates, steps, rows, moments)  ->  (loss, bound, …, finite)
 
-Weights, moments and numbers of steps are written in place: one kernel updates them all, and no
-Python stands between it and the gradients.
-
-References:
-    Kingma, Ba. Adam: A Method for Stochastic Optimization. 2015. arXiv:1412.6980, algorithm 1.
+Weights, moments and numbers of steps are written in place: no Python of an optimizer stands between
+them and the gradients.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 
+from vaezoo.compiler import adam_in_graph
 from vaezoo.compiler.adam import Trained
+from vaezoo.compiler.fused_adam import ADAM
 from vaezoo.compiler.tracing import flat_graph
 
 __all__ = ["whole_step"]
@@ -27,12 +26,35 @@ aten = torch.ops.aten
 SMALL = 2.0**-40  # so small that sums of finite numbers are finite
 
 
+class Ends(NamedTuple):
+    """What an update is made of: nodes of a graph.
+
+    Attributes:
+        weights: that are updated.
+        gradients: of these, in the same order, as are both moments.
+        means: first moments.
+        squares: second moments.
+        rates: learning rate, β1, β2 and ε.
+        steps: how many each parameter of the optimizer has made.
+        rows: the numbers of the weights among these.
+        finite: whether loss and gradients are.
+    """
+
+    weights: list[Node]
+    gradients: list[Node]
+    means: list[Node]
+    squares: list[Node]
+    rates: Node
+    steps: Node
+    rows: Node
+    finite: Node
+
+
 def whole_step(graph: GraphModule, trained: Trained, inputs: list[Tensor]) -> GraphModule:
     """The graph of a step with the update behind it.
 
     Its last output is whether loss and gradients were finite. Where they were not, it changes
-    nothing. The step is copied, and the update of one parameter for each of them: to trace them
-    again would take longer than to trace the step.
+    nothing. The step is copied: to trace it again would take long.
 
     Args:
         graph: of the step.
@@ -45,15 +67,14 @@ def whole_step(graph: GraphModule, trained: Trained, inputs: list[Tensor]) -> Gr
     before = [whole.call_function(aten.clone.default, (node,)) for node in written]
     outputs = _copied(graph, whole, given[:n])
     terms, gradients = outputs[: trained.terms], [outputs[i] for i in trained.gradients]
-    ends = [*given[n : n + 3], terms[0], *gradients]
-    finite, *sizes = _copied(_counting(inputs, trained, ends), whole, ends)
+    looked_at = [terms[0], *gradients]
+    (finite,) = _copied(_looking(looked_at), whole, looked_at)
     for node, value in zip(written, before, strict=True):
         kept = whole.call_function(aten.where.self, (finite, node, value))
         whole.call_function(aten.copy_.default, (node, kept))
-    update, moments = _updating(inputs[trained.weights[0]]), given[n + 3 :]
-    for i, size in enumerate(sizes):
-        weight, gradient = given[trained.weights[i]], outputs[trained.gradients[i]]
-        _copied(update, whole, [weight, gradient, *moments[2 * i : 2 * i + 2], size, finite])
+    weights, (rates, steps, rows, *moments) = [given[i] for i in trained.weights], given[n:]
+    ends = Ends(weights, gradients, moments[::2], moments[1::2], rates, steps, rows, finite)
+    _update(whole, ends, inputs[trained.weights[0]], inputs[n + 1])
     whole.output([*terms, finite])
     return GraphModule(nn.Module(), whole)
 
@@ -65,31 +86,29 @@ def _copied(part: GraphModule, whole: Graph, arguments: list[Node]) -> list[Node
     return list(outputs)
 
 
-def _counting(inputs: list[Tensor], trained: Trained, ends: list[Node]) -> GraphModule:
-    """The graph of `_counted`, of the numbers of the update, the loss and all gradients."""
-    like, n = inputs[trained.weights[0]], len(inputs) - 2 * len(trained.rows)
+def _update(whole: Graph, ends: Ends, like: Tensor, steps: Tensor) -> None:
+    """By one operator on a CPU, and on a GPU by operations that Inductor compiles."""
+    if like.is_cuda:
+        _update_in_graph(whole, ends, like, steps)
+    else:
+        whole.call_function(ADAM, (*ends,))
+
+
+def _update_in_graph(whole: Graph, ends: Ends, like: Tensor, steps: Tensor) -> None:
+    """The graph of the update is that of one parameter, copied for each of them."""
+    counting = adam_in_graph.counting(len(ends.weights), steps, like)
+    sizes = _copied(counting, whole, [ends.rates, ends.steps, ends.rows, ends.finite])
+    updating = adam_in_graph.updating(like)
+    for each in zip(*ends[:4], sizes, strict=True):
+        _copied(updating, whole, [*each, ends.finite])
+
+
+def _looking(ends: list[Node]) -> GraphModule:
+    """The graph of whether a loss and gradients are finite."""
     # of which only the numbers of dimensions are seen
-    examples = [node.meta["val"] for node in ends[3:]]
+    examples = [node.meta["val"] for node in ends]
     small = [torch.zeros([1] * e.dim(), dtype=e.dtype, device=e.device) for e in examples]
-    return flat_graph(
-        lambda t: _counted(t[0], t[1], t[2], t[3:], like.dtype), [*inputs[n - 3 : n], *small]
-    )
-
-
-def _updating(like: Tensor) -> GraphModule:
-    """The graph of `_adam`, which is the same for every shape."""
-    finite = like.new_ones((), dtype=torch.bool)
-    inputs = [*[like.new_zeros(1)] * 4, like.new_zeros(6, dtype=_exact(like.dtype)), finite]
-    return flat_graph(lambda t: _adam(t[0], t[1], t[2], t[3], t[4], t[5]), inputs)
-
-
-def _counted(
-    rates: Tensor, steps: Tensor, rows: Tensor, ends: list[Tensor], dtype: torch.dtype
-) -> list[Tensor]:
-    """Whether loss and gradients are finite, and the sizes of each parameter; steps are counted."""
-    finite, sizes = _are_finite(ends), _sizes(rates, steps[rows], dtype)
-    steps.copy_(steps.index_add(0, rows, finite.to(steps).expand(len(rows))))
-    return [finite, *sizes]
+    return flat_graph(lambda t: [_are_finite(t)], small)
 
 
 def _are_finite(ends: list[Tensor]) -> Tensor:
@@ -97,30 +116,3 @@ def _are_finite(ends: list[Tensor]) -> Tensor:
     small = [SMALL * (t.float() if t.dtype == torch.float16 else t) for t in ends]
     sums = [t.sum(0).sum() if t.dim() > 1 else t.sum() for t in small]
     return torch.isfinite(torch.stack(sums).sum())
-
-
-def _sizes(rates: Tensor, steps: Tensor, dtype: torch.dtype) -> Tensor:
-    """For each parameter α / (1 - β1ᵗ), 1 / sqrt(1 - β2ᵗ), ε, 1 - β1, β2, 1 - β2, shape (n, 6)."""
-    lr, beta1, beta2, eps = rates.unbind()
-    t = steps.double() + 1
-    each = [lr / (1 - beta1**t), (1 - beta2**t).rsqrt(), eps, 1 - beta1, beta2, 1 - beta2]
-    return torch.stack([size.expand_as(t) for size in each], 1).to(_exact(dtype))
-
-
-def _exact(dtype: torch.dtype) -> torch.dtype:
-    """What an update is computed in: in float16 ε would be none, and a fused Adam takes float32."""
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
-
-
-def _adam(
-    p: Tensor, grad: Tensor, m: Tensor, v: Tensor, size: Tensor, finite: Tensor
-) -> list[Tensor]:
-    """Algorithm 1, in place; nothing changes where the loss is not finite."""
-    rate, correction, eps, one_minus_beta1, beta2, one_minus_beta2 = size.unbind()
-    exact, g = _exact(p.dtype), grad.to(_exact(p.dtype))
-    mean = m.to(exact) + one_minus_beta1 * (g - m.to(exact))
-    square = beta2 * v.to(exact) + one_minus_beta2 * g * g
-    new = p.to(exact) - rate * mean / (square.sqrt() * correction + eps)
-    for old, value in ((p, new), (m, mean), (v, square)):
-        old.copy_(torch.where(finite, value.to(old.dtype), old))
-    return []
