@@ -35,7 +35,7 @@ SAVED = 0.3  # of the time of an eager step, with caution
 # without, and what it costs to load a graph from disk
 SPARE, SHARED, KEPT = 0.1, 0.5, 0.06
 # on one number, that take as long as compiling: at least, and more for each node of the loss
-OPERATIONS = 3.5e6, 3e4
+OPERATIONS = 2.2e6, 2.5e4
 WARM, STEPS, SECONDS = 1, 20, 1.0  # steps that are not timed, and how many are, or for how long
 
 

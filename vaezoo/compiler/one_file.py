@@ -1,12 +1,14 @@
 """Several kernels of a graph in one C++ file, where Inductor makes a file of each.
 
-Of the second that a file takes to compile, nine tenths go into torch's headers, and a step has ten
-to thirty kernels. What Inductor keeps of a graph on disk is the same either way.
+Of the second that a file of one takes to compile, nine tenths go into torch's headers, and a step
+has ten to thirty kernels: it takes least in as many files as there are processors. What Inductor
+keeps of a graph on disk is the same either way.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,7 +18,7 @@ from torch._inductor.codecache import CppPythonBindingsCodeCache, LambdaFuture
 
 __all__ = ["several_kernels_in_a_file"]
 
-KERNELS_IN_A_FILE = 8
+FEWEST = 5  # kernels in a file, where there are more processors than files
 INCLUDE = re.compile(r"^[ \t]*#include.*\n", re.MULTILINE)
 Function = Callable[..., Any]
 
@@ -71,8 +73,9 @@ class Kernels:
 
 
 def _together(sources: Sequence[tuple[list[str], str]]) -> list[Function]:
-    starts = range(0, len(sources), KERNELS_IN_A_FILE)
-    files = [_file(sources[i : i + KERNELS_IN_A_FILE]) for i in starts]  # compiled side by side
+    n = max(FEWEST, math.ceil(len(sources) / get_compile_threads()))
+    starts = range(0, len(sources), n)
+    files = [_file(sources[i : i + n]) for i in starts]  # compiled side by side
     return [function for file in files for function in file()]
 
 
