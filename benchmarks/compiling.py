@@ -3,9 +3,9 @@
 A step with Adam behind it, batches of 100, of VAE and SSVAE with the reference networks, each in a
 process of its own, as it is found by
 
-    first   the first process of a machine: neither torch's header is precompiled, nor a graph kept
-    cold    one with that header, and no graph
-    warm    one after it, which finds the graph on disk
+    cold    the first process of a machine: no graph is kept
+    header  a process where so many are, others, that torch's C++ header has been compiled
+    warm    one after the first, which finds the graph on disk
 
 Seconds of the second step less those of a later one, and what of them went into: `tracing` of the
 step, its trial on another batch and the update behind it, `loading` of what is on disk, `imports`
@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-TASKS, STATES = ("VAE", "SSVAE"), ("first", "cold", "warm")
+TASKS, STATES = ("VAE", "SSVAE"), ("cold", "header", "warm")
+OTHERS = 5  # `vaezoo.compiler.inductor.GRAPHS`
 OURS = ("tracing", "loading", "imports", "Inductor", "C++ compiler")
 PARTS = ("all", *OURS, "torch, Pyro, vaezoo")
 # what is timed of this process, and where its caller finds it; Inductor's come with Inductor
@@ -64,13 +65,24 @@ def measured(rounds: int, threads: int) -> dict[str, list[dict[str, float]]]:
     for _ in range(rounds):
         for task in TASKS:
             with tempfile.TemporaryDirectory() as folder:
-                for state in STATES:
-                    graphs = Path(folder) / ("first" if state == "first" else "graphs")
+                for state in ("before", *STATES):
+                    graphs = Path(folder) / ("cold" if state == "warm" else state)
+                    if state in ("before", "header"):
+                        with_others(graphs)
                     where = {"folder": Path(folder), "graphs": graphs}
                     each = in_process("compiling", "--task", task, threads=threads, **where)
+                    if state == "before":  # it compiles the header
+                        continue
                     found[f"{task}, {state}"].append(each)
                     print(task, state, each, flush=True)
     return found
+
+
+def with_others(graphs: Path) -> None:
+    """Have as many graphs in a folder, of nothing, as the header is compiled for."""
+    (graphs / "vaezoo").mkdir(parents=True, exist_ok=True)
+    for i in range(OTHERS):
+        (graphs / "vaezoo" / f"{i}.json").write_text("{}")
 
 
 def in_process(

@@ -21,6 +21,7 @@ from zoo import images, member
 
 from vaezoo import ELBO, Bound
 from vaezoo.compiler import kept, onednn
+from vaezoo.compiler.inductor import GRAPHS, _settings
 from vaezoo.compiler.orders import Order
 from vaezoo.compiler.portable import portable
 from vaezoo.compiler.tracing import TracedStep
@@ -94,6 +95,17 @@ def test_what_is_loaded_is_what_was_compiled(folder: Path) -> None:
     for broken in (text[: len(text) // 2], "{}", json.dumps(record | {"kernels": moved})):
         file.write_text(broken)
         assert kept.load(key) is None
+
+
+def test_the_header_of_torch_is_compiled_once_it_pays(folder: Path) -> None:
+    """With five graphs there; a machine that compiles one or two would wait for it in vain."""
+    name, config = "cpp_cache_precompile_headers", torch._inductor.config
+    assert _settings(config)[name] is False
+    (folder / "vaezoo").mkdir()
+    for i in range(GRAPHS):
+        assert _settings(config)[name] is False
+        (folder / "vaezoo" / f"{i}.json").touch()
+    assert name not in _settings(config)
 
 
 def private(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_file
 from torch.fx import GraphModule
 from torch.utils._pytree import tree_leaves
 
-from vaezoo.compiler import onednn, passes
+from vaezoo.compiler import kept, onednn, passes
 from vaezoo.compiler.capture import Capture
 from vaezoo.compiler.noise import COINS, NoiseInOrder, coins_in_rows
 from vaezoo.compiler.one_file import several_kernels_in_a_file
@@ -40,6 +40,10 @@ aten = torch.ops.aten
 
 # small kernels that do not wait for one another, such as Adam's of each weight, are made one
 ON_GPU = {"combo_kernels": True, "combo_kernel_allow_mixed_sizes": 2}
+
+
+# to have torch's C++ header compiled takes as long as it saves in so many graphs
+GRAPHS = 5
 
 
 class Rewrites(CustomGraphPass):
@@ -177,6 +181,8 @@ def _settings(config: Any) -> dict[str, Any]:
         "_pre_fusion_custom_pass": NoiseInOrder(),
         "reorder_for_locality": _leaves_draws_in_order(),
     }
+    if not kept.are_many(GRAPHS):
+        settings["cpp_cache_precompile_headers"] = False
     if config.cpp.vec_isa_ok is None:
         # otherwise each process compiles and loads three programs to try what the CPU says it has
         settings["cpp.vec_isa_ok"] = True

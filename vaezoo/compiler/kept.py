@@ -14,6 +14,7 @@ import getpass
 import hashlib
 import importlib.machinery
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -32,7 +33,7 @@ from torch.fx import GraphModule
 from vaezoo.compiler import fused_adam, onednn, rows  # noqa: F401
 from vaezoo.data.files import write_whole
 
-__all__ = ["is_noted", "keep", "key_of", "load", "note", "settings"]
+__all__ = ["are_many", "is_noted", "keep", "key_of", "load", "note", "settings"]
 
 OFF = {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", "TORCHINDUCTOR_FX_GRAPH_CACHE": "0"}
 Call = Callable[..., Sequence[Tensor]]
@@ -79,6 +80,11 @@ def keep(key: str, program: str, kernels: dict[str, Any]) -> None:
     file = _file(key)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, [json.dumps({"program": program, "kernels": places}).encode()])
+
+
+def are_many(number: int) -> bool:
+    """Whether so many graphs are there at least."""
+    return len([*itertools.islice(_folder().glob("vaezoo/*.json"), number)]) == number
 
 
 def note(what: str) -> None:
