@@ -62,10 +62,16 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("backend", [None, "eager", "inductor"])
+UPDATES = [
+    (torch.optim.Adam, {}),
+    (torch.optim.SGD, {}),
+    (torch.optim.Adam, {"max_grad_norm": 1.0}),
+]
+
+
 @pytest.mark.parametrize(
-    ("optimizer", "options"),
-    [(torch.optim.Adam, {}), (torch.optim.SGD, {}), (torch.optim.Adam, {"max_grad_norm": 1.0})],
+    ("optimizer", "options", "backend"),
+    [*((*u, b) for u in UPDATES for b in (None, "eager")), (torch.optim.Adam, {}, "inductor")],
 )
 def test_means_of_any_size_come_back_from_a_broken_step(optimizer, options, backend) -> None:
     """In a step of the same shape, and in one that runs eagerly since it has another."""

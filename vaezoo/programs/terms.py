@@ -238,7 +238,9 @@ class Terms:
         some = iter(terms)
         total = next(some, None)
         if total is None:
-            like = log_prob(next(iter(self._model.values())))  # its value may be a whole number
+            # of a sum that is known, or of a density, which may cost as much as all else
+            known = next((vars(self)[n] for n in ("rec", "log_w") if n in vars(self)), None)
+            like = log_prob(next(iter(self._model.values()))) if known is None else known
             return torch.zeros((1, 1, 1), dtype=like.dtype, device=like.device)
         for term in some:
             total = total + term
