@@ -12,7 +12,20 @@ import pytest
 import torch
 from zoo import BadCall, fixed, member, refused
 
-from vaezoo import Bound, contract, crosscheck, evaluate, evaluation, fit
+from vaezoo import (
+    ELBO,
+    IWELBO,
+    Bound,
+    contract,
+    crosscheck,
+    data,
+    evaluate,
+    evaluation,
+    fit,
+    models,
+    plots,
+)
+from vaezoo.data.labels import as_labels
 from vaezoo.training import Checkpoints, EarlyStopping, KeepBest, Log
 
 X = fixed(9)
@@ -111,8 +124,54 @@ CALLS: dict[str, BadCall] = {
         TypeError,
         "keeps the weights of a module, got 'text'",
     ),
+    "a factor of nothing": (
+        lambda: evaluation.disentanglement(member("VAE"), [X], {"f": None}, **QUIET),
+        ValueError,
+        "factor 'f' must be of numbers or classes",
+    ),
+    "one number to scatter": (
+        lambda: plots.latent_scatter(member("VAE"), 3.0),
+        ValueError,
+        "a scatter needs at least two images, got",
+    ),
+    "one number to film": (
+        lambda: plots.LatentFilm(member("VAE"), 3.0),
+        ValueError,
+        "a film needs at least two images, got",
+    ),
+    "nothing to write": (
+        lambda: data.write_shards("never", None),
+        TypeError,
+        "batches must be several of images, such as a list, got None",
+    ),
+    "classes that are no int64": (
+        lambda: as_labels(np.array([2**63 + 1], np.uint64), 1, 3),
+        ValueError,
+        r"expected integer classes y \(1,\), got one of 2\^63 or more",
+    ),
     "a term": (lambda: EarlyStopping(2, term=5), TypeError, "name of a term of the records, got 5"),
 }
 
 
 test_others_are_told = refused(CALLS)
+
+
+YES: dict[str, Callable[[Any], object]] = {
+    "steps": lambda yes: fit(member("VAE"), [X], steps=yes, **QUIET),
+    "particles": lambda yes: evaluate(member("VAE"), [X], particles=yes, **QUIET),
+    "seed": lambda yes: evaluate(member("VAE"), [X], seed=yes, **QUIET),
+    "max_grad_norm": lambda yes: trained(max_grad_norm=yes),
+    "z_dim": lambda yes: models.VAE(z_dim=yes),
+    "beta": lambda yes: ELBO(beta=yes),
+    "chunk": lambda yes: IWELBO(5, chunk=yes),
+    "shift": lambda yes: data.Moves(shift=yes),
+    "shard_size": lambda yes: data.write_shards("never", [X], shard_size=yes),
+}
+
+
+@pytest.mark.parametrize("yes", [True, np.True_, torch.tensor(True)], ids=["", "NumPy", "torch"])
+@pytest.mark.parametrize("name", YES)
+def test_yes_is_no_number(name: str, yes: Any) -> None:
+    """Of any library: 1 step, 1 particle or a norm of 1 would be a slip that nobody sees."""
+    with pytest.raises(TypeError, match=rf"{name} must be .*, got .*[Tt]rue"):
+        YES[name](yes)

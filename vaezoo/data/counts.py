@@ -6,6 +6,8 @@ import contextlib
 import operator
 from typing import Any
 
+from vaezoo.arguments import is_bool
+
 __all__ = ["as_count", "as_seed"]
 
 
@@ -30,9 +32,8 @@ def as_count(name: str, value: Any, *, least: int = 1) -> int:
     """
     count = _whole(value)
     if count is None:
-        kind = (
-            TypeError if not hasattr(value, "__float__") or isinstance(value, str) else ValueError
-        )
+        none = not hasattr(value, "__float__") or isinstance(value, str) or is_bool(value)
+        kind = TypeError if none else ValueError
         raise kind(f"{name} must be a whole number, got {value!r}")
     if count < least:
         raise ValueError(f"{name} must be at least {least}, got {count}")
@@ -52,6 +53,8 @@ def as_seed(value: Any) -> int:
 
 
 def _whole(value: Any) -> int | None:
+    if is_bool(value):
+        return None
     with contextlib.suppress(TypeError, ValueError):
         return operator.index(value)
     with contextlib.suppress(TypeError, ValueError, AttributeError, RuntimeError):

@@ -61,6 +61,8 @@ def integer_labels(y: Any, n: int, *, one_for_all: bool = False) -> Tensor:
             f"expected integer classes y ({n},), got {tuple(labels.shape)} of {labels.dtype}: "
             f"{_remedy(labels, n)}"
         )
+    if labels.dtype == torch.uint64 and (labels.view(torch.int64) < 0).any():
+        raise ValueError(f"expected integer classes y ({n},), got one of 2^63 or more")
     return labels.long().expand(n) if single else labels.long()
 
 

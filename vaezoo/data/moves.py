@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from vaezoo.arguments import is_bool
 from vaezoo.data.full_precision import full_precision
 
 __all__ = ["Moves", "wide_dtype"]
@@ -138,7 +139,7 @@ def _bumps(length: int, width: float, device: torch.device) -> Tensor:
 
 def _amount(name: str, value: float, *, below: float = math.inf) -> float:
     wrong = f"{name} must be a number of at least 0"
-    if isinstance(value, bool | str):
+    if is_bool(value) or isinstance(value, str):
         raise TypeError(f"{wrong}, got {value!r}")
     try:
         amount = float(value)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaezoo.arguments import is_bool
 from vaezoo.data.counts import as_count
 from vaezoo.data.images import Images
 from vaezoo.data.neighbours import PRECISION, nearest, similarities, spread
@@ -169,7 +170,7 @@ def _surest(reached: Tensor, y: Tensor, classes: Tensor, share: float) -> Tensor
 def _inside(name: str, value: float, range_: str) -> float:
     """A number of (0, 1) or (0, 1], or an error."""
     wrong = f"{name} must be a number in {range_}, got {value!r}"
-    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+    if is_bool(value) or not hasattr(value, "__float__"):
         raise TypeError(wrong)
     number = float(value)
     if not 0 < number <= 1 or (number == 1 and range_.endswith(")")):

@@ -114,6 +114,7 @@ def disentanglement(
     """
     if not hasattr(model, "encode"):
         raise TypeError(f"disentanglement needs a member with codes, got {described(model)}")
+    known = _known(factors)
     pair: Any = model
 
     def look(batch: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -123,7 +124,7 @@ def disentanglement(
     options: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "progress": progress}
     found = visit(model, data, look, in_order=True, **options)
     codes = torch.stack([e.values for e in found.values() if e.values is not None], 1)
-    return _of(codes, _columns(factors, len(codes)), found["0"])
+    return _of(codes, _columns(known, len(codes)), found["0"])
 
 
 def _of(codes: Tensor, columns: dict[str, Tensor], like: Estimate) -> Disentanglement:
@@ -140,15 +141,19 @@ def _of(codes: Tensor, columns: dict[str, Tensor], like: Estimate) -> Disentangl
     )
 
 
-def _columns(factors: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
-    """Each factor (n,), those of several numbers one by one."""
-    columns: dict[str, Tensor] = {}
+def _known(factors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The values of each factor."""
     if not isinstance(factors, Mapping):
         raise TypeError(f'factors must be a dict, {{"scale": …}}, got a {type(factors).__name__}')
     if not factors:
         raise ValueError("expected one factor or more, by name, got none")
-    for name, values in factors.items():
-        factor = _numbers(name, values)
+    return {name: _numbers(name, values) for name, values in factors.items()}
+
+
+def _columns(factors: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
+    """Each factor (n,), those of several numbers one by one."""
+    columns: dict[str, Tensor] = {}
+    for name, factor in factors.items():
         if factor.shape[:1] != (n,) or factor.dim() > 2:
             raise ValueError(
                 f"expected factor {name!r} ({n},) or ({n}, m), a row for each image, got "
@@ -166,7 +171,7 @@ def _numbers(name: str, values: Any) -> Tensor:
     """The values of a factor, on the CPU."""
     try:
         factor = from_array(values).detach().cpu()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"factor {name!r} must be of numbers or classes, got {error}") from error
     if not factor.isfinite().all():
         raise ValueError(

@@ -17,6 +17,7 @@ from vaezoo.models.batches import tensor_like
 from vaezoo.plots.densities import Density, prior_density
 from vaezoo.plots.drawing import batch_of, drawn_from
 from vaezoo.plots.figures import DPI, Figure, styled
+from vaezoo.plots.grids import describe
 from vaezoo.plots.latents import Seen, classes_of, draw_codes, see
 from vaezoo.plots.planes import plane_or_line
 from vaezoo.scopes import own_generator
@@ -82,8 +83,8 @@ class LatentFilm:
         step: int = 0,
     ) -> None:
         x = as_tensor(x, tensor_like(model))
-        if len(x) < 2:
-            raise ValueError(f"a film needs at least two images, got {len(x)}")
+        if x.dim() < 2 or len(x) < 2:
+            raise ValueError(f"a film needs at least two images, got {describe(x)}")
         self.model, self.dims = model, dims
         self.y = None if y is None else classes_of(y, len(x))
         self.batch = batch_of(model, x, self.y, len(x))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from vaezoo.arguments import is_bool
 from vaezoo.autograd import are_finite
 from vaezoo.bound import Bound
 from vaezoo.compiler import kept
@@ -87,7 +88,7 @@ class Step:
 
     @max_grad_norm.setter
     def max_grad_norm(self, norm: float | None) -> None:
-        if isinstance(norm, bool | str) or not (norm is None or hasattr(norm, "__float__")):
+        if is_bool(norm) or not (norm is None or hasattr(norm, "__float__")):
             raise TypeError(f"max_grad_norm must be a number above 0, got {norm!r}")
         if norm is not None and not norm > 0:
             raise ValueError(f"max_grad_norm must be positive, got {norm}")
