@@ -3,8 +3,8 @@
 Seconds of `fit` at batches of 100, run by run in a process of its own, for a number of steps:
 eager (`compile=False`), compiled (`True`), and as it finds best itself (`None`), where no graph is
 on disk ("cold") and where a run before has left it there ("warm"). Runs of more than 10,000 steps
-are made in the first round alone. The table has the medians, and that of None over the better of
-both.
+are made in the first round alone. What is measured takes the place of the same runs in the JSON;
+the table has the medians, and that of None over the better of both.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--tasks", nargs="*", choices=[*RUNS], default=[*RUNS])
+    parser.add_argument("--least", type=int, default=0, help="steps of the shortest runs")
     parser.add_argument("--most", type=int, default=30_000, help="steps of the longest runs")
     parser.add_argument("--run", nargs=3, help="a task, its steps and a way, here")
     arguments = parser.parse_args()
@@ -53,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for n, task in itertools.product(range(arguments.rounds), arguments.tasks):
             most = min(arguments.most, ONCE) if n else arguments.most
-            for steps in filter(most.__ge__, RUNS[task]):
+            for steps in (each for each in RUNS[task] if arguments.least <= each <= most):
                 _measure(found, task, steps, Path(folder), f"{n}-{task}", arguments.threads)
     write(found, arguments)
 
@@ -100,8 +101,13 @@ def write(found: Found, arguments: argparse.Namespace) -> None:
     from benchmarks.speed import machine
 
     arguments.quick = False
-    record = {"about": machine.describe(arguments), "rounds": arguments.rounds, "runs": found}
-    (RESULTS / "choosing.json").write_text(json.dumps(record, indent=1) + "\n")
+    file = RESULTS / "choosing.json"
+    before = json.loads(file.read_text())["runs"] if file.exists() else {}
+    kinds = [f"{task}, {steps}, " for task, each in RUNS.items() for steps in each]
+    order = [kind for start in kinds for kind in (before | found) if kind.startswith(start)]
+    runs = {kind: found.get(kind) or before[kind] for kind in order}
+    record = {"about": machine.describe(arguments), "runs": runs}
+    file.write_text(json.dumps(record, indent=1) + "\n")
     (RESULTS / "choosing.md").write_text(table(record) + "\n")
     print(table(record))
 
@@ -120,9 +126,10 @@ def table(record: dict[str, Any]) -> str:
             compiled = middle[f"{task}, {steps}, compiled, {state}"]
             ratio = f"{middle[kind] / min(eager, compiled):.2f}"
             seconds = [f"{each:.1f}" for each in (eager, compiled, middle[kind])]
-            rows.append((task, steps, state, *seconds, ratio, runs[kind][0]["steps"]))
+            n, chosen = len(runs[kind]), runs[kind][0]["steps"]
+            rows.append((task, steps, state, n, *seconds, ratio, chosen))
     seconds_of = ("eager, s", "compiled, s", "chosen, s")
-    titles = ("task", "steps", "graphs", *seconds_of, "chosen over better", "what was chosen")
+    titles = ("task", "steps", "graphs", "n", *seconds_of, "chosen over better", "what was chosen")
     return markdown.table(titles, rows)
 
 

@@ -37,14 +37,7 @@ from torch import Tensor
 
 from vaezoo.programs.checking import check_sites
 from vaezoo.programs.closed_forms import closed_form, may_have_closed_form
-from vaezoo.programs.sites import (
-    Site,
-    drawn_before,
-    is_factor,
-    is_label,
-    log_prob,
-    unmasked,
-)
+from vaezoo.programs.sites import Site, drawn_before, is_factor, is_label, log_prob, unmasked
 
 __all__ = ["Terms"]
 
@@ -66,6 +59,7 @@ class Terms:
         self._model, self._guide, self.particles = model_sites, guide_sites, particles
         self._latent = [n for n, s in guide_sites.items() if not s["is_observed"]]
         self.summed_out = [n for n in self._latent if is_label(guide_sites[n])]
+        self._ratios = dict[tuple[str, bool], Tensor]()
         check_sites(model_sites, guide_sites, particles)
 
     @property
@@ -220,8 +214,11 @@ class Terms:
         return torch.where(both, kl, self._log_ratio(name))
 
     def _log_ratio(self, name: str) -> Tensor:
-        log_q = log_prob(self._guide[name])
-        return log_q - log_prob(self._model[name]) if name in self._model else log_q
+        known, key = self._ratios, (name, torch.is_grad_enabled())
+        if key not in known:
+            log_q = log_prob(self._guide[name])
+            known[key] = log_q - log_prob(self._model[name]) if name in self._model else log_q
+        return known[key]
 
     def masks(self, name: str) -> tuple[Any, Any]:
         """What masks a latent in the guide, and in the model; None where nothing does."""
