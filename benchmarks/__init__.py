@@ -16,6 +16,7 @@
     python -m benchmarks.pretrained    the members that ship trained
     python -m benchmarks.processes    two processes against one
     python -m benchmarks.streams      resident memory while images stream
+    python -m benchmarks.suite        where the seconds of the tests go
     python -m benchmarks.upstream     faults of Inductor that vaezoo works around, by torch
 
 Run them from the folder that holds this one.

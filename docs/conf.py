@@ -48,6 +48,7 @@ OUTSIDE = {
     "../benchmarks/results/speed.md": "site/speed_tables.md",
     "../benchmarks/results/compiling.md": "site/speed_tables.md",
     "../benchmarks/results/speed_gpu.md": "site/speed_tables.md",
+    "../benchmarks/results/suite.md": "site/speed_tables.md",
 }
 FOLDER = Path(__file__).parent
 ROOMS = (

@@ -16,7 +16,6 @@ from torch import nn
 
 __all__ = [
     "activation",
-    "is_bool",
     "module",
     "number",
     "shape",
@@ -43,7 +42,7 @@ def size(name: str, value: Any, *, least: int = 1) -> int:
         whole = operator.index(value)
     except TypeError:
         whole = None
-    if whole is None or is_bool(value):
+    if whole is None or _is_bool(value):
         raise TypeError(f"{name} must be a whole number, such as {max(least, 2)}, got {value!r}")
     if whole < least:
         raise ValueError(f"{name} must be at least {least}, got {whole}")
@@ -87,7 +86,7 @@ def number(name: str, value: Any, *, least: float = -math.inf) -> float:
         4
     """
     wrong = f"{name} must be a number" + (f" of at least {least:g}" if least > -math.inf else "")
-    if is_bool(value) or isinstance(value, str):
+    if _is_bool(value) or isinstance(value, str):
         raise TypeError(f"{wrong}, got {value!r}")
     try:
         converted = value if isinstance(value, int) else float(value)
@@ -96,17 +95,6 @@ def number(name: str, value: Any, *, least: float = -math.inf) -> float:
     if not least <= converted < math.inf:
         raise ValueError(f"{wrong}, got {value}")
     return converted
-
-
-def is_bool(value: Any) -> bool:
-    """Whether it is True or False, be it Python's, NumPy's or torch's.
-
-    Example:
-        >>> import numpy
-        >>> is_bool(numpy.True_), is_bool(1)
-        (True, False)
-    """
-    return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
 
 
 def shape_first(
@@ -186,3 +174,8 @@ def without_addresses(text: str) -> str:
         '<function f>'
     """
     return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+
+
+def _is_bool(value: Any) -> bool:
+    """Whether it is True or False, be it Python's, NumPy's or torch's."""
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")

@@ -6,9 +6,7 @@ import contextlib
 import operator
 from typing import Any
 
-from vaezoo.arguments import is_bool
-
-__all__ = ["as_count", "as_seed"]
+__all__ = ["as_count", "as_seed", "is_bool"]
 
 
 def as_count(name: str, value: Any, *, least: int = 1) -> int:
@@ -50,6 +48,17 @@ def as_seed(value: Any) -> int:
     if seed >= 2**64:
         raise ValueError(f"seed must be below 2**64, got {seed}")
     return seed
+
+
+def is_bool(value: Any) -> bool:
+    """Whether it is True or False, be it Python's, NumPy's or torch's.
+
+    Example:
+        >>> import numpy
+        >>> is_bool(numpy.True_), is_bool(1)
+        (True, False)
+    """
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
 
 
 def _whole(value: Any) -> int | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from vaezoo.arguments import is_bool
+from vaezoo.data.counts import is_bool
 from vaezoo.data.full_precision import full_precision
 
 __all__ = ["Moves", "wide_dtype"]

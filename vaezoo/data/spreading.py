@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaezoo.arguments import is_bool
-from vaezoo.data.counts import as_count
+from vaezoo.data.counts import as_count, is_bool
 from vaezoo.data.images import Images
 from vaezoo.data.neighbours import PRECISION, nearest, similarities, spread
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from vaezoo.arguments import is_bool
 from vaezoo.autograd import are_finite
 from vaezoo.bound import Bound
 from vaezoo.compiler import kept
 from vaezoo.compiler.choice import described
+from vaezoo.data.counts import is_bool
 from vaezoo.programs.refusing import check_tensors
 from vaezoo.scopes import one_thread
 from vaezoo.training.optimizers import check_no_closure
