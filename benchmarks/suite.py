@@ -17,33 +17,13 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
-NOTES = "VAEZOO_SUITE_NOTES"  # names the file where each test's seconds are noted
+NOTES = "VAEZOO_SUITE_NOTES"  # where tests/seconds.py notes each test's
 MOST = 16  # files in the table
-Seconds = tuple[float, float]
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Note what a test took; this module is a plugin of pytest in the processes that run them."""
-    before = _seconds()
-    try:
-        return (yield)
-    finally:
-        took = [now - then for now, then in zip(_seconds(), before, strict=True)]
-        with Path(os.environ[NOTES]).open("a") as file:
-            file.write(json.dumps([item.nodeid, *took]) + "\n")
-
-
-def _seconds() -> Seconds:
-    t = os.times()
-    return t.user + t.system, t.children_user + t.children_system
 
 
 def main() -> None:
@@ -55,12 +35,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
     with tempfile.NamedTemporaryFile() as notes:
-        started, before = time.perf_counter(), _seconds()[1]
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "benchmarks.suite"]
+        started, before = time.perf_counter(), _of_children()
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "seconds"]
         done = subprocess.run(
             [*command, *arguments.tests], cwd=ROOT, env=os.environ | {NOTES: notes.name}
         )
-        wall, spent = time.perf_counter() - started, _seconds()[1] - before
+        wall, spent = time.perf_counter() - started, _of_children() - before
         each = [json.loads(line) for line in Path(notes.name).read_text().splitlines()]
     record = {
         "cores": os.cpu_count(),
@@ -74,6 +54,11 @@ def main() -> None:
     (arguments.out / "suite.json").write_text(json.dumps(record, indent=1) + "\n")
     (arguments.out / "suite.md").write_text(table(record) + "\n")
     print(table(record))
+
+
+def _of_children() -> float:
+    t = os.times()
+    return t.children_user + t.children_system
 
 
 def sums(each: Iterable[tuple[str, float, float]], kind: Any) -> dict[str, list[float]]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from own_pair import OwnPair, trained
-from torch import Tensor
+from own_pair import D, OwnPair, Z, trained
+from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from vaezoo.compiler import whole_step
@@ -58,6 +58,36 @@ def test_it_is_algorithm_1(weights: str, gradients: str, dtype: torch.dtype) -> 
     for found, exact in zip(zip(p, m, v, strict=True), expected, strict=True):
         for a, b in zip(found, exact, strict=True):
             torch.testing.assert_close(a.double(), b, rtol=tolerance, atol=tolerance)
+
+
+class Turned(OwnPair):
+    """Whose decoder has the encoder's weight, turned round: one memory, which is updated twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder.weight = nn.Parameter(self.encoder.weight.data.t())
+
+
+class Cut(OwnPair):
+    """Whose decoder's weight is some columns of a wider matrix, which keeps the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = torch.ones(D, 2 * Z, dtype=torch.float64)
+        self.wide[:, :Z] = self.decoder.weight.data
+        self.decoder.weight = nn.Parameter(self.wide[:, :Z])
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("make", [Turned, Cut])
+def test_weights_that_share_memory_or_have_gaps(make: Callable[[], OwnPair], backend: str) -> None:
+    """As an Adam that is not fused: torch's fused one takes weights with gaps for dense ones."""
+    eager, compiled = (trained(make, backend=b) for b in (None, backend))
+    assert compiled[0] == pytest.approx(eager[0], rel=1e-12)
+    assert compiled[2] == "ecccccc"
+    for step in (eager[1], compiled[1]):
+        if make is Cut:
+            assert (step.bound.model.wide[:, Z:] == 1).all()
 
 
 def test_nothing_changes_where_something_is_not_finite() -> None:

@@ -29,6 +29,7 @@ from vaezoo.data.labels import as_labels
 from vaezoo.training import Checkpoints, EarlyStopping, KeepBest, Log
 
 X = fixed(9)
+X8 = (255 * X).byte()
 QUIET: dict[str, Any] = {"progress": False}
 
 
@@ -160,10 +161,13 @@ YES: dict[str, Callable[[Any], object]] = {
     "steps": lambda yes: fit(member("VAE"), [X], steps=yes, **QUIET),
     "particles": lambda yes: evaluate(member("VAE"), [X], particles=yes, **QUIET),
     "seed": lambda yes: evaluate(member("VAE"), [X], seed=yes, **QUIET),
+    "lr": lambda yes: trained(lr=yes),
     "max_grad_norm": lambda yes: trained(max_grad_norm=yes),
     "z_dim": lambda yes: models.VAE(z_dim=yes),
     "beta": lambda yes: ELBO(beta=yes),
     "chunk": lambda yes: IWELBO(5, chunk=yes),
+    "seed of images": lambda yes: data.Images(X8, seed=yes, binarisation="static"),
+    "seed of a draw": lambda yes: data.Images(X8, binarisation="threshold").tensors(seed=yes),
     "shift": lambda yes: data.Moves(shift=yes),
     "shard_size": lambda yes: data.write_shards("never", [X], shard_size=yes),
 }
@@ -173,5 +177,5 @@ YES: dict[str, Callable[[Any], object]] = {
 @pytest.mark.parametrize("name", YES)
 def test_yes_is_no_number(name: str, yes: Any) -> None:
     """Of any library: 1 step, 1 particle or a norm of 1 would be a slip that nobody sees."""
-    with pytest.raises(TypeError, match=rf"{name} must be .*, got .*[Tt]rue"):
+    with pytest.raises(TypeError, match=rf"{name.split()[0]} must be .*, got .*[Tt]rue"):
         YES[name](yes)

@@ -28,7 +28,7 @@ from torch.optim.lr_scheduler import (
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from zoo import fixed, labels, member
 
-from vaezoo import ELBO, Bound, Renyi, data, fit
+from vaezoo import ELBO, Bound, Renyi, Step, data, fit
 from vaezoo.objectives import WarmUp
 from vaezoo.training.validation import Validation
 
@@ -349,3 +349,21 @@ def test_streams_as_validation_data_are_refused() -> None:
 
     with pytest.raises(ValueError, match=r"validation data: .*must not be a generator"):
         train(vae(), validation=stream())
+
+
+@pytest.mark.parametrize("compiling", [False, True])
+def test_a_weight_with_gaps_is_trained_and_nothing_beside_it(
+    compiling: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some columns of a wider matrix, as principal components are: torch's fused Adam is not for it."""
+    monkeypatch.setattr(Step.compile, "__defaults__", ("eager",))
+    vae = member("VAE")
+    layer = next(m for m in vae.modules() if isinstance(m, nn.Linear))
+    n = layer.in_features
+    wide = torch.zeros(layer.out_features, 2 * n)
+    wide[:, :n] = layer.weight.data
+    layer.weight = nn.Parameter(wide[:, :n])
+    before = wide.clone()
+    fit(vae, [X], steps=4, compile=compiling, progress=False)
+    assert (wide[:, n:] == 0).all()
+    assert (wide[:, :n] != before[:, :n]).any(1).all()

@@ -24,7 +24,7 @@ _NEUTRAL_OPTIONS = {"weight_decay": 0, "amsgrad": False, "maximize": False, "dif
 
 
 class AdamUpdate:
-    """The updates that an optimizer would make, to be traced behind a loss and its gradients.
+    """The updates that an optimizer would make, to be put behind a loss and its gradients.
 
     Args:
         optimizer: a `torch.optim.Adam` for which `fits` is true.

@@ -6,6 +6,8 @@ as long to compile as all that comes before them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -34,14 +36,23 @@ def _update(
     if not finite:
         return
     steps.index_add_(0, rows, steps.new_ones(len(rows)))
-    written = [weights, means, squares]
-    # it goes through memory from one end to the other, whatever the strides
-    p, m, v, g = ([t.contiguous() for t in each] for each in (*written, gradients))
-    _by_torch(p, g, m, v, rates.tolist(), [*steps[rows].float().unbind()])
-    for tensors, values in zip(written, (p, m, v), strict=True):
-        for t, value in zip(tensors, values, strict=True):
-            if value is not t:
-                t.copy_(value)
+    counts = steps[rows].float().unbind()
+    each, sizes = [*zip(weights, gradients, means, squares, counts, strict=True)], rates.tolist()
+    # torch's goes through memory from one end to the other, whatever the strides
+    in_rows = [group for group in each if all(t.is_contiguous() for t in group)]
+    if in_rows:
+        _by_torch(in_rows, sizes)
+    for group in each:  # one after the other: some may be others, turned round
+        if not all(t.is_contiguous() for t in group):
+            _by_copies(group, sizes)
+
+
+def _by_copies(group: Sequence[Tensor], sizes: list[float]) -> None:
+    copies = [t.contiguous() for t in group]
+    _by_torch([copies], sizes)
+    for t, value in zip(group, copies, strict=True):
+        if value is not t:
+            t.copy_(value)
 
 
 @torch.library.impl(_library, "adam_", "Meta")
@@ -49,15 +60,10 @@ def _nothing(*args: object) -> None:
     return None
 
 
-def _by_torch(
-    weights: list[Tensor],
-    gradients: list[Tensor],
-    means: list[Tensor],
-    squares: list[Tensor],
-    rates: list[float],
-    counts: list[Tensor],
-) -> None:
-    lr, beta1, beta2, eps = rates
+def _by_torch(groups: Sequence[Sequence[Tensor]], sizes: list[float]) -> None:
+    """Update some weights, each given with its gradient, moments and number of steps."""
+    weights, gradients, means, squares, counts = map(list, zip(*groups, strict=True))
+    lr, beta1, beta2, eps = sizes
     torch._fused_adam_(
         weights,
         gradients,

@@ -16,13 +16,11 @@ References:
 
 from __future__ import annotations
 
-import operator
-
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from vaezoo.data.counts import as_count
+from vaezoo.data.counts import as_count, as_seed
 from vaezoo.data.digits import digits
 from vaezoo.data.factored import Factored
 from vaezoo.data.full_precision import full_precision
@@ -87,7 +85,7 @@ def colour_digits(split: str = "train", *, n: int | None = None, seed: int = 0) 
     """
     sources = digits(split, binarisation="none")
     n = len(sources) if n is None else as_count("n", n)
-    generator = Generator().manual_seed(2 * operator.index(seed) + (split == "test"))
+    generator = Generator().manual_seed(2 * as_seed(seed) + (split == "test"))
     with torch.device("cpu"), full_precision(torch.device("cpu")):
         blocks = [_scenes(sources, start, generator) for start in range(0, n, BLOCK)]
     pixels = torch.cat([scenes for scenes, _ in blocks])[:n]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, overload
@@ -13,7 +12,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from vaezoo.data.binarising import bernoulli, check_binarisation, scaled
-from vaezoo.data.counts import as_count
+from vaezoo.data.counts import as_count, as_seed
 from vaezoo.data.image_pass import ImagePass
 from vaezoo.data.indices import as_number, as_rows
 from vaezoo.data.labels import integer_labels
@@ -66,7 +65,7 @@ class Images(Dataset[tuple[Tensor, ...]]):
         self.pixels = as_pixels(pixels)
         self.labels = None if labels is None else _classes(labels, self.pixels)
         if binarisation == "static":
-            generator = Generator().manual_seed(operator.index(seed))
+            generator = Generator().manual_seed(as_seed(seed))
             self.pixels = bernoulli(self.pixels, generator, dtype=torch.uint8).mul_(255)
         self.binarisation = binarisation
         self.name = name
@@ -184,7 +183,7 @@ class Images(Dataset[tuple[Tensor, ...]]):
             >>> x.unique().tolist(), x.equal(again)
             ([0.0, 1.0], True)
         """
-        return self._tensors(slice(None), Generator().manual_seed(operator.index(seed)))
+        return self._tensors(slice(None), Generator().manual_seed(as_seed(seed)))
 
     def labelled(self, n: int, *, seed: int = 0) -> Images:
         """A random subset of n images in all, equally many of every class, none without a label.
@@ -213,7 +212,7 @@ class Images(Dataset[tuple[Tensor, ...]]):
                 f"n={n} asks for {each} images of each class, but class {short} has {sizes.min()}; "
                 f"ask for at most n={sizes.min() * len(classes)}"
             )
-        generator = Generator().manual_seed(operator.index(seed))
+        generator = Generator().manual_seed(as_seed(seed))
         order = torch.randperm(len(self), generator=generator, device="cpu")
         chosen = [order[labels[order] == y][:each] for y in classes]
         return self[torch.cat(chosen).sort().values]

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaezoo.data.counts import is_bool
+
 __all__ = ["as_number", "as_rows"]
 
 
@@ -20,7 +22,7 @@ def as_number(index: Any) -> int | None:
         (3, None, None)
     """
     single = not isinstance(index, Tensor | np.ndarray) or index.ndim == 0
-    if isinstance(index, bool | np.bool_) or not single:
+    if is_bool(index) or not single:
         return None
     try:
         return operator.index(index)

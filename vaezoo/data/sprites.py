@@ -20,12 +20,11 @@ References:
 from __future__ import annotations
 
 import math
-import operator
 
 import torch
 from torch import Generator, Tensor
 
-from vaezoo.data.counts import as_count
+from vaezoo.data.counts import as_count, as_seed
 from vaezoo.data.factored import Factored
 
 __all__ = ["Sprites", "sprites"]
@@ -91,7 +90,7 @@ def sprites(
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     n = (10_000 if split == "train" else 2_000) if n is None else as_count("n", n)
     size = as_count("size", size, least=16)
-    generator = Generator().manual_seed(2 * operator.index(seed) + (split == "test"))
+    generator = Generator().manual_seed(2 * as_seed(seed) + (split == "test"))
     with torch.device("cpu"):
         counts = torch.tensor(list(VALUES.values()))
         u = torch.rand(n, len(VALUES), generator=generator, dtype=torch.float64)

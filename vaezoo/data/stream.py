@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
@@ -14,7 +13,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from vaezoo.data.binarising import check_binarisation, scaled
 from vaezoo.data.blocks import Blocks, batch_end, check_shares, keyed
-from vaezoo.data.counts import as_count
+from vaezoo.data.counts import as_count, as_seed
 from vaezoo.data.places import Place, place_of
 from vaezoo.data.shards import Source, image_shards, label_shards
 from vaezoo.data.windows import Windows
@@ -90,7 +89,7 @@ class Stream(IterableDataset[tuple[Tensor, ...]]):
     ) -> None:
         check_binarisation(binarisation)
         self.binarisation, self.name = binarisation, name
-        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, operator.index(seed)
+        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, as_seed(seed)
         self.batch_size = as_count("batch_size", batch_size)
         self.block, self.window = as_count("block", block), as_count("window", window)
         self.images = image_shards(shards)

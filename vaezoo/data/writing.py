@@ -55,7 +55,7 @@ def write_shards(
     shard_size, folder = as_count("shard_size", shard_size), Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} holds files: give a new folder, or remove it")
-    if not isinstance(batches, Iterable):
+    if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
         raise TypeError(f"batches must be several of images, such as a list, got {batches!r}")
     place = folder.resolve()  # behind a link: there is the room, and what is written moves there
     place.parent.mkdir(parents=True, exist_ok=True)

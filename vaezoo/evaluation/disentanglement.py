@@ -38,7 +38,7 @@ from vaezoo.data.batches import from_array
 from vaezoo.data.passes import Data
 from vaezoo.estimates import Estimate
 from vaezoo.evaluation.visiting import visit
-from vaezoo.programs.refusing import described
+from vaezoo.programs.refusing import check_evaluable, described
 from vaezoo.tables import table
 
 __all__ = ["Disentanglement", "disentanglement"]
@@ -114,6 +114,7 @@ def disentanglement(
     """
     if not hasattr(model, "encode"):
         raise TypeError(f"disentanglement needs a member with codes, got {described(model)}")
+    check_evaluable(model)
     known = _known(factors)
     pair: Any = model
 

@@ -84,7 +84,8 @@ class LatentFilm:
     ) -> None:
         x = as_tensor(x, tensor_like(model))
         if x.dim() < 2 or len(x) < 2:
-            raise ValueError(f"a film needs at least two images, got {describe(x)}")
+            given = len(x) if x.dim() > 1 else describe(x)
+            raise ValueError(f"a film needs at least two images, got {given}")
         self.model, self.dims = model, dims
         self.y = None if y is None else classes_of(y, len(x))
         self.batch = batch_of(model, x, self.y, len(x))

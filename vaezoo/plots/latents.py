@@ -79,7 +79,8 @@ def latent_scatter(
     check_member(model, "plots.latent_scatter")
     x = as_tensor(x, tensor_like(model))
     if x.dim() < 2 or len(x) < 2:
-        raise ValueError(f"a scatter needs at least two images, got {describe(x)}")
+        given = len(x) if x.dim() > 1 else describe(x)
+        raise ValueError(f"a scatter needs at least two images, got {given}")
     y = None if y is None else classes_of(y, len(x))
     numbers = None if colour is None else (colour_label, _numbers(colour, len(x)))
     keys = _columns(len(y.unique())) if legend and y is not None else 1

@@ -59,7 +59,7 @@ class Terms:
         self._model, self._guide, self.particles = model_sites, guide_sites, particles
         self._latent = [n for n, s in guide_sites.items() if not s["is_observed"]]
         self.summed_out = [n for n in self._latent if is_label(guide_sites[n])]
-        self._ratios = dict[tuple[str, bool], Tensor]()
+        self._ratios = dict[str, Tensor]()
         check_sites(model_sites, guide_sites, particles)
 
     @property
@@ -214,11 +214,12 @@ class Terms:
         return torch.where(both, kl, self._log_ratio(name))
 
     def _log_ratio(self, name: str) -> Tensor:
-        known, key = self._ratios, (name, torch.is_grad_enabled())
-        if key not in known:
+        known = self._ratios.get(name)
+        if known is None or (torch.is_grad_enabled() and not known.requires_grad):
             log_q = log_prob(self._guide[name])
-            known[key] = log_q - log_prob(self._model[name]) if name in self._model else log_q
-        return known[key]
+            known = log_q - log_prob(self._model[name]) if name in self._model else log_q
+            self._ratios[name] = known
+        return known
 
     def masks(self, name: str) -> tuple[Any, Any]:
         """What masks a latent in the guide, and in the model; None where nothing does."""

@@ -106,7 +106,8 @@ def _check_all(made: Optimizer, parameters: Mapping[str, Tensor]) -> None:
 
 def _make(optimizer: Any, lr: float | None, parameters: list[Tensor]) -> Optimizer:
     if optimizer is None:
-        fused = not any(p.is_complex() for p in parameters)  # which that one refuses
+        # torch's fused one refuses complex numbers, and takes all others for dense ones
+        fused = all(_is_dense(p) and not p.is_complex() for p in parameters)
         return torch.optim.Adam(parameters, lr=1e-3 if lr is None else lr, fused=fused)
     if isinstance(optimizer, str):
         near = _of_torch(optimizer)
@@ -150,3 +151,16 @@ def _of_torch(name: str) -> str:
     }
     near = difflib.get_close_matches(name.lower(), names, n=1)
     return f"write optimizer=torch.optim.{names[near[0]] if near else 'Adam'}"
+
+
+def _is_dense(t: Tensor) -> bool:
+    """Whether its numbers lie in one piece of memory, each in a place of its own, in any order."""
+    if t.layout != torch.strided:
+        return False
+    steps = [(stride, n) for stride, n in zip(t.stride(), t.shape, strict=True) if n > 1]
+    place = 1
+    for stride, n in sorted(steps):
+        if stride != place:
+            return False
+        place *= n
+    return True

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from vaezoo.data.counts import as_count
+from vaezoo.data.counts import as_count, is_bool
 
 __all__ = ["Rate", "Rates", "first_rate", "one_cycle", "type_name"]
 
@@ -53,7 +53,7 @@ def one_cycle(peak: float, steps: float, *, warm_up: float = 0.1) -> Callable[[i
         raise ValueError(f"peak must be a number above 0, got {peak!r}")
     if not _is_rate(warm_up) or warm_up > 1:
         raise ValueError(f"warm_up must be a share from 0 to 1, got {warm_up!r}")
-    rising = max(round(warm_up * total), 1)
+    peak, rising = float(peak), max(round(float(warm_up) * total), 1)
 
     def rate(step: int) -> float:
         done = step + 1
@@ -171,14 +171,15 @@ def first_rate(lr: Rate | None) -> float | None:
     rate = lr(0) if callable(lr) else lr
     if rate is not None and not _is_rate(rate):
         said = "lr(0)" if callable(lr) else "lr"
-        raise (ValueError if isinstance(rate, int | float) else TypeError)(
+        number = isinstance(rate, int | float) and not is_bool(rate)
+        raise (ValueError if number else TypeError)(
             f"{said} must be a number of at least 0, or a function of the step, got {rate!r}"
         )
     return rate if rate is None or isinstance(rate, Tensor) else float(rate)
 
 
 def _is_rate(rate: Any) -> bool:
-    number = hasattr(rate, "__float__") and not isinstance(rate, str)
+    number = hasattr(rate, "__float__") and not isinstance(rate, str) and not is_bool(rate)
     return number and 0 <= float(rate) < math.inf
 
 

@@ -10,7 +10,7 @@ of 100 and of 1,000, by trial:
                  there are fewer columns than rows      oneDNN from 2^21
 
 A weight with gaps is copied for oneDNN. A gradient that was made transposed is in another order
-than its weights are, which slows their update: worth it for 1,000 images, not for 100. The rest
+than its weights are, and copied for their update: worth it for 1,000 images, not for 100. The rest
 stays as it is. oneDNN has bfloat16's products already.
 """
 
