@@ -90,6 +90,17 @@ def test_weights_that_share_memory_or_have_gaps(make: Callable[[], OwnPair], bac
             assert (step.bound.model.wide[:, Z:] == 1).all()
 
 
+def test_a_gradient_that_is_one_number_expanded_is_left_alone() -> None:
+    p, _, m, v = tensors(torch.float64)
+    g = [torch.full((), 0.5, dtype=torch.float64).expand(s) for s in SHAPES]
+    expected = [by_hand(*each, 1)[0] for each in zip(p, g, m, v, strict=True)]
+    steps, rates = torch.zeros(2), torch.tensor(RATES, dtype=torch.float64)
+    ADAM(p, g, m, v, rates, steps, torch.tensor([0, 1]), torch.tensor(True))
+    for found, exact in zip(p, expected, strict=True):
+        torch.testing.assert_close(found, exact, rtol=1e-14, atol=1e-14)
+    assert all((t == 0.5).all() for t in g)
+
+
 def test_nothing_changes_where_something_is_not_finite() -> None:
     p, g, m, v = tensors(torch.float32)
     before = [t.clone() for t in (*p, *m, *v)]

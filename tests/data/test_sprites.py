@@ -147,7 +147,7 @@ BAD_CALLS: list[BadCall] = [
     (lambda: sprites(size=15), ValueError, "size must be at least 16, got 15"),
     (lambda: sprites(size=20.5), ValueError, "size must be a whole number, got 20.5"),  # type: ignore[arg-type]
     (lambda: sprites(size=(32, 32)), TypeError, r"size must be a whole number, got \(32, 32\)"),  # type: ignore[arg-type]
-    (lambda: sprites(seed=0.5), TypeError, "float"),  # type: ignore[arg-type]
+    (lambda: sprites(seed=0.5), ValueError, "seed must be a whole number, got 0.5"),  # type: ignore[arg-type]
 ]
 
 

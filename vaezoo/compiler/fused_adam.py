@@ -50,9 +50,9 @@ def _update(
 def _by_copies(group: Sequence[Tensor], sizes: list[float]) -> None:
     copies = [t.contiguous() for t in group]
     _by_torch([copies], sizes)
-    for t, value in zip(group, copies, strict=True):
-        if value is not t:
-            t.copy_(value)
+    for i in (0, 2, 3):  # all but the gradient, which may be one number, expanded
+        if copies[i] is not group[i]:
+            group[i].copy_(copies[i])
 
 
 @torch.library.impl(_library, "adam_", "Meta")
