@@ -32,7 +32,6 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 TASKS, STATES = ("VAE", "SSVAE"), ("cold", "header", "warm")
-OTHERS = 5  # `vaezoo.compiler.inductor.GRAPHS`
 OURS = ("tracing", "loading", "imports", "Inductor", "C++ compiler")
 PARTS = ("all", *OURS, "torch, Pyro, vaezoo")
 # what is timed of this process, and where its caller finds it; Inductor's come with Inductor
@@ -80,8 +79,10 @@ def measured(rounds: int, threads: int) -> dict[str, list[dict[str, float]]]:
 
 def with_others(graphs: Path) -> None:
     """Have as many graphs in a folder, of nothing, as the header is compiled for."""
+    from vaezoo.compiler.inductor import GRAPHS  # slow to import
+
     (graphs / "vaezoo").mkdir(parents=True, exist_ok=True)
-    for i in range(OTHERS):
+    for i in range(GRAPHS):
         (graphs / "vaezoo" / f"{i}.json").write_text("{}")
 
 

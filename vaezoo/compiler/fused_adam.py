@@ -19,6 +19,7 @@ _library.define(
     "Tensor rates, Tensor(d!) steps, Tensor rows, Tensor finite) -> ()"
 )
 ADAM = torch.ops.vaezoo.adam_.default
+Group = Sequence[Tensor]  # a weight, its gradient, both moments and its number of steps
 
 
 @torch.library.impl(_library, "adam_", "CPU")
@@ -37,22 +38,15 @@ def _update(
         return
     steps.index_add_(0, rows, steps.new_ones(len(rows)))
     counts = steps[rows].float().unbind()
-    each, sizes = [*zip(weights, gradients, means, squares, counts, strict=True)], rates.tolist()
+    sizes = rates.tolist()
+    in_rows, others = list[Group](), list[Group]()
+    for each in zip(weights, gradients, means, squares, counts, strict=True):
+        (in_rows if all(t.is_contiguous() for t in each) else others).append(each)
     # torch's goes through memory from one end to the other, whatever the strides
-    in_rows = [group for group in each if all(t.is_contiguous() for t in group)]
     if in_rows:
         _by_torch(in_rows, sizes)
-    for group in each:  # one after the other: some may be others, turned round
-        if not all(t.is_contiguous() for t in group):
-            _by_copies(group, sizes)
-
-
-def _by_copies(group: Sequence[Tensor], sizes: list[float]) -> None:
-    copies = [t.contiguous() for t in group]
-    _by_torch([copies], sizes)
-    for i in (0, 2, 3):  # all but the gradient, which may be one number, expanded
-        if copies[i] is not group[i]:
-            group[i].copy_(copies[i])
+    for group in others:  # one after the other: some may be others, turned round
+        _by_copies(group, sizes)
 
 
 @torch.library.impl(_library, "adam_", "Meta")
@@ -60,8 +54,15 @@ def _nothing(*args: object) -> None:
     return None
 
 
-def _by_torch(groups: Sequence[Sequence[Tensor]], sizes: list[float]) -> None:
-    """Update some weights, each given with its gradient, moments and number of steps."""
+def _by_copies(group: Group, sizes: list[float]) -> None:
+    copies = [t.contiguous() for t in group]
+    _by_torch([copies], sizes)
+    for i in (0, 2, 3):  # all but the gradient, which may be one number, expanded
+        if copies[i] is not group[i]:
+            group[i].copy_(copies[i])
+
+
+def _by_torch(groups: Sequence[Group], sizes: list[float]) -> None:
     weights, gradients, means, squares, counts = map(list, zip(*groups, strict=True))
     lr, beta1, beta2, eps = sizes
     torch._fused_adam_(

@@ -11,14 +11,11 @@ from matplotlib.animation import PillowWriter
 from torch import Tensor
 
 from vaezoo import arguments
-from vaezoo.data.batches import as_tensor
 from vaezoo.models.base import LatentVariableModel
-from vaezoo.models.batches import tensor_like
 from vaezoo.plots.densities import Density, prior_density
 from vaezoo.plots.drawing import batch_of, drawn_from
 from vaezoo.plots.figures import DPI, Figure, styled
-from vaezoo.plots.grids import describe
-from vaezoo.plots.latents import Seen, classes_of, draw_codes, see
+from vaezoo.plots.latents import Seen, classes_of, draw_codes, see, several_images
 from vaezoo.plots.planes import plane_or_line
 from vaezoo.scopes import own_generator
 
@@ -82,10 +79,7 @@ class LatentFilm:
         dims: Sequence[int] | None = None,
         step: int = 0,
     ) -> None:
-        x = as_tensor(x, tensor_like(model))
-        if x.dim() < 2 or len(x) < 2:
-            given = len(x) if x.dim() > 1 else describe(x)
-            raise ValueError(f"a film needs at least two images, got {given}")
+        x = several_images(model, x, "film")
         self.model, self.dims = model, dims
         self.y = None if y is None else classes_of(y, len(x))
         self.batch = batch_of(model, x, self.y, len(x))

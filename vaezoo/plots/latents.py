@@ -24,7 +24,7 @@ from vaezoo.plots.grids import describe
 from vaezoo.plots.planes import Plane, plane_or_line
 from vaezoo.programs.refusing import check_member
 
-__all__ = ["Seen", "classes_of", "draw_codes", "latent_scatter", "see"]
+__all__ = ["Seen", "classes_of", "draw_codes", "latent_scatter", "see", "several_images"]
 
 MANY = 20  # classes that are named where they lie
 ROWS = 16  # of a legend of classes
@@ -77,10 +77,7 @@ def latent_scatter(
         ['0', '1', '2']
     """
     check_member(model, "plots.latent_scatter")
-    x = as_tensor(x, tensor_like(model))
-    if x.dim() < 2 or len(x) < 2:
-        given = len(x) if x.dim() > 1 else describe(x)
-        raise ValueError(f"a scatter needs at least two images, got {given}")
+    x = several_images(model, x, "scatter")
     y = None if y is None else classes_of(y, len(x))
     numbers = None if colour is None else (colour_label, _numbers(colour, len(x)))
     keys = _columns(len(y.unique())) if legend and y is not None else 1
@@ -93,6 +90,19 @@ def latent_scatter(
         axes.set_title(f"posterior means of {len(z):,} images")
         draw_codes(axes, seen, y, order=order, numbers=numbers, legend=legend)
     return figure_of(axes)
+
+
+def several_images(model: LatentVariableModel, x: Any, figure: str) -> Tensor:
+    """Images as a tensor like the model's.
+
+    Raises:
+        ValueError: there are not two of them, as this figure needs.
+    """
+    x = as_tensor(x, tensor_like(model))
+    if x.dim() < 2 or len(x) < 2:
+        given = len(x) if x.dim() > 1 else describe(x)
+        raise ValueError(f"a {figure} needs at least two images, got {given}")
+    return x
 
 
 class Seen(NamedTuple):
